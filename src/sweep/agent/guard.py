@@ -1,0 +1,620 @@
+"""The guard: a small process that is the parent of all training processes of an agent and outlives it.
+
+Run as a script (`python -I -S -E guard.py AGENT_PID`, its end of a socket pair as descriptor 0), it starts runs on the
+agent's behalf, reports how they ended, and ends every descendant of a run: when the run's main process ends, when the
+agent says so, when the agent is gone (its end of the socket closes) and when the agent's lease deadline passes.
+`sweep.agent.guardian` is the agent's side of it and imports the killing code from here.
+
+Rule of this file: the standard library only, and of that only what costs next to nothing to import (so `_signal` and
+not `signal`); never anything of `sweep`. Nothing here blocks, so that the deadline always counts. Paths, arguments and
+environments are bytes, as the system has them.
+
+Linux: the guard is a subreaper, so that descendants which left their session become its children; it finds them through
+/proc. macOS has neither: there, the process group of a run is all that is killed.
+
+A message is a length (4 bytes, little-endian) and a marshalled tuple; both ends are the same Python.
+
+    agent -> guard   ("config", kill_after_s)
+                     ("spawn", id, argv, env, cwd, output)     ("kill", id, signal, everything)
+                     ("deadline", monotonic_s or None)         ("bye", grace_s)
+    guard -> agent   ("ready", is_subreaper)                   ("spawned", id, pid)
+                     ("spawn_failed", id, errno, message)      ("exited", id, status, utime_s, stime_s, maxrss, killed)
+                     ("ending", reason)
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import sys
+import time
+
+import _signal as signal  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+SETTLE_S = 2.0
+"""How long the end of a run waits for its killed descendants to vanish before it is reported anyway."""
+GIVE_UP_S = 30.0
+"""How long a guard that ends everything waits for processes that do not die of SIGKILL (stuck in the kernel)."""
+TICK_S = 0.005
+MARKS = (b"SWEEP_AGENT", b"SWEEP_RUN_ID", b"SWEEP_ATTEMPT")
+"""Environment variables by which an orphan is known to belong to a run."""
+CHANNEL = 0
+FALLBACK_PATH = b"/usr/local/bin:/usr/bin:/bin"
+GENTLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+# --- finding and killing process trees (used by the agent, too) -------------------------------------------------
+
+
+def become_subreaper() -> bool:
+    """Make orphaned descendants children of this process. False where the system has no such thing."""
+    if not sys.platform.startswith("linux"):
+        return False
+    set_child_subreaper = 36
+    try:
+        import _ctypes  # a tenth of the cost of ctypes
+
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")
+        return bool(_ctypes.call_function(prctl, (set_child_subreaper, 1, 0, 0, 0)) == 0)
+    except (ImportError, AttributeError, OSError):
+        pass
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) == 0)
+    except (ImportError, AttributeError, OSError):
+        return False
+
+
+def read_bytes(path: str) -> bytes:
+    """A file under /proc; empty when its process is gone or not ours to look at."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _listed_children(pid: int) -> list[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(c) for t in threads for c in read_bytes(f"/proc/{pid}/task/{t}/children").split()]
+
+
+def _scanned_children() -> Callable[[int], list[int]]:
+    """For kernels built without the `children` files: one look at every process."""
+    table: dict[int, list[int]] = {}
+    for pid in processes():
+        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        if len(fields) > 1:
+            table.setdefault(int(fields[1]), []).append(pid)
+    return lambda pid: table.get(pid, [])
+
+
+def processes() -> list[int]:
+    """All process ids that /proc shows; none where there is no /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """Process ids below `roots` (without these), parents before children. Empty where there is no /proc."""
+    listed = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+    children = _listed_children if listed else _scanned_children()
+    found: list[int] = []
+    level = list(roots)
+    seen = set(level)
+    while level:
+        level = [child for pid in level for child in children(pid) if child not in seen]
+        seen.update(level)
+        found += level
+    return found
+
+
+def children() -> list[int]:
+    """The children of this (single-threaded) process, or of its main thread; zombies, too."""
+    me = os.getpid()
+    path = f"/proc/{me}/task/{me}/children"
+    if os.path.exists(path):
+        return [int(child) for child in read_bytes(path).split()]
+    return _scanned_children()(me)
+
+
+def environment_of(pid: int) -> set[bytes]:
+    """The `NAME=value` strings that a process was started with; empty when they cannot be read."""
+    return set(read_bytes(f"/proc/{pid}/environ").split(b"\0"))
+
+
+def send_signal(pid: int, number: int) -> None:
+    """To one process; one that is gone or not ours is passed over."""
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def signal_group(pid: int, number: int) -> None:
+    """To the process group that `pid` leads."""
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass
+
+
+def kill_until_gone(find: Callable[[], Iterable[int]], limit_s: float) -> bool:
+    """SIGKILL what `find` returns until it returns nothing, so that a process that forks meanwhile does not get away.
+    False when something was still there after `limit_s` seconds. Blocks for that long at most."""
+    until_s = time.monotonic() + limit_s
+    pause_s = 0.0005
+    while found := list(find()):
+        for pid in found:
+            send_signal(pid, signal.SIGKILL)
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.02)
+    return True
+
+
+# --- the guard --------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """One run's main process, which leads its process group."""
+
+    __slots__ = ("ended", "id", "killed", "marks", "pid", "settle_until_s")
+
+    def __init__(self, id: str, pid: int, marks: set[bytes]) -> None:
+        self.id, self.pid, self.marks = id, pid, marks
+        self.ended: tuple[int, float, float, int] | None = None
+        """Exit status or -signal, user and system seconds, largest memory in bytes."""
+        self.settle_until_s = 0.0
+        self.killed = 0
+        """Descendants that outlived the main process."""
+
+
+class Guard:
+    """All state of the guard process."""
+
+    def __init__(self, agent_pid: int) -> None:
+        self.me = os.getpid()
+        self.runs: dict[str, Run] = {}
+        self.mains: dict[int, Run] = {}
+        """By process id, until reaped."""
+        self.settling: list[Run] = []
+        """Main process reaped, descendants still being killed."""
+        self.owners: dict[int, set[str]] = {}
+        """Orphan (a child that is no run's main process) -> the runs that it can belong to: one, when its environment
+        or group tells; else all that were there when it was first seen, so that it dies with the last of them."""
+        self.kill_after_s = 5.0
+        self.deadline_s: float | None = None
+        self.over: str | None = None
+        """Why the guard is about to end everything; None while it works."""
+        self.at_once = False
+        self.received = bytearray()
+        self.to_send = bytearray()
+        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.poller = select.poll()
+        self.wake = self._wake_on_children()
+        self._watch(CHANNEL)
+        self._watch_agent(agent_pid)
+
+    def _watch(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self.poller.register(fd, select.POLLIN)
+
+    def _wake_on_children(self) -> int:
+        wake, notify = os.pipe()
+        os.set_blocking(notify, False)
+        self._watch(wake)
+        signal.set_wakeup_fd(notify, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        return wake
+
+    def _watch_agent(self, pid: int) -> None:
+        """The socket alone would not tell when a forked child of the agent still holds the agent's end."""
+        self.agent: int | None = None
+        if hasattr(os, "pidfd_open"):
+            try:
+                self.agent = os.pidfd_open(pid)
+                self.poller.register(self.agent, select.POLLIN)
+            except OSError:
+                pass
+        if os.getppid() != pid:
+            self.over = "the agent is gone"
+
+    # --- the loop
+
+    def work(self) -> None:
+        """Until there is a reason to end everything."""
+        self.tell("ready", become_subreaper())
+        while self.over is None:
+            self.wait(self._timeout_s())
+            self._check_deadline()
+
+    def _timeout_s(self) -> float | None:
+        if self.settling:
+            return TICK_S
+        return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
+
+    def _check_deadline(self) -> None:
+        if self.deadline_s is not None and time.monotonic() >= self.deadline_s:
+            self.over, self.at_once = "the agent's lease has run out", True
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait for something, then do everything that has become possible."""
+        self.flush()
+        # Rounded up: a poll that returns just before the deadline would spin.
+        ready = dict(self.poller.poll(None if timeout_s is None else int(timeout_s * 1000) + 1))
+        if self.wake in ready:
+            os.read(self.wake, 4096)
+        if self.wake in ready or self.settling:
+            self.reap()
+            self.settle()
+        if CHANNEL in ready:
+            self.receive()
+        if self.agent in ready:
+            self.over = self.over or "the agent is gone"
+        self.flush()
+
+    def tell(self, *message: Any) -> None:
+        """Queue a message to the agent."""
+        data = marshal.dumps(message)
+        self.to_send += len(data).to_bytes(4, "little") + data
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        try:
+            while self.to_send:
+                del self.to_send[: os.write(CHANNEL, self.to_send)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.to_send.clear()
+        wanted = select.POLLIN | (select.POLLOUT if self.to_send else 0)
+        if self.over is None:
+            self.poller.modify(CHANNEL, wanted)
+
+    def receive(self) -> None:
+        """Read and carry out messages."""
+        try:
+            data = os.read(CHANNEL, 1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.over = self.over or "the agent is gone"
+        self.received += data
+        while len(self.received) >= 4:
+            end = 4 + int.from_bytes(self.received[:4], "little")
+            if len(self.received) < end:
+                return
+            message = marshal.loads(self.received[4:end])
+            del self.received[:end]
+            self.obey(*message)
+
+    def obey(self, name: str, *arguments: Any) -> None:
+        """Carry out one message."""
+        if name == "spawn":
+            self.spawn(*arguments)
+        elif name == "kill":
+            self.kill(*arguments)
+        elif name == "deadline":
+            self.deadline_s = arguments[0]
+        elif name == "config":
+            self.kill_after_s = arguments[0]
+        elif name == "bye":
+            self.kill_after_s = arguments[0]
+            self.over = self.over or "the agent said goodbye"
+
+    # --- starting
+
+    def spawn(self, id: str, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes) -> None:
+        """Start a run's main process as the leader of a new process group."""
+        try:
+            pid = self._start(argv, env, cwd, output)
+        except OSError as error:
+            self.tell("spawn_failed", id, error.errno or 0, str(error.strerror))
+            return
+        finally:
+            os.chdir(b"/")  # the guard must not keep a file system busy
+        run = Run(id, pid, {name + b"=" + env[name] for name in MARKS if name in env})
+        self.runs[id] = self.mains[pid] = run
+        self.tell("spawned", id, pid)
+
+    def _start(self, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes) -> int:
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            raise _failure(error, f"cannot start in {show(cwd)}: {error.strerror}") from None
+        program = find_program(argv[0], env.get(b"PATH", FALLBACK_PATH))
+        try:
+            out = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _failure(error, f"cannot write the output file {show(output)}: {error.strerror}") from None
+        try:
+            return os.posix_spawn(
+                program,
+                argv,
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self.null, 0),
+                    (os.POSIX_SPAWN_DUP2, out, 1),
+                    (os.POSIX_SPAWN_DUP2, out, 2),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=RESET,
+            )
+        except OSError as error:
+            raise _failure(error, why_not_started(program, error)) from None
+        except ValueError as error:  # a NUL byte or '=' in a variable's name
+            raise OSError(22, f"cannot start {show(program)}: {error}") from None
+        finally:
+            os.close(out)
+
+    # --- ending
+
+    def reap(self) -> None:
+        """Collect every child that has ended."""
+        while True:
+            try:
+                if hasattr(os, "waitid"):
+                    # Looked at before it is reaped: until then its id, and so its group, cannot be somebody else's.
+                    info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                    if info is None:
+                        return
+                    if info.si_pid in self.mains:
+                        signal_group(info.si_pid, signal.SIGKILL)
+                    pid, status, usage = os.wait4(info.si_pid, os.WNOHANG)
+                else:
+                    pid, status, usage = os.wait4(-1, os.WNOHANG)
+                    if pid in self.mains:
+                        signal_group(pid, signal.SIGKILL)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.owners.pop(pid, None)
+            if (run := self.mains.pop(pid, None)) is not None:
+                unit = 1 if sys.platform == "darwin" else 1024
+                code = os.waitstatus_to_exitcode(status)
+                run.ended = (code, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * unit)
+                run.settle_until_s = time.monotonic() + SETTLE_S
+                self.settling.append(run)
+
+    def settle(self) -> None:
+        """Kill what is left of runs whose main process has ended; report those of which nothing is left."""
+        if not self.settling:
+            return
+        doomed = self._doomed()
+        for pid in doomed + descendants(doomed) if doomed else ():
+            send_signal(pid, signal.SIGKILL)
+        now_s = time.monotonic()
+        for run in list(self.settling):
+            run.killed = max(run.killed, len(doomed))
+            if not doomed or now_s >= run.settle_until_s:
+                assert run.ended is not None
+                self.tell("exited", run.id, *run.ended, run.killed)
+                self.settling.remove(run)
+                del self.runs[run.id]
+
+    def _doomed(self) -> list[int]:
+        """Orphans that belong to no run which is still there."""
+        ended = {run.id for run in self.settling}
+        doomed = []
+        for pid in children():
+            if pid not in self.mains:
+                owners = self._owners_of(pid)
+                owners -= ended
+                if not owners:
+                    doomed.append(pid)
+        return doomed
+
+    def _owners_of(self, pid: int) -> set[str]:
+        if pid not in self.owners:
+            self.owners[pid] = self._find_owners(pid)
+        return self.owners[pid]
+
+    def _find_owners(self, pid: int) -> set[str]:
+        try:
+            group = os.getpgid(pid)
+        except OSError:
+            group = 0
+        environment = environment_of(pid)
+        for run in self.runs.values():
+            if group == run.pid or (run.marks and run.marks <= environment):
+                return {run.id}
+        return set(self.runs)
+
+    def kill(self, id: str, number: int, everything: bool) -> None:
+        """Signal a run's process group or, with `everything`, each of its descendants."""
+        run = self.runs.get(id)
+        if run is None or run.pid not in self.mains:
+            return  # it has ended, and what it left is being killed
+        others = self._tree(run) if everything else []
+        if number == signal.SIGKILL:
+            # Remembered, because once its parents are dead an orphan without its environment has no known owner.
+            self.owners.update((pid, {id}) for pid in others)
+        for pid in others:
+            send_signal(pid, number)
+        signal_group(run.pid, number)
+        if number in GENTLE:  # a stopped process would not get it
+            signal_group(run.pid, signal.SIGCONT)
+            for pid in others:
+                send_signal(pid, signal.SIGCONT)
+
+    def _tree(self, run: Run) -> list[int]:
+        """Descendants of a run outside its process group."""
+        orphans = [
+            pid for pid in children() if pid not in self.mains and self._owners_of(pid) == {run.id}
+        ]
+        found = []
+        for pid in orphans + descendants([run.pid, *orphans]):
+            try:
+                if os.getpgid(pid) != run.pid:
+                    found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def end_everything(self) -> None:
+        """Gently for `kill_after_s` (not after a missed deadline), then by SIGKILL, until nothing is left."""
+        self._deafen()
+        begun_s = time.monotonic()
+        hard_s = begun_s if self.at_once else begun_s + self.kill_after_s
+        if not self.at_once:
+            self._signal_all(signal.SIGTERM)
+            self._signal_all(signal.SIGCONT)
+        while True:
+            self.reap()
+            self.settle()
+            self.flush()
+            if not self._has_children():
+                return
+            now_s = time.monotonic()
+            if now_s >= hard_s or (self.deadline_s is not None and now_s >= self.deadline_s):
+                self._signal_all(signal.SIGKILL)
+            if now_s >= hard_s + GIVE_UP_S:
+                return
+            self.wait(TICK_S if now_s >= hard_s else min(0.05, hard_s - now_s))
+
+    def _deafen(self) -> None:
+        """A closed socket or a dead agent is always ready: stop looking at them."""
+        self.over = self.over or "the guard failed"
+        for fd in (CHANNEL, self.agent):
+            try:
+                if fd is not None:
+                    self.poller.unregister(fd)
+            except KeyError:
+                pass
+
+    def _signal_all(self, number: int) -> None:
+        for pid in list(self.mains):
+            signal_group(pid, number)
+        for pid in descendants([self.me]):
+            if pid not in self.mains:
+                send_signal(pid, number)
+
+    def _has_children(self) -> bool:
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, "waitid") else None
+        except ChildProcessError:
+            return False
+        return hasattr(os, "waitid") or bool(self.mains)
+
+
+# --- starting programs ------------------------------------------------------------------------------------------
+
+
+def _resettable() -> list[int]:
+    """Signals whose disposition a new process would inherit from us when it is `ignore`."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGXFSZ", "SIGUSR1", "SIGUSR2", "SIGALRM")
+    names += ("SIGCHLD", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT", "SIGWINCH")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+RESET = _resettable()
+
+
+def show(text: bytes) -> str:
+    """Bytes of the system in a message for a person."""
+    return text.decode("utf-8", "replace")
+
+
+def _failure(error: OSError, message: str) -> OSError:
+    return OSError(error.errno, message)
+
+
+def find_program(name: bytes, path: bytes) -> bytes:
+    """The file to execute: `name` itself when it has a slash, else the first of that name on `path`.
+    Raises OSError with a message for a person."""
+    if b"/" in name:
+        return name
+    denied = None
+    for folder in path.split(b":"):
+        candidate = os.path.join(folder or b".", name)
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            denied = denied or candidate
+    if denied is not None:
+        raise OSError(13, f"cannot start {show(denied)}: it is not executable (chmod +x makes it so)")
+    raise OSError(2, f"cannot start {show(name)}: no program of that name in PATH")
+
+
+def why_not_started(program: bytes, error: OSError) -> str:
+    """In words for a person, why executing `program` failed."""
+    what = f"cannot start {show(program)}"
+    if os.path.isdir(program):
+        return f"{what}: it is a folder"
+    if not os.path.exists(program):
+        return f"{what}: no such file"
+    interpreter = _interpreter(program)
+    if error.errno == 13 and not os.access(program, os.X_OK):
+        return f"{what}: it is not executable (chmod +x makes it so)"
+    if error.errno in (2, 13, 20) and interpreter:
+        return f"{what}: its first line names the interpreter {show(interpreter)}, which cannot be used: {error.strerror}"
+    if error.errno == 8 and not interpreter:
+        return f"{what}: it is neither a program for this machine nor a script with a #! line"
+    return f"{what}: {error.strerror}"
+
+
+def _interpreter(program: bytes) -> bytes:
+    try:
+        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        head = os.read(fd, 256)
+    except OSError:
+        head = b""
+    finally:
+        os.close(fd)
+    words = head.partition(b"\n")[0][2:].split()
+    return words[0] if head.startswith(b"#!") and words else b""
+
+
+# --- the process ------------------------------------------------------------------------------------------------
+
+
+def main(agent_pid: int) -> None:
+    """Guard until the agent is gone, then leave nothing behind."""
+    # The agent started us with these blocked. They stay so: Ctrl-C and a polite kill are for the agent to handle.
+    signal.pthread_sigmask(signal.SIG_BLOCK, GENTLE + (signal.SIGQUIT, signal.SIGTSTP))
+    os.setsid()
+    os.umask(0o077)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.chdir(b"/")
+    guard = Guard(agent_pid)
+    try:
+        guard.work()
+    except Exception as error:
+        line = error.__traceback__.tb_lineno if error.__traceback__ else 0
+        guard.over = f"the guard failed: {type(error).__name__}: {error} (line {line})"
+    guard.tell("ending", guard.over)
+    guard.flush()
+    guard.end_everything()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,213 @@
+"""An agent's dealings with the store: heartbeat, journal, history, and the controller when it is this agent's turn.
+
+No processes and no waiting here: the real loop and the simulated world both drive a session by `pump`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from sweep.core import entries as e
+from sweep.core.agent import Action, AgentCore
+from sweep.core.index import SWEEP_KEY
+from sweep.core.names import agent_lease, controller_lease
+from sweep.core.views import SweepState, SweepView
+from sweep.stores.base import HistoryChunk, Lease, StaleFence, Store, StoreError
+
+_decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
+
+
+class Leading(Protocol):
+    """The controller's driver, as much of it as an agent needs."""
+
+    lease: Lease
+    wake_at_s: float | None
+
+    def step(self, now_s: float) -> None: ...
+    def forget(self) -> None: ...
+    def close(self) -> None: ...
+    def search_fileno(self) -> int | None: ...
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds. A lease is renewed three times within its life."""
+
+    agent_ttl_s: float = 10.0
+    controller_ttl_s: float = 10.0
+
+
+class LeaseLost(Exception):
+    """Others may count this agent as lost: it must drop everything and join anew under another name."""
+
+
+class Session:
+    """One agent's place in one sweep."""
+
+    def __init__(
+        self,
+        store: Store,
+        sweep: str,
+        agent: str,
+        make_driver: Callable[[Lease], Leading] | None,
+        *,
+        timing: Timing,
+        unix_s: Callable[[], float],
+    ) -> None:
+        """`make_driver`: None for an agent that never leads. `unix_s`: the time, in seconds since 1970."""
+        self.store, self.sweep, self.agent = store, sweep, agent
+        self.timing, self._unix_s = timing, unix_s
+        self._make_driver = make_driver
+        self._lease: Lease | None = None
+        self.driver: Leading | None = None
+        self._seq = 0
+        self._cursor = 0
+        self._seen = 0
+        self._pending: list[e.AnyEntry] = []
+        self._renew_at = 0.0
+        self._lead_at = 0.0
+        self.phase: SweepState = "active"
+        self.reason = ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this agent is the sweep's controller at present."""
+        return self.driver is not None
+
+    def join(self, joined: e.AgentJoined) -> float:
+        """Take the heartbeat lease and enter the journal. Returns the lease's end by the store's clock."""
+        lease = self.store.acquire(agent_lease(self.agent), self.agent, self.timing.agent_ttl_s)
+        if lease is None:
+            raise StoreError(f"an agent called {self.agent} is already at work")
+        self._lease = lease
+        self._renew_at = self.store.clock() + self.timing.agent_ttl_s / 3
+        self._cursor = self.store.position(self.sweep)
+        self._pending.append(joined)
+        return lease.expires_s
+
+    def beat(self) -> float | None:
+        """Renew the leases when it is time. Returns the new end of the agent's lease, None when nothing was due.
+
+        Raises LeaseLost when the agent's own lease has run out.
+        """
+        now = self.store.clock()
+        if now < self._renew_at or self._lease is None:
+            return None
+        renewed = self.store.renew(self._lease, self.timing.agent_ttl_s)
+        if renewed is None:
+            self._lease = None
+            raise LeaseLost("the agent's lease ran out: it was frozen or cut off for too long")
+        self._lease = renewed
+        self._renew_at = now + self.timing.agent_ttl_s / 3
+        if self.driver is not None:
+            lease = self.store.renew(self.driver.lease, self.timing.controller_ttl_s)
+            if lease is None:
+                self._stop_leading()
+            else:
+                self.driver.lease = lease
+        return renewed.expires_s
+
+    def add(self, entry: e.AnyEntry) -> None:
+        """Have `entry` written with the next commit."""
+        self._pending.append(entry)
+
+    @property
+    def pending(self) -> bool:
+        """Whether entries wait to be written."""
+        return bool(self._pending)
+
+    def behind(self) -> bool:
+        """Whether the journal has gone on since the last commit. Cheap."""
+        return self.store.position(self.sweep) != self._seen
+
+    def commit(self, history: Sequence[HistoryChunk] = ()) -> list[e.AnyEntry]:
+        """Write what is pending together with `history`, lead a step if this agent leads, and return what is
+        addressed to this agent. One commit of the store; on StoreError all of it stays pending."""
+        self._try_to_lead()
+        if self.driver is None and not self._pending and not history:
+            return self._orders(self.store.position(self.sweep))
+        try:
+            with self.store.batch():
+                position, seq = self._write(history)
+                if self.driver is not None:
+                    self.driver.step(self._unix_s())
+                    position = self.store.position(self.sweep)
+        except StaleFence:
+            self._stop_leading()
+            return self.commit(history)
+        except BaseException:
+            if self.driver is not None:
+                self.driver.forget()
+            raise
+        self._pending.clear()
+        self._seq = seq
+        return self._orders(position)
+
+    def leave(self, reason: str) -> None:
+        """Give everything back: the last commit of this agent."""
+        self.add(e.AgentLeft(self.agent, reason))
+        self.commit()
+        self._stop_leading(release=True)
+        if self._lease is not None:
+            self.store.release(self._lease)
+            self._lease = None
+
+    def drop(self) -> None:
+        """Close without a word: the lease is lost, or the process must go at once."""
+        self._pending.clear()
+        self._stop_leading(release=True)
+
+    # --- inside
+
+    def _write(self, history: Sequence[HistoryChunk]) -> tuple[int, int]:
+        if history:
+            self.store.append_history(self.sweep, history)
+        if not self._pending:
+            return self.store.position(self.sweep), self._seq
+        appended = self.store.append(self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1)
+        return appended.last, self._seq + len(self._pending)
+
+    def _orders(self, position: int) -> list[e.AnyEntry]:
+        if position == self._seen:
+            return []
+        self._seen = position
+        orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
+        if orders:
+            self._cursor = orders[-1].position
+        row = self.store.read_index(self.sweep, SWEEP_KEY).rows.get(SWEEP_KEY)
+        if row is not None:
+            view = _decode_sweep(row)
+            self.phase, self.reason = view.state, view.reason
+        return [recorded.entry for recorded in orders]
+
+    def _try_to_lead(self) -> None:
+        if self.driver is not None or self._make_driver is None or self._lease is None:
+            return
+        now = self.store.clock()
+        if now < self._lead_at:
+            return
+        self._lead_at = now + self.timing.controller_ttl_s / 10
+        lease = self.store.acquire(controller_lease(self.sweep), self.agent, self.timing.controller_ttl_s)
+        if lease is not None:
+            self.driver = self._make_driver(lease)
+
+    def _stop_leading(self, release: bool = False) -> None:
+        if self.driver is None:
+            return
+        driver, self.driver = self.driver, None
+        driver.close()
+        if release:
+            self.store.release(driver.lease)
+
+
+def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) -> list[Action]:
+    """What the core makes of entries that are addressed to its agent."""
+    actions: list[Action] = []
+    for entry in orders:
+        if isinstance(entry, e.RunAssigned):
+            actions += core.assigned(entry, now_s)
+        elif isinstance(entry, e.RunPruned | e.RunPaused | e.RunCancelled):
+            actions += core.ordered(entry, now_s)
+    return actions

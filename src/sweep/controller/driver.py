@@ -1,0 +1,204 @@
+"""The driver: the one loop that does I/O for the pure controller.
+
+read entries -> evolve -> decide -> append decisions under the lease -> evolve them -> do the commands. All of a step
+happens inside one store batch, so that an ended run and the next assignment are one commit; when the batch fails,
+`forget` drops the folded state and the next step folds the journal again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sweep.controller.searching import Answer, Request, SearchFailed, SearchPort
+from sweep.core import entries as e
+from sweep.core.decide import Propose, WakeAt, decide
+from sweep.core.index import IndexFold
+from sweep.core.names import AGENT_LEASES, agent_lease
+from sweep.core.state import MakeStopper, State
+from sweep.stores.base import IndexUpdate, Lease, Store
+
+MAX_ROUNDS = 10_000
+"""A step that decides this often without coming to rest is a bug."""
+
+
+class Driver:
+    """Leads one sweep for as long as `lease` holds."""
+
+    def __init__(
+        self,
+        store: Store,
+        sweep: str,
+        lease: Lease,
+        make_stopper: MakeStopper,
+        make_search: Callable[[State], SearchPort] | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        """`make_search`: None for a driver that only winds down (a command line without an agent)."""
+        self.store, self.sweep, self.lease = store, sweep, lease
+        self._make_stopper, self._make_search, self._warn = make_stopper, make_search, warn
+        self._state: State | None = None
+        self._fold: IndexFold | None = None
+        self._search: SearchPort | None = None
+        self._writer = f"controller/{sweep}/{lease.token}"
+        self._seq = 0
+        self._indexed = 0
+        self.wake_at_s: float | None = None
+        """Unix time at which `step` should run again at the latest."""
+
+    @property
+    def state(self) -> State:
+        """The folded state; folds the journal when there is none."""
+        if self._state is None:
+            self._recover()
+        assert self._state is not None
+        return self._state
+
+    def search_fileno(self) -> int | None:
+        """Readable when a proposal is ready; None when there is nothing to wait for."""
+        return self._search.fileno() if self._search is not None and self._search.busy else None
+
+    def forget(self) -> None:
+        """A batch failed: what is folded may be ahead of the store."""
+        self._state = self._fold = None
+
+    def close(self) -> None:
+        """End the searcher. The lease stays with whoever acquired it."""
+        if self._search is not None:
+            self._search.close()
+            self._search = None
+
+    def step(self, now_s: float) -> None:
+        """Bring the sweep to rest as of `now_s` (Unix seconds). Call it inside `store.batch()`.
+
+        Raises StaleFence when the lease is lost.
+        """
+        self.catch_up()
+        self._note_lost_agents()
+        self._take_answer()
+        for _ in range(MAX_ROUNDS):
+            lookahead = self._search.lookahead if self._search is not None else 0
+            decisions, commands = decide(self.state, now_s, lookahead)
+            if decisions:
+                self._append(decisions)
+            elif not self._do(commands):
+                break
+        else:
+            raise RuntimeError("the controller does not come to rest; please report this")
+        self._flush_index()
+
+    def catch_up(self) -> None:
+        """Fold what others have written."""
+        state, fold = self.state, self._fold
+        assert fold is not None
+        for recorded in self.store.read(self.sweep, state.position):
+            fold.fold(recorded)
+
+    # --- inside
+
+    def _recover(self) -> None:
+        self._seq = self.store.last_seq(self.sweep, self._writer)
+        self._state = State(self._make_stopper)
+        self._fold = IndexFold(self._state, self._load_row)
+        self._indexed = self.store.read_index(self.sweep, "sweep").upto
+        for recorded in self.store.read(self.sweep, 0):
+            self._fold.fold(recorded)
+            if recorded.position == self._indexed:
+                self._fold.take()  # the store has these rows
+        if not self._state.sweep:
+            raise LookupError(f"there is no sweep {self.sweep} in {self.store.url}")
+
+    def _load_row(self, key: str) -> bytes | None:
+        return self.store.read_index(self.sweep, key).rows.get(key)
+
+    def _append(self, entries: list[e.AnyEntry]) -> None:
+        state, fold = self.state, self._fold
+        assert fold is not None
+        appended = self.store.append(
+            self.sweep,
+            entries,
+            writer=self._writer,
+            first_seq=self._seq + 1,
+            fence=self.lease,
+            after=state.position,
+            based_on=state.position,
+        )
+        self._seq += len(entries)
+        for recorded in appended.recorded:
+            fold.fold(recorded)
+
+    def _note_lost_agents(self) -> None:
+        state = self.state
+        alive = [name for name, agent in state.agents.items() if agent.alive]
+        if not alive:
+            return
+        held = {lease.name for lease in self.store.leases(AGENT_LEASES)}
+        lost: list[e.AnyEntry] = [e.AgentLost(name) for name in alive if agent_lease(name) not in held]
+        if lost:
+            self._append(lost)
+
+    def _take_answer(self) -> None:
+        if self._search is None or not self._search.busy:
+            return
+        try:
+            answer = self._search.poll()
+        except SearchFailed as failure:
+            self._warn(str(failure))
+            return
+        if answer is not None:
+            self._record(answer)
+
+    def _record(self, answer: Answer) -> None:
+        """Write proposals down, unless the sweep has moved on to another spec meanwhile."""
+        request, state = answer.request, self.state
+        if request.first != len(state.trials) or request.revision != state.revision or state.phase == "ended":
+            return
+        proposals = answer.proposals
+        self._append(
+            [
+                e.TrialsProposed(
+                    request.first,
+                    proposals.configs,
+                    proposals.exhausted,
+                    request.revision,
+                    answer.engine,
+                    answer.engine_version,
+                    request.seen,
+                )
+            ]
+        )
+
+    def _do(self, commands: list[Propose | WakeAt]) -> bool:
+        """Carry out commands. True when the state has changed by it."""
+        before = self.state.position
+        self.wake_at_s = None
+        for command in commands:
+            if isinstance(command, WakeAt):
+                self.wake_at_s = command.at_s
+            elif self._make_search is not None:
+                self._propose(command.n)
+        return self.state.position != before
+
+    def _propose(self, n: int) -> None:
+        state = self.state
+        if self._search is None:
+            assert self._make_search is not None
+            self._search = self._make_search(state)
+        if self._search.busy:
+            return
+        request = Request(len(state.trials), n, state.revision, state.position)
+        self._search.ask(state.spec, request, state.observations)
+        self._take_answer()
+
+    def _flush_index(self) -> None:
+        assert self._fold is not None
+        rows = self._fold.take()
+        if rows or self._indexed != self.state.position:
+            self._indexed = self.state.position
+            self.store.append(
+                self.sweep,
+                [],
+                writer=self._writer,
+                first_seq=self._seq + 1,
+                fence=self.lease,
+                index=IndexUpdate(self._indexed, rows),
+            )

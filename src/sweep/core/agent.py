@@ -1,0 +1,402 @@
+"""What an agent decides on its node: when to offer a slot, start, end, kill, give up. Pure: time is an argument.
+
+The shell around it (`sweep.agent.loop`, or the simulated world) reports what happened by calling a method, and carries
+out the actions that come back, in order. Times are seconds of one clock that never goes back.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, Literal
+
+import msgspec
+
+from sweep.core import entries as e
+from sweep.core.spec import Limits
+
+EARLY_FAILURES = 3
+EARLY_WINDOW_S = 60.0
+"""An agent whose first runs fail so often within this time of its start, with no success, stops: the node or the
+program is broken, and going on would only burn the sweep."""
+
+TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Write this event to the journal."""
+
+    entry: e.AnyEntry
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start the process of this assignment; then call `started` or `start_failed`."""
+
+    assignment: e.RunAssigned
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Send a signal to a run: to its process group, or (`everything`) to every descendant."""
+
+    run: int
+    attempt: int
+    signal: int
+    everything: bool = False
+
+
+class TellStop(msgspec.Struct, frozen=True):
+    """Tell the training program, over its socket, that it should end."""
+
+    run: int
+    attempt: int
+    reason: str
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Kill everything and drop all results: the lease is lost and others may be doing these runs by now."""
+
+    reason: str
+
+
+class Say(msgspec.Struct, frozen=True):
+    """A line for the person at the terminal."""
+
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
+Action = Append | Start | Signal | TellStop | Forget | Say
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shell knows of an attempt when its process has ended and all its rows are in."""
+
+    exit_code: int | None
+    """Exit status, -N for signal N."""
+    score: float | None = None
+    summary: dict[str, Any] = {}
+    rows: int = 0
+    tail: str = ""
+
+
+class Attempt:
+    """One attempt on this node."""
+
+    __slots__ = (
+        "assignment",
+        "error_class",
+        "kill_at_s",
+        "order",
+        "progress_s",
+        "raises",
+        "reason",
+        "running",
+        "started_s",
+    )  # fmt: skip
+
+    def __init__(self, assignment: e.RunAssigned, now_s: float) -> None:
+        self.assignment = assignment
+        self.started_s = now_s
+        self.progress_s = now_s
+        self.order: e.Outcome | None = None
+        """How the attempt is to end, once that is decided from outside."""
+        self.reason = ""
+        self.error_class: e.ErrorClass = ""
+        self.kill_at_s: float | None = None
+        self.raises = False
+        """The program asked to be told (`init(stop="raise")`) instead of getting SIGTERM."""
+        self.running = False
+
+
+class AgentCore:
+    """The decisions of one agent, for one sweep."""
+
+    def __init__(
+        self, agent: str, slots: int, limits: Limits, now_s: float, count: int | None = None
+    ) -> None:
+        self.agent, self.limits, self.count = agent, limits, count
+        self.slots = slots
+        self.began_s = now_s
+        self.offers: dict[int, int] = {}
+        """slot -> number of its open offer."""
+        self.attempts: dict[int, Attempt] = {}
+        """run -> its attempt here."""
+        self.draining = ""
+        """Why no slot is offered any more, '' while they are."""
+        self.interrupts = 0
+        self.taken = 0
+        self.early_failures = 0
+        self.succeeded = False
+        self.broken = ""
+        """Why this agent gave up, '' when it did not."""
+        self._last_offer = 0
+
+    # --- queries
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs here and nothing is on offer."""
+        return not self.attempts and not self.offers
+
+    def next_wake_s(self) -> float | None:
+        """When `tick` must be called at the latest."""
+        times = [t for attempt in self.attempts.values() for t in self._deadlines(attempt)]
+        return min(times, default=None)
+
+    def _deadlines(self, attempt: Attempt) -> list[float]:
+        if attempt.kill_at_s is not None:
+            return [attempt.kill_at_s]
+        times = []
+        if attempt.running and attempt.order is None:
+            if self.limits.run_time_s is not None:
+                times.append(attempt.started_s + self.limits.run_time_s)
+            if self.limits.no_progress_s is not None:
+                times.append(attempt.progress_s + self.limits.no_progress_s)
+        return times
+
+    # --- slots
+
+    def offer(self) -> list[Action]:
+        """Offer every free slot, as far as `count` allows."""
+        if self.draining:
+            return []
+        busy = {attempt.assignment.slot for attempt in self.attempts.values()}
+        actions: list[Action] = []
+        for slot in range(self.slots):
+            if slot in busy or slot in self.offers:
+                continue
+            if self.count is not None and self.taken + len(self.offers) >= self.count:
+                break
+            self._last_offer += 1
+            self.offers[slot] = self._last_offer
+            actions.append(Append(e.SlotOffered(self.agent, slot, self._last_offer)))
+        return actions
+
+    def drain(self, reason: str) -> list[Action]:
+        """Take back every offer; runs go on."""
+        if not self.draining:
+            self.draining = reason
+        withdrawn = [Append(e.SlotWithdrawn(self.agent, slot, offer)) for slot, offer in self.offers.items()]
+        self.offers.clear()
+        return [*withdrawn]
+
+    # --- orders from the controller
+
+    def assigned(self, entry: e.RunAssigned, now_s: float) -> list[Action]:
+        """The controller gave this slot a run."""
+        self.offers.pop(entry.slot, None)
+        if self.draining:
+            return [self._ended(entry, "preempted", reason=f"the agent is leaving: {self.draining}")]
+        self.taken += 1
+        self.attempts[entry.run] = Attempt(entry, now_s)
+        return [Start(entry)]
+
+    def ordered(self, entry: e.RunPruned | e.RunPaused | e.RunCancelled, now_s: float) -> list[Action]:
+        """The controller wants this attempt to end."""
+        attempt = self._current(entry.run, entry.attempt)
+        outcomes: dict[type, e.Outcome] = {
+            e.RunPruned: "pruned",
+            e.RunPaused: "paused",
+            e.RunCancelled: "cancelled",
+        }
+        return [] if attempt is None else self._end(attempt, outcomes[type(entry)], entry.reason, now_s)
+
+    # --- what happens to the processes
+
+    def started(self, run: int, event: e.RunStarted, now_s: float) -> list[Action]:
+        """The process exists."""
+        attempt = self.attempts[run]
+        attempt.running, attempt.started_s, attempt.progress_s = True, now_s, now_s
+        actions: list[Action] = [Append(event)]
+        if attempt.order is not None:
+            actions += self._ask_to_end(attempt, now_s)
+        return actions
+
+    def start_failed(self, run: int, message: str, now_s: float) -> list[Action]:
+        """The process could not be started."""
+        attempt = self.attempts.pop(run)
+        if attempt.order is not None:
+            return [self._ended(attempt.assignment, attempt.order, reason=attempt.reason), *self.offer()]
+        ended = self._ended(attempt.assignment, "failed", reason=message, error_class="start")
+        return [ended, *self._count_failure(message, now_s), *self.offer()]
+
+    def connected(self, run: int, attempt_number: int, raises: bool) -> list[Action]:
+        """The program has said hello on its socket."""
+        attempt = self._current(run, attempt_number)
+        if attempt is None:
+            return []
+        attempt.raises = raises
+        if attempt.order is not None:
+            return [TellStop(run, attempt_number, attempt.reason)]
+        return []
+
+    def reported(self, run: int, now_s: float) -> None:
+        """The program has logged something."""
+        attempt = self.attempts.get(run)
+        if attempt is not None:
+            attempt.progress_s = now_s
+
+    def exited(self, run: int, ended: Ended, now_s: float) -> list[Action]:
+        """The process has ended and everything it said is in."""
+        attempt = self.attempts.pop(run, None)
+        if attempt is None:
+            return []
+        outcome, reason, error_class = _verdict(attempt, ended)
+        actions: list[Action] = [
+            self._ended(attempt.assignment, outcome, reason=reason, error_class=error_class, ended=ended)
+        ]
+        if outcome == "failed":
+            actions += self._count_failure(reason, now_s)
+        elif outcome in ("completed", "pruned"):
+            self.succeeded = True
+        return [*actions, *self.offer()]
+
+    def guard_died(self) -> list[Action]:
+        """The guard, and with it every process here, is gone."""
+        actions: list[Action] = [Say("the guard process died; its runs start again", "warning")]
+        for attempt in self.attempts.values():
+            outcome = (
+                attempt.order if attempt.order in ("pruned", "cancelled", "failed", "preempted") else "lost"
+            )
+            reason = attempt.reason or "the guard process died"
+            actions.append(
+                self._ended(attempt.assignment, outcome, reason=reason, error_class=attempt.error_class)
+            )
+        self.attempts.clear()
+        return [*actions, *self.offer()]
+
+    # --- time, leases, people
+
+    def tick(self, now_s: float) -> list[Action]:
+        """Limits and escalations that are due."""
+        actions: list[Action] = []
+        limits = self.limits
+        for attempt in self.attempts.values():
+            if attempt.kill_at_s is not None and now_s >= attempt.kill_at_s:
+                attempt.kill_at_s = now_s + 5.0
+                actions.append(self._signal(attempt, KILL, everything=True))
+            elif attempt.order is None and attempt.running:
+                if limits.run_time_s is not None and now_s >= attempt.started_s + limits.run_time_s:
+                    attempt.error_class = "run_time"
+                    reason = f"limits.run_time: it ran for {limits.run_time_s:g} s"
+                    actions += self._end(attempt, "failed", reason, now_s)
+                elif limits.no_progress_s is not None and now_s >= attempt.progress_s + limits.no_progress_s:
+                    attempt.error_class = "no_progress"
+                    reason = f"limits.no_progress: it logged nothing for {limits.no_progress_s:g} s"
+                    actions += self._end(attempt, "failed", reason, now_s)
+        return actions
+
+    def lease_lost(self, reason: str) -> list[Action]:
+        """Others count this agent as lost: nothing that runs here counts any more."""
+        self.attempts.clear()
+        self.offers.clear()
+        self.draining = self.draining or reason
+        return [Forget(reason)]
+
+    def interrupt(self, now_s: float) -> list[Action]:
+        """Ctrl-C: once lets runs finish, twice ends them, three times kills them."""
+        self.interrupts += 1
+        actions = self.drain("interrupted")
+        if self.interrupts == 1:
+            if self.attempts:
+                actions.append(Say("letting runs finish; Ctrl-C again ends them"))
+            return actions
+        for attempt in list(self.attempts.values()):
+            if self.interrupts == 2:
+                actions += self._end(attempt, "preempted", "ended by Ctrl-C", now_s)
+            else:
+                attempt.order = attempt.order or "preempted"
+                attempt.reason = attempt.reason or "killed by Ctrl-C"
+                actions.append(self._signal(attempt, KILL, everything=True))
+        if self.attempts and self.interrupts == 2:
+            actions.append(Say("ending runs; Ctrl-C again kills them"))
+        return actions
+
+    def terminate(self, reason: str, now_s: float) -> list[Action]:
+        """The machine is being taken (SIGTERM, Slurm): pass it on; the runs go on elsewhere."""
+        actions = self.drain(reason)
+        for attempt in list(self.attempts.values()):
+            actions += self._end(attempt, "preempted", reason, now_s)
+        return actions
+
+    # --- inside
+
+    def _current(self, run: int, number: int) -> Attempt | None:
+        attempt = self.attempts.get(run)
+        return attempt if attempt is not None and attempt.assignment.attempt == number else None
+
+    def _end(self, attempt: Attempt, outcome: e.Outcome, reason: str, now_s: float) -> list[Action]:
+        """Ask an attempt to end as `outcome`; the first order counts."""
+        if attempt.order is not None:
+            return []
+        attempt.order, attempt.reason = outcome, reason
+        return self._ask_to_end(attempt, now_s) if attempt.running else []
+
+    def _ask_to_end(self, attempt: Attempt, now_s: float) -> list[Action]:
+        attempt.kill_at_s = now_s + self.limits.kill_after_s
+        number = attempt.assignment
+        actions: list[Action] = [TellStop(number.run, number.attempt, attempt.reason)]
+        if not attempt.raises or attempt.order != "pruned":
+            actions.append(self._signal(attempt, TERM))
+        return actions
+
+    def _signal(self, attempt: Attempt, number: int, everything: bool = False) -> Signal:
+        return Signal(attempt.assignment.run, attempt.assignment.attempt, number, everything)
+
+    def _count_failure(self, reason: str, now_s: float) -> list[Action]:
+        if self.succeeded or now_s - self.began_s > EARLY_WINDOW_S:
+            return []
+        self.early_failures += 1
+        if self.early_failures < EARLY_FAILURES or self.draining:
+            return []
+        self.broken = (
+            f"the first {self.early_failures} runs failed within {EARLY_WINDOW_S:g} s (the last: {reason})"
+        )
+        return [Say(f"this agent stops: {self.broken}", "error"), *self.drain(self.broken)]
+
+    def _ended(
+        self,
+        assignment: e.RunAssigned,
+        outcome: e.Outcome,
+        *,
+        reason: str = "",
+        error_class: e.ErrorClass = "",
+        ended: Ended | None = None,
+    ) -> Append:
+        known = ended or Ended(exit_code=None)
+        return Append(
+            e.AttemptEnded(
+                assignment.run,
+                assignment.attempt,
+                self.agent,
+                outcome,
+                reason=reason,
+                exit_code=known.exit_code,
+                error_class=error_class,
+                score=known.score,
+                summary=known.summary,
+                rows=known.rows,
+                tail=known.tail if outcome == "failed" else "",
+            )
+        )
+
+
+def _verdict(attempt: Attempt, ended: Ended) -> tuple[e.Outcome, str, e.ErrorClass]:
+    """Outcome, reason and class of error of an attempt whose process is gone."""
+    if attempt.order is not None:
+        finished_first = attempt.order == "preempted" and ended.exit_code == 0
+        return (
+            ("completed", "", "") if finished_first else (attempt.order, attempt.reason, attempt.error_class)
+        )
+    code = ended.exit_code
+    if code == 0:
+        return "completed", "", ""
+    if code is not None and code < 0:
+        return "failed", f"killed by {_signal_name(-code)}", "signal"
+    return "failed", f"exit code {code}", "exit"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

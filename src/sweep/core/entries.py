@@ -1,0 +1,304 @@
+"""The journal's vocabulary: events (facts from outside, past tense) and decisions (ours).
+
+Entries are frozen, encoded as msgpack arrays: fields are only ever appended, with defaults, and never renamed in
+meaning, so that every journal ever recorded still opens. `FORMAT` is stored with each entry; a controller that meets a
+newer one refuses to lead.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeGuard
+
+import msgspec
+
+from sweep.core.space import Config
+
+FORMAT = 1
+
+Outcome = Literal["completed", "failed", "pruned", "paused", "cancelled", "lost", "preempted"]
+ErrorClass = Literal["", "exit", "signal", "memory", "run_time", "no_progress", "start", "agent"]
+Purpose = Literal["search", "confirm", "reproduce"]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+    """Base of everything in a journal."""
+
+    def agent_or(self, default: str) -> str:
+        """The agent that this entry names, else `default`."""
+        return getattr(self, "agent", "") or default
+
+
+class Event(Entry, frozen=True, array_like=True, gc=False, tag=True):
+    """A fact from outside: recorded even when it comes too late to matter."""
+
+
+class Decision(Entry, frozen=True, array_like=True, gc=False, tag=True):
+    """Something the controller decided; appended under its lease, and always legal."""
+
+
+# --- the sweep -------------------------------------------------------------------------------------------------
+
+
+class SweepCreated(Event, frozen=True, array_like=True, gc=False, tag=True):
+    sweep: str
+    spec: dict[str, Any]
+    """The SweepSpec as builtins (`sweep.core.codec.spec_to_builtins`)."""
+    source: str = ""
+    """The YAML file as it was."""
+    source_path: str = ""
+    record: dict[str, Any] = {}
+    """Where and with what it was created: code tree, packages, hardware (`sweep.provenance`)."""
+
+
+class SpecRevised(Event, frozen=True, array_like=True, gc=False, tag=True):
+    revision: int
+    spec: dict[str, Any]
+    source: str = ""
+    by: str = ""
+
+
+class PauseRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    by: str = ""
+
+
+class ResumeRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Ends a pause; an ended sweep is reopened."""
+
+    by: str = ""
+
+
+class StopRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Start no new runs, let running ones finish."""
+
+    by: str = ""
+
+
+class CancelRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Start no new runs, end running ones."""
+
+    by: str = ""
+
+
+class ExtendRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    run_cap: int
+    by: str = ""
+
+
+class RetryRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """A new attempt of these runs (each ended as failed or cancelled)."""
+
+    runs: tuple[int, ...]
+    by: str = ""
+
+
+class SweepEnded(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    reason: str
+
+
+class SweepReopened(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    reason: str
+
+
+# --- agents ----------------------------------------------------------------------------------------------------
+
+
+class AgentJoined(Event, frozen=True, array_like=True, gc=False, tag=True):
+    agent: str
+    host: str
+    pid: int
+    slots: int
+    gpus: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    format: int = FORMAT
+    record: dict[str, Any] = {}
+    """Python, packages, CPU, memory, GPUs, driver, OS of the node (`sweep.provenance`)."""
+
+
+class AgentLeft(Event, frozen=True, array_like=True, gc=False, tag=True):
+    agent: str
+    reason: str = ""
+
+
+class AgentLost(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Its lease ran out by the store's clock; appended by the driver."""
+
+    agent: str
+
+
+class SlotOffered(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """A credit: this agent can take one run on this slot. Offers are numbered per agent, from 1."""
+
+    agent: str
+    slot: int
+    offer: int
+
+
+class SlotWithdrawn(Event, frozen=True, array_like=True, gc=False, tag=True):
+    agent: str
+    slot: int
+    offer: int
+
+
+# --- trials and runs -------------------------------------------------------------------------------------------
+
+
+class TrialsProposed(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    """Trials `first`, `first`+1, … get these configs."""
+
+    first: int
+    configs: tuple[Config, ...]
+    exhausted: bool
+    revision: int
+    engine: str
+    engine_version: str
+    seen: int
+    """Journal position up to which the searcher had seen results."""
+
+
+class RunAdded(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    run: int
+    trial: int
+    replicate: int
+    seed: int
+    purpose: Purpose = "search"
+
+
+class RunAssigned(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    """Addressed to the agent; consumes exactly one offer."""
+
+    run: int
+    attempt: int
+    agent: str
+    slot: int
+    offer: int
+    trial: int
+    replicate: int
+    seed: int
+    config: Config
+
+
+class RunStarted(Event, frozen=True, array_like=True, gc=False, tag=True):
+    run: int
+    attempt: int
+    agent: str
+    pid: int
+    host: str
+    slot: int
+    gpus: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    """Variables that sweep set for the run (nothing inherited, nothing secret)."""
+    folder: str = ""
+
+
+class ObjectiveReported(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Values number `first`, `first`+1, … (0-based, within the attempt) of the objective; one entry per run and commit."""
+
+    run: int
+    attempt: int
+    first: int
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+class RunPruned(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    """Addressed to the agent, which ends the attempt with outcome `pruned`."""
+
+    run: int
+    attempt: int
+    agent: str
+    reason: str
+
+
+class RunPaused(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    run: int
+    attempt: int
+    agent: str
+    reason: str
+
+
+class RunCancelled(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    """Addressed to the agent (empty for a run that never started), which ends the attempt with outcome `cancelled`."""
+
+    run: int
+    attempt: int
+    agent: str
+    reason: str
+
+
+class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """The last word on an attempt. The controller itself writes it for the runs of a lost agent."""
+
+    run: int
+    attempt: int
+    agent: str
+    outcome: Outcome
+    reason: str = ""
+    exit_code: int | None = None
+    """Exit status; -N when signal N ended the process; None when it is not known."""
+    error_class: ErrorClass = ""
+    score: float | None = None
+    """Best finite objective over this attempt's history and summary, None without one."""
+    summary: dict[str, Any] = {}
+    checkpoint: str = ""
+    rows: int = 0
+    """History rows of this attempt."""
+    tail: str = ""
+    """Last lines of output, for a failed attempt."""
+
+
+AnyEntry = (
+    SweepCreated
+    | SpecRevised
+    | PauseRequested
+    | ResumeRequested
+    | StopRequested
+    | CancelRequested
+    | ExtendRequested
+    | RetryRequested
+    | SweepEnded
+    | SweepReopened
+    | AgentJoined
+    | AgentLeft
+    | AgentLost
+    | SlotOffered
+    | SlotWithdrawn
+    | TrialsProposed
+    | RunAdded
+    | RunAssigned
+    | RunStarted
+    | ObjectiveReported
+    | RunPruned
+    | RunPaused
+    | RunCancelled
+    | AttemptEnded
+)
+
+
+class Recorded(msgspec.Struct, frozen=True, gc=False):
+    """An entry as it stands in a journal."""
+
+    position: int
+    """1, 2, 3, … without gaps within a sweep."""
+    at_s: float
+    """Unix time of the append by the store's clock; never decreases within a sweep."""
+    writer: str
+    seq: int
+    """This writer's own number for it, from 1."""
+    entry: AnyEntry
+    addressee: str | None = None
+    based_on: int | None = None
+    """For decisions: the journal position they were based on."""
+    format: int = FORMAT
+
+
+def is_decision(entry: Entry) -> TypeGuard[Decision]:
+    """Whether the controller decided this (and must therefore find it legal)."""
+    return isinstance(entry, Decision)
+
+
+def addressee_of(entry: Entry) -> str | None:
+    """The agent that must read this entry, None when only the controller does."""
+    if isinstance(entry, RunAssigned | RunPruned | RunPaused | RunCancelled):
+        return entry.agent or None
+    return None

@@ -1,0 +1,288 @@
+"""evolve(state, recorded): fold one journal entry into the state. Deterministic, no I/O, total.
+
+It mutates the state that it is given. An event that cannot happen any more is noted as ignored; a decision that cannot
+happen is a bug in the controller and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sweep.core import entries as e
+from sweep.core.codec import spec_from_builtins
+from sweep.core.lifecycle import TABLE, RunEntry, advance, refuse
+from sweep.core.plugins import Observation
+from sweep.core.state import Agent, Run, State, Trial, best_finite
+
+
+class IllegalDecision(Exception):
+    """A controller decided what the table of transitions does not allow."""
+
+
+def evolve(state: State, recorded: e.Recorded) -> str | None:
+    """Fold `recorded` into `state`. Returns None, or why the entry was ignored.
+
+    Raises IllegalDecision for a decision that is not legal, ValueError for a gap in the journal.
+    """
+    if recorded.position != state.position + 1:
+        raise ValueError(f"journal entry {recorded.position} does not follow {state.position}")
+    entry = recorded.entry
+    state.position = recorded.position
+    state.last_s = recorded.at_s
+    refusal = _HANDLERS[type(entry)](state, entry)
+    if refusal is not None:
+        if e.is_decision(entry):
+            raise IllegalDecision(f"entry {recorded.position}, {type(entry).__name__}: {refusal}")
+        state.ignored.append((recorded.position, refusal))
+    return refusal
+
+
+# --- the sweep ---------------------------------------------------------------------------------------------------
+
+
+def _created(state: State, entry: e.SweepCreated) -> str | None:
+    if state.sweep:
+        return "the sweep exists already"
+    state.sweep, state.created_s = entry.sweep, state.last_s
+    state.adopt_spec(spec_from_builtins(entry.spec))
+    return None
+
+
+def _revised(state: State, entry: e.SpecRevised) -> str | None:
+    if entry.revision != state.revision + 1:
+        return f"revision {entry.revision} does not follow {state.revision}"
+    state.adopt_spec(spec_from_builtins(entry.spec))
+    state.exhausted = False
+    return None
+
+
+def _pause(state: State, entry: e.PauseRequested) -> str | None:
+    if state.phase != "active":
+        return f"the sweep is {state.phase}"
+    state.phase, state.reason = "paused", _by("paused", entry.by)
+    return None
+
+
+def _resume(state: State, entry: e.ResumeRequested) -> str | None:
+    if state.phase == "active":
+        return "the sweep is active"
+    if state.phase == "ended":
+        state.reopen = _by("resumed", entry.by)
+        return None
+    state.phase, state.reason, state.stop_requested = "active", "", ""
+    return None
+
+
+def _stop(state: State, entry: e.StopRequested) -> str | None:
+    if state.phase == "ended" or state.stop_requested:
+        return "the sweep has ended" if state.phase == "ended" else "the sweep is finishing already"
+    state.phase, state.stop_requested, state.reason = "finishing", "stop", _by("stopped", entry.by)
+    return None
+
+
+def _cancel(state: State, entry: e.CancelRequested) -> str | None:
+    if state.phase == "ended":
+        return "the sweep has ended"
+    state.phase, state.stop_requested, state.reason = "finishing", "cancel", _by("cancelled", entry.by)
+    return None
+
+
+def _by(what: str, who: str) -> str:
+    return f"{what} by {who}" if who else what
+
+
+def _extend(state: State, entry: e.ExtendRequested) -> str | None:
+    state._spec = msgspec.structs.replace(state.spec, run_cap=entry.run_cap)
+    state.revision += 1
+    if state.phase == "ended":
+        state.reopen = _by(f"extended to {entry.run_cap} trials", entry.by)
+    return None
+
+
+def _retry(state: State, entry: e.RetryRequested) -> str | None:
+    taken = 0
+    for number in entry.runs:
+        run = state.runs[number] if number < len(state.runs) else None
+        if run is None or (run.state, e.RetryRequested) not in TABLE:
+            continue
+        _requeue(state, run)
+        taken += 1
+    if not taken:
+        return "none of these runs has failed or was cancelled"
+    if state.phase == "ended":
+        state.reopen = _by(f"{taken} runs to be tried again", entry.by)
+    return None
+
+
+def _requeue(state: State, run: Run) -> None:
+    before = run.state
+    run.state, run.charged, run.lost, run.reason, run.shelved = "queued", 0, 0, "", False
+    state.move(run, before)
+
+
+def _ended(state: State, entry: e.SweepEnded) -> str | None:
+    if state.phase == "ended":
+        return "the sweep has ended already"
+    if state.live or state.waiting:
+        return "runs are still to be done"
+    state.phase, state.reason, state.reopen = "ended", entry.reason, ""
+    return None
+
+
+def _reopened(state: State, _: e.SweepReopened) -> str | None:
+    if state.phase != "ended":
+        return "the sweep has not ended"
+    state.phase, state.reason, state.reopen, state.stop_requested = "active", "", "", ""
+    for run in state.runs:
+        if run.shelved:
+            _requeue(state, run)
+    return None
+
+
+# --- agents ------------------------------------------------------------------------------------------------------
+
+
+def _joined(state: State, entry: e.AgentJoined) -> str | None:
+    if entry.agent in state.agents:
+        return "this agent has joined before"
+    state.agents[entry.agent] = Agent(entry.slots, state.last_s)
+    if state.first_agent_s is None:
+        state.first_agent_s = state.last_s
+    return None
+
+
+def _gone(state: State, entry: e.AgentLeft | e.AgentLost) -> str | None:
+    agent = state.agents.get(entry.agent)
+    if agent is None or not agent.alive:
+        return "this agent is not here"
+    agent.alive = False
+    for key in [key for key in state.offers if key[0] == entry.agent]:
+        del state.offers[key]
+    return None
+
+
+def _offered(state: State, entry: e.SlotOffered) -> str | None:
+    agent = state.agents.get(entry.agent)
+    if agent is None or not agent.alive:
+        return "this agent is not here"
+    if (entry.agent, entry.slot) in state.offers:
+        return "this slot is on offer already"
+    state.offers[entry.agent, entry.slot] = entry.offer
+    return None
+
+
+def _withdrawn(state: State, entry: e.SlotWithdrawn) -> str | None:
+    if state.offers.get((entry.agent, entry.slot)) != entry.offer:
+        return "this offer is used up or withdrawn"
+    del state.offers[entry.agent, entry.slot]
+    return None
+
+
+# --- trials and runs ---------------------------------------------------------------------------------------------
+
+
+def _proposed(state: State, entry: e.TrialsProposed) -> str | None:
+    if entry.first != len(state.trials):
+        return f"trial {entry.first} does not follow {len(state.trials) - 1}"
+    if entry.revision != state.revision:
+        return f"proposed for revision {entry.revision} of the spec, which is at {state.revision}"
+    for config in entry.configs:
+        state.observations.append(Observation(len(state.trials), config, "open"))
+        state.trials.append(Trial(config))
+    state.exhausted = entry.exhausted
+    return None
+
+
+def _added(state: State, entry: e.RunAdded) -> str | None:
+    if entry.run != len(state.runs):
+        return f"run {entry.run} does not follow {len(state.runs) - 1}"
+    if entry.trial >= len(state.trials):
+        return f"there is no trial {entry.trial}"
+    run = Run(entry.run, entry.trial, entry.replicate, entry.purpose, entry.seed)
+    state.runs.append(run)
+    state.trials[entry.trial].runs.append(entry.run)
+    if entry.purpose == "search":
+        state.unexpanded = max(state.unexpanded, entry.trial + 1)
+    state.move(run, None)
+    return None
+
+
+def _run_entry(state: State, entry: RunEntry) -> str | None:
+    run = state.runs[entry.run] if entry.run < len(state.runs) else None
+    if run is None:
+        return f"there is no run {entry.run}"
+    refusal = refuse(run, entry)
+    if refusal is None and type(entry) is e.RunAssigned:
+        refusal = _consume(state, entry)
+    if refusal is not None:
+        return refusal
+    before, holder = run.state, run.agent
+    if type(entry) is e.ObjectiveReported:
+        _absorb(state, run, entry)
+        return None
+    advance(run, entry, state.spec.retry.max)
+    if type(entry) is e.AttemptEnded:
+        state.agents[holder].runs.discard(run.run)
+        run.score = best_finite((run.score, entry.score), state.goal)
+        _check_target(state, run)
+    state.move(run, before)
+    return None
+
+
+def _consume(state: State, entry: e.RunAssigned) -> str | None:
+    if state.offers.get((entry.agent, entry.slot)) != entry.offer:
+        return f"offer {entry.offer} of {entry.agent} is not open"
+    del state.offers[entry.agent, entry.slot]
+    state.agents[entry.agent].runs.add(entry.run)
+    return None
+
+
+def _absorb(state: State, run: Run, entry: e.ObjectiveReported) -> None:
+    if run.absorb(entry.first, entry.steps, entry.values):
+        run.score = best_finite(run.values, state.goal)
+    else:
+        run.score = best_finite((run.score, *entry.values), state.goal)
+    state.to_judge = True
+    _check_target(state, run)
+    if state.stopper is not None:
+        state.stopper.report(run.run, run.values)
+
+
+def _check_target(state: State, run: Run) -> None:
+    metric = state.spec.metric
+    if state.reached is not None or metric is None or metric.target is None or run.score is None:
+        return
+    hit = run.score <= metric.target if metric.goal == "minimize" else run.score >= metric.target
+    if hit and run.purpose == "search":
+        state.reached = (run.run, run.score)
+
+
+_HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
+    e.SweepCreated: _created,
+    e.SpecRevised: _revised,
+    e.PauseRequested: _pause,
+    e.ResumeRequested: _resume,
+    e.StopRequested: _stop,
+    e.CancelRequested: _cancel,
+    e.ExtendRequested: _extend,
+    e.RetryRequested: _retry,
+    e.SweepEnded: _ended,
+    e.SweepReopened: _reopened,
+    e.AgentJoined: _joined,
+    e.AgentLeft: _gone,
+    e.AgentLost: _gone,
+    e.SlotOffered: _offered,
+    e.SlotWithdrawn: _withdrawn,
+    e.TrialsProposed: _proposed,
+    e.RunAdded: _added,
+    e.RunAssigned: _run_entry,
+    e.RunStarted: _run_entry,
+    e.ObjectiveReported: _run_entry,
+    e.RunPruned: _run_entry,
+    e.RunPaused: _run_entry,
+    e.RunCancelled: _run_entry,
+    e.AttemptEnded: _run_entry,
+}

@@ -1,0 +1,217 @@
+"""The listing index: views of runs, agents and the sweep, kept up to date entry by entry.
+
+Derived from the journal alone: folding a journal from its start gives the same rows as following it.
+Keys: `sweep`, `agent/<id>`, `run/<10 digits>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from sweep.core import entries as e
+from sweep.core.evolve import evolve
+from sweep.core.state import Run, State
+from sweep.core.views import AgentView, AttemptView, RunView, SweepView
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_run = msgspec.msgpack.Decoder(RunView).decode
+_decode_agent = msgspec.msgpack.Decoder(AgentView).decode
+_decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
+
+SWEEP_KEY = "sweep"
+RUN_PREFIX = "run/"
+AGENT_PREFIX = "agent/"
+
+
+def run_key(run: int) -> str:
+    """Index key of a run; keys sort as run numbers do."""
+    return f"{RUN_PREFIX}{run:010d}"
+
+
+class Views(msgspec.Struct, frozen=True):
+    """Everything that listings need, decoded."""
+
+    upto: int
+    sweep: SweepView
+    runs: list[RunView]
+    agents: list[AgentView]
+
+
+def decode_views(upto: int, rows: Mapping[str, bytes]) -> Views:
+    """Views from index rows. Raises KeyError when the sweep's own row is missing."""
+    runs = [_decode_run(rows[key]) for key in sorted(rows) if key.startswith(RUN_PREFIX)]
+    agents = [_decode_agent(rows[key]) for key in sorted(rows) if key.startswith(AGENT_PREFIX)]
+    return Views(upto, _decode_sweep(rows[SWEEP_KEY]), runs, sorted(agents, key=lambda a: a.joined_s))
+
+
+class IndexFold:
+    """Follows a State and keeps the views of what changed.
+
+    `load(key)` gives an encoded row that this fold has let go of (ended runs are not kept in memory), or None.
+    """
+
+    def __init__(self, state: State, load: Callable[[str], bytes | None] | None = None) -> None:
+        self.state = state
+        self._load = load
+        self._runs: dict[int, RunView] = {}
+        self._agents: dict[str, AgentView] = {}
+        self._sweep: SweepView | None = None
+        self._dirty: dict[str, RunView | AgentView | SweepView] = {}
+
+    def fold(self, recorded: e.Recorded) -> str | None:
+        """Evolve the state by one entry and note what changed. Returns what `evolve` returns."""
+        entry = recorded.entry
+        refusal = evolve(self.state, recorded)
+        if refusal is None:
+            self._note(entry, recorded.at_s)
+        return refusal
+
+    def take(self) -> dict[str, bytes]:
+        """Encoded rows that changed since the last call; ended runs are then let go."""
+        rows = {key: _encode(view) for key, view in self._dirty.items()}
+        self._dirty.clear()
+        if self._load is not None:
+            for number in [
+                n
+                for n in self._runs
+                if self.state.runs[n].state in ("completed", "pruned", "failed", "cancelled")
+            ]:
+                del self._runs[number]
+        return rows
+
+    def _note(self, entry: e.AnyEntry, at_s: float) -> None:
+        if isinstance(entry, e.RunAdded):
+            self._add(entry)
+            self._sync_sweep(entry, at_s)
+        elif isinstance(
+            entry,
+            e.RunAssigned
+            | e.RunStarted
+            | e.ObjectiveReported
+            | e.RunPruned
+            | e.RunPaused
+            | e.RunCancelled
+            | e.AttemptEnded,
+        ):
+            view = self._run(entry.run)
+            self._attempt(view, entry, at_s)
+            if view.state != self.state.runs[view.run].state:
+                self._sync_sweep(entry, at_s)
+            self._sync(view)
+        elif isinstance(entry, e.AgentJoined | e.AgentLeft | e.AgentLost):
+            self._agent(entry, at_s)
+        elif not isinstance(entry, e.SlotOffered | e.SlotWithdrawn):
+            self._sync_sweep(entry, at_s)
+
+    def _add(self, entry: e.RunAdded) -> None:
+        view = RunView(
+            sweep=self.state.sweep,
+            run=entry.run,
+            trial=entry.trial,
+            replicate=entry.replicate,
+            purpose=entry.purpose,
+            seed=entry.seed,
+            config=self.state.trials[entry.trial].config,
+        )
+        self._runs[entry.run] = view
+        self._dirty[run_key(entry.run)] = view
+
+    def _run(self, number: int) -> RunView:
+        view = self._runs.get(number)
+        if view is None:
+            blob = self._load(run_key(number)) if self._load is not None else None
+            if blob is None:
+                raise LookupError(f"the index has no row of run {number}")
+            view = self._runs[number] = _decode_run(blob)
+        return view
+
+    def _attempt(self, view: RunView, entry: e.AnyEntry, at_s: float) -> None:
+        if isinstance(entry, e.RunAssigned):
+            view.attempts.append(
+                AttemptView(attempt=entry.attempt, agent=entry.agent, slot=entry.slot, assigned_s=at_s)
+            )
+        elif isinstance(entry, e.RunStarted):
+            last = view.attempts[-1]
+            last.started_s, last.host, last.pid, last.gpus = at_s, entry.host, entry.pid, entry.gpus
+            last.command, last.env, last.folder = entry.command, entry.env, entry.folder
+        elif isinstance(entry, e.AttemptEnded):
+            last = view.attempts[-1]
+            last.ended_s, last.outcome, last.reason = at_s, entry.outcome, entry.reason
+            last.exit_code, last.error_class, last.rows, last.tail = (
+                entry.exit_code,
+                entry.error_class,
+                entry.rows,
+                entry.tail,
+            )
+            if entry.summary:
+                view.summary = {**view.summary, **entry.summary}
+
+    def _sync(self, view: RunView) -> None:
+        run: Run = self.state.runs[view.run]
+        view.state, view.reason, view.objective, view.steps = (
+            run.state,
+            run.reason,
+            run.score,
+            len(run.values),
+        )
+        self._dirty[run_key(view.run)] = view
+
+    def _agent(self, entry: e.AgentJoined | e.AgentLeft | e.AgentLost, at_s: float) -> None:
+        key = AGENT_PREFIX + entry.agent
+        if isinstance(entry, e.AgentJoined):
+            view = AgentView(
+                agent=entry.agent,
+                host=entry.host,
+                pid=entry.pid,
+                slots=entry.slots,
+                gpus=entry.gpus,
+                joined_s=at_s,
+            )
+        else:
+            known = self._agents.get(entry.agent)
+            if known is None:
+                blob = self._load(key) if self._load is not None else None
+                if blob is None:
+                    raise LookupError(f"the index has no row of agent {entry.agent}")
+                known = _decode_agent(blob)
+            view, view.ended_s = known, at_s
+            lost = isinstance(entry, e.AgentLost)
+            view.state, view.reason = ("lost", "") if lost else ("left", entry.reason)  # type: ignore[union-attr]
+        self._agents[entry.agent] = view
+        self._dirty[key] = view
+
+    def _sync_sweep(self, entry: e.AnyEntry, at_s: float) -> None:
+        state = self.state
+        if self._sweep is None and self._load is not None and (blob := self._load(SWEEP_KEY)) is not None:
+            self._sweep = _decode_sweep(blob)
+        if self._sweep is None:
+            self._sweep = SweepView(sweep=state.sweep, name=state.spec.name or "", state=state.phase)
+        view = self._sweep
+        view.name, view.state, view.reason = state.spec.name or "", state.phase, state.reason
+        view.created_s, view.revision = state.created_s, state.revision
+        view.trials, view.exhausted = len(state.trials), state.exhausted
+        view.counts = {name: count for name, count in state.counts.items() if count}
+        view.best_run = state.best_run
+        view.best = None if state.best_run is None else state.runs[state.best_run].score
+        view.ended_s = (
+            at_s if isinstance(entry, e.SweepEnded) else (None if state.phase != "ended" else view.ended_s)
+        )
+        if isinstance(entry, e.RetryRequested):
+            for number in entry.runs:
+                if number < len(state.runs):
+                    self._sync(self._run(number))
+        if isinstance(entry, e.SweepReopened):
+            for run in state.runs:
+                if run.state == "queued":
+                    self._sync(self._run(run.run))
+        self._dirty[SWEEP_KEY] = view
+
+
+def rebuild(state: State, journal: Iterable[e.Recorded]) -> dict[str, bytes]:
+    """All index rows, folded from the start of the journal into the empty `state`."""
+    fold = IndexFold(state)
+    for recorded in journal:
+        fold.fold(recorded)
+    return fold.take()

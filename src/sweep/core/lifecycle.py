@@ -1,0 +1,137 @@
+"""The life of a run: one table of legal transitions, from which the code acts and the docs' diagram is drawn.
+
+An event that the table does not allow is ignored with a reason; a decision that it does not allow is a bug.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sweep.core import entries as e
+from sweep.core.views import RunState
+
+LOST_LIMIT = 20
+"""So many agents may vanish under a run before it counts as failed: it may be what kills them."""
+
+LIVE: frozenset[RunState] = frozenset(("assigned", "running"))
+ENDED: frozenset[RunState] = frozenset(("completed", "failed", "pruned", "cancelled"))
+
+# (state, entry) -> states that may follow. A single one is taken; where there are several, `_after_attempt` chooses.
+TABLE: dict[tuple[RunState, type[e.Entry]], tuple[RunState, ...]] = {
+    ("queued", e.RunAssigned): ("assigned",),
+    ("queued", e.RunCancelled): ("cancelled",),
+    ("assigned", e.RunStarted): ("running",),
+    ("assigned", e.RunCancelled): ("assigned",),
+    ("assigned", e.AttemptEnded): ("queued", "failed", "cancelled"),
+    ("running", e.ObjectiveReported): ("running",),
+    ("running", e.RunPruned): ("running",),
+    ("running", e.RunPaused): ("running",),
+    ("running", e.RunCancelled): ("running",),
+    ("running", e.AttemptEnded): ("completed", "failed", "pruned", "paused", "cancelled", "queued"),
+    ("paused", e.RunAssigned): ("assigned",),
+    ("paused", e.RunCancelled): ("cancelled",),
+    ("failed", e.RetryRequested): ("queued",),
+    ("cancelled", e.RetryRequested): ("queued",),
+    ("cancelled", e.SweepReopened): ("queued",),
+}
+
+
+class RunLike(Protocol):
+    """What the table reads and writes of a run."""
+
+    state: RunState
+    attempt: int
+    agent: str
+    charged: int
+    """Attempts that failed by the run's own fault since it was last asked for."""
+    lost: int
+    order: str
+    """'', or what the controller has ordered for the running attempt: pruned, paused, cancelled."""
+    shelved: bool
+    """Cancelled while it waited: it goes on when the sweep does."""
+    reason: str
+
+
+RunEntry = (
+    e.RunAssigned
+    | e.RunStarted
+    | e.ObjectiveReported
+    | e.RunPruned
+    | e.RunPaused
+    | e.RunCancelled
+    | e.AttemptEnded
+)
+
+_ORDERS: dict[type[e.Entry], str] = {
+    e.RunPruned: "pruned",
+    e.RunPaused: "paused",
+    e.RunCancelled: "cancelled",
+}
+
+
+def refuse(run: RunLike, entry: RunEntry) -> str | None:
+    """None when `entry` may happen to `run` now, else why not."""
+    if (run.state, type(entry)) not in TABLE:
+        return f"a run that is {run.state} takes no {type(entry).__name__}"
+    if type(entry) is e.RunAssigned:
+        if entry.attempt != run.attempt + 1:
+            return f"attempt {entry.attempt} does not follow attempt {run.attempt}"
+    elif entry.attempt != run.attempt:
+        return f"attempt {entry.attempt} is not the current one ({run.attempt})"
+    elif run.state in LIVE and entry.agent_or(run.agent) != run.agent:
+        return f"agent {entry.agent_or('')} does not have this run"
+    if type(entry) in _ORDERS and run.order:
+        return f"the run is already told to end ({run.order})"
+    if (
+        type(entry) is e.AttemptEnded
+        and run.state == "assigned"
+        and entry.outcome in ("completed", "pruned", "paused")
+    ):
+        return f"a run that never started cannot be {entry.outcome}"
+    return None
+
+
+def advance(run: RunLike, entry: RunEntry, retry_max: int) -> None:
+    """Let `entry`, which `refuse` let through, happen to `run`."""
+    kind = type(entry)
+    if kind is e.AttemptEnded:
+        _end_attempt(run, entry, retry_max)  # type: ignore[arg-type]
+        return
+    order = _ORDERS.get(kind)
+    if order is not None and run.state in LIVE:
+        run.order = order
+        run.reason = entry.reason  # type: ignore[union-attr]
+        return
+    run.state = TABLE[run.state, kind][0]
+    if kind is e.RunAssigned:
+        run.attempt, run.agent, run.order, run.reason = entry.attempt, entry.agent, "", ""  # type: ignore[union-attr]
+    elif kind is e.RunCancelled:
+        run.reason, run.shelved = entry.reason, True  # type: ignore[union-attr]
+
+
+def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry_max: int) -> None:
+    after = _after_attempt(run, entry.outcome, retry_max)
+    if after not in TABLE[run.state, e.AttemptEnded]:
+        after = "failed"
+    if not (run.order and after == run.order):
+        run.reason = entry.reason
+    run.state, run.agent, run.order = after, "", ""
+
+
+def _after_attempt(run: RunLike, outcome: e.Outcome, retry_max: int) -> RunState:
+    """Lost and preempted attempts go again, unless the run was told to end anyway; failures as often as `retry` says."""
+    if outcome == "failed":
+        run.charged += 1
+        return "queued" if run.charged <= retry_max and not run.order else _ordered(run, "failed")
+    if outcome == "lost" or outcome == "preempted":
+        run.lost += outcome == "lost"
+        if run.order:
+            return _ordered(run, "queued")
+        return "failed" if run.lost > LOST_LIMIT else "queued"
+    return outcome
+
+
+def _ordered(run: RunLike, otherwise: RunState) -> RunState:
+    if run.order == "pruned" and run.state == "running":
+        return "pruned"
+    return "cancelled" if run.order == "cancelled" else otherwise

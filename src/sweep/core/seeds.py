@@ -1,0 +1,56 @@
+"""Seeds as pure functions of what they belong to: never of a worker, an order of calls, or a clock.
+
+Every seed is a blake2b hash over an explicit, tagged encoding, so that the same sweep gives the same seeds on every
+machine, Python version and release. The encoding is part of the record format: it may never change (golden values
+in the tests hold it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+
+_DOMAIN = b"sweep/seed/1"
+
+# Seeds of one purpose never equal seeds of another: what confirms a result was never searched on.
+_RANGES: dict[str, tuple[int, int]] = {
+    "search": (0, 2**31),
+    "confirm": (2**31, 2**31 + 2**30),
+    "reproduce": (2**31 + 2**30, 2**32),
+}
+
+
+def run_seed(sweep_seed: int, replicate: int, purpose: str = "search") -> int:
+    """The seed of replicate `replicate` (0, 1, …) of every trial of a sweep, in [0, 2**32).
+
+    All trials share it (common random numbers), so that comparisons between them are paired. The ranges of the
+    purposes `search`, `confirm` and `reproduce` are disjoint. 2**32 - 1 is the largest seed that numpy's legacy
+    generator takes. Raises ValueError for another purpose or a negative replicate.
+    """
+    if purpose not in _RANGES:
+        raise ValueError(f"purpose {purpose!r} is unknown; it must be one of {', '.join(_RANGES)}")
+    if replicate < 0:
+        raise ValueError(f"replicate must be 0 or more, not {replicate}")
+    low, high = _RANGES[purpose]
+    return low + derive(sweep_seed, "run", purpose, replicate) % (high - low)
+
+
+def derive(sweep_seed: int, *keys: int | str) -> int:
+    """A 64-bit seed, in [0, 2**64), for whatever `keys` name: `derive(seed, "random", index)`.
+
+    Different keys give independent values; 1 and "1" are different keys, and so are ("a", "b") and ("ab",).
+    Integers of any size and sign are accepted (numpy's, too). Raises TypeError for any other type.
+    """
+    digest = hashlib.blake2b(_DOMAIN, digest_size=8)
+    for key in (sweep_seed, *keys):
+        digest.update(_encode(key))
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _encode(key: int | str) -> bytes:
+    """Tag, length, content: no two different sequences of keys share an encoding."""
+    if isinstance(key, str):
+        tag, content = b"s", key.encode("utf-8", "surrogatepass")
+    else:
+        tag, content = b"i", str(operator.index(key)).encode("ascii")
+    return tag + str(len(content)).encode("ascii") + b":" + content

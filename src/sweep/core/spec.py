@@ -1,0 +1,89 @@
+"""What a sweep is asked to do: the validated content of a `sweep.yaml`, as plain frozen data.
+
+Parsing, the W&B dialect, macros' checks and error messages live in `sweep.spec`; nothing here validates.
+Every unit stands last in a name: `run_time_s` is in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from sweep.core.space import Space
+
+Method = Literal["grid", "random", "bayes"]
+Goal = Literal["minimize", "maximize"]
+
+DEFAULT_COMMAND: tuple[str, ...] = ("${env}", "${interpreter}", "${program}", "${args}")
+DEFAULT_KILL_AFTER_S = 30.0
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """The objective: which logged value is optimised, and in which direction."""
+
+    name: str
+    goal: Goal = "minimize"
+    target: float | None = None
+    impute: Literal["worst", "best", "latest"] = "worst"
+    impute_while_running: bool | str = False
+
+
+class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
+    """How poor runs are ended early; iterations count logged values of the metric."""
+
+    type: Literal["hyperband", "none"] = "hyperband"
+    min_iter: int | None = None
+    max_iter: int | None = None
+    s: int | None = None
+    eta: float = 3.0
+    strict: bool = True
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run gets. None means: chosen by the agent from what its node has
+    (one GPU where there are GPUs, else none; the CPUs shared out evenly, else one)."""
+
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Time limits in seconds; None means no limit."""
+
+    run_time_s: float | None = None
+    no_progress_s: float | None = None
+    wall_time_s: float | None = None
+    kill_after_s: float = DEFAULT_KILL_AFTER_S
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a run that failed by its own fault is tried again (0: never)."""
+
+    max: int = 0
+
+
+class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole validated spec. `seed` is always set: drawn once at creation when the file gives none."""
+
+    method: Method
+    space: Space
+    seed: int
+    metric: Metric | None = None
+    name: str | None = None
+    description: str | None = None
+    program: str | None = None
+    command: tuple[str, ...] = DEFAULT_COMMAND
+    run_cap: int | None = None
+    early_terminate: EarlyTerminate | None = None
+    replicates: int = 1
+    engine: str | None = None
+    """For `method: bayes`: the searcher's name (`optuna-tpe`, `skopt-et`); None otherwise."""
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    env: dict[str, str] = {}
+    workdir: str | None = None
+    """Folder that runs start in, relative to the spec file's folder; None: that folder itself."""
+    extra: dict[str, Any] = {}
+    """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""

@@ -1,0 +1,98 @@
+"""What listings, pictures and programs see of a sweep: plain records, kept as the store's index.
+
+Views are derived from the journal alone (`sweep.core.index`), so a check can rebuild and compare them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from sweep.core.entries import ErrorClass, Outcome, Purpose
+from sweep.core.space import Config
+
+RunState = Literal["queued", "assigned", "running", "paused", "completed", "failed", "pruned", "cancelled"]
+SweepState = Literal["active", "paused", "finishing", "ended"]
+
+
+class AttemptView(msgspec.Struct, kw_only=True):
+    attempt: int
+    agent: str
+    host: str = ""
+    slot: int = 0
+    gpus: tuple[str, ...] = ()
+    pid: int = 0
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    folder: str = ""
+    assigned_s: float | None = None
+    """Unix times, seconds."""
+    started_s: float | None = None
+    ended_s: float | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    exit_code: int | None = None
+    error_class: ErrorClass = ""
+    rows: int = 0
+    tail: str = ""
+
+
+class RunView(msgspec.Struct, kw_only=True):
+    """One run with all its attempts, the last one last."""
+
+    sweep: str
+    run: int
+    trial: int
+    replicate: int
+    purpose: Purpose
+    seed: int
+    config: Config
+    state: RunState = "queued"
+    reason: str = ""
+    objective: float | None = None
+    """Best finite value of the metric over all attempts that count, in the metric's own direction."""
+    steps: int = 0
+    """How many objective values it has reported."""
+    summary: dict[str, Any] = {}
+    attempts: list[AttemptView] = []
+
+    @property
+    def attempt(self) -> int:
+        """Number of the last attempt, 0 before the first."""
+        return self.attempts[-1].attempt if self.attempts else 0
+
+    @property
+    def id(self) -> str:
+        """`<sweep>-<run>`."""
+        return f"{self.sweep}-{self.run}"
+
+
+class AgentView(msgspec.Struct, kw_only=True):
+    agent: str
+    host: str
+    pid: int
+    slots: int
+    gpus: tuple[str, ...] = ()
+    state: Literal["joined", "left", "lost"] = "joined"
+    reason: str = ""
+    joined_s: float = 0.0
+    ended_s: float | None = None
+
+
+class SweepView(msgspec.Struct, kw_only=True):
+    sweep: str
+    name: str
+    state: SweepState
+    reason: str = ""
+    created_s: float = 0.0
+    ended_s: float | None = None
+    revision: int = 1
+    trials: int = 0
+    exhausted: bool = False
+    run_cap: int | None = None
+    counts: dict[str, int] = {}
+    """State of runs -> how many."""
+    best_run: int | None = None
+    """The completed or pruned run with the best objective, and that objective."""
+    best: float | None = None

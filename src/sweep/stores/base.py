@@ -1,0 +1,166 @@
+"""What a store must be: an append-only journal per sweep, history, leases, blobs, and an index for listings.
+
+A new store is a page of code that passes `sweep.testing.store_conformance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import msgspec
+
+from sweep.core.entries import AnyEntry, Recorded
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message says what to do about it."""
+
+
+class StaleFence(StoreError):
+    """The lease behind a fence was lost: whoever holds it now leads, the caller must stop leading."""
+
+
+class Moved(StoreError):
+    """The journal went on past the position that the append was based on: read, decide again."""
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A held lease. `token` grows with every new acquisition of `name`: it is the fencing token."""
+
+    name: str
+    holder: str
+    token: int
+    expires_s: float
+    """By the store's lease clock (`Store.clock`)."""
+
+
+class Appended(msgspec.Struct, frozen=True):
+    last: int
+    """Journal position after the append."""
+    recorded: tuple[Recorded, ...]
+    """What was newly written (without entries that this writer had already appended)."""
+
+
+class HistoryChunk(msgspec.Struct, frozen=True):
+    """Rows first_row … first_row+count-1 of one attempt, as the newline-separated JSON rows that the run sent."""
+
+    run: int
+    attempt: int
+    first_row: int
+    count: int
+    data: bytes
+
+
+class IndexUpdate(msgspec.Struct, frozen=True):
+    """Rows of the listing index that changed with this append: key -> encoded row. Replaces rows of the same key."""
+
+    upto: int
+    """The rows, as a whole, reflect the journal up to this position."""
+    rows: dict[str, bytes]
+
+
+class Index(msgspec.Struct, frozen=True):
+    upto: int
+    rows: dict[str, bytes]
+
+
+class Store(Protocol):
+    """All methods are synchronous, raise `StoreError` for what a person must mend, and are safe to call again after an
+    error of which the outcome is unknown (appends and history are numbered by their writer)."""
+
+    url: str
+
+    def close(self) -> None: ...
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Operations inside become durable together, at the latest at its end; where the store can, none of them if
+        the block raises, and no other writer gets in between. Not nestable."""
+        ...
+
+    # journal
+    def append(
+        self,
+        sweep: str,
+        entries: Sequence[AnyEntry],
+        *,
+        writer: str,
+        first_seq: int,
+        fence: Lease | None = None,
+        after: int | None = None,
+        based_on: int | None = None,
+        index: IndexUpdate | None = None,
+        at_s: float | None = None,
+    ) -> Appended:
+        """Atomically append all entries, numbered first_seq, first_seq+1, … by `writer`; those that this writer already
+        appended are skipped. Addressees come from `addressee_of`. Raises StaleFence when `fence` no longer holds, Moved
+        when `after` is given and is not the journal's current position. On return the entries are durable (outside
+        `batch`). `at_s` (import only) keeps an old record's time."""
+        ...
+
+    def read(
+        self, sweep: str, after: int, *, addressee: str | None = None, limit: int | None = None, wait_s: float = 0.0
+    ) -> list[Recorded]:
+        """Entries with position > after, in order; with `addressee` only those addressed to it. Waits up to
+        `wait_s` for at least one."""
+        ...
+
+    def position(self, sweep: str) -> int:
+        """Position of the last entry, 0 for an unknown sweep. Cheap: may be polled 50 times a second."""
+        ...
+
+    def sweeps(self) -> list[str]:
+        """IDs of all sweeps, in the order of their creation."""
+        ...
+
+    def last_seq(self, sweep: str, writer: str) -> int:
+        """The last number that this writer appended, 0 if none."""
+        ...
+
+    # index
+    def read_index(self, sweep: str, prefix: str = "") -> Index:
+        """All rows whose key begins with `prefix`, and the position they reflect (0 and empty when never written)."""
+        ...
+
+    def write_index(self, sweep: str, index: Index) -> None:
+        """Replace the whole index (import, repair)."""
+        ...
+
+    # history
+    def append_history(self, sweep: str, chunks: Sequence[HistoryChunk]) -> None:
+        """Rows already present (same run, attempt, row number) are skipped."""
+        ...
+
+    def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
+        """Chunks in order of (attempt, first_row)."""
+        ...
+
+    # leases
+    def clock(self) -> float:
+        """The lease clock in seconds (monotonic; it need not be comparable to Unix time)."""
+        ...
+
+    def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+        """None while somebody else (or the same holder) holds an unexpired lease of that name."""
+        ...
+
+    def renew(self, lease: Lease, ttl_s: float) -> Lease | None:
+        """None when it has expired or was taken over: a lease that has run out is never revived."""
+        ...
+
+    def release(self, lease: Lease) -> None: ...
+
+    def leases(self, prefix: str) -> list[Lease]:
+        """Unexpired leases whose name begins with prefix."""
+        ...
+
+    # blobs
+    def put_blob(self, data: bytes) -> str:
+        """Content-addressed: returns the digest (blake2b-256 hex); storing twice is a no-op."""
+        ...
+
+    def get_blob(self, digest: str) -> bytes | None: ...
+
+    # housekeeping
+    def delete_sweep(self, sweep: str) -> None: ...
