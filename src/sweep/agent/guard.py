@@ -1,7 +1,7 @@
 """The guard: a small process that is the parent of all training processes of an agent and outlives it.
 
-Run as a script (`python -I -S -E guard.py AGENT_PID`, its end of a socket pair as descriptor 0), it starts runs on the
-agent's behalf, reports how they ended, and ends every descendant of a run: when the run's main process ends, when the
+A bare interpreter (`python -I -S -E`) calls `main` with the agent's process id, and has its end of a socket pair as
+descriptor 0. It starts runs on the agent's behalf, reports how they ended, and ends every descendant of a run: when the run's main process ends, when the
 agent says so, when the agent is gone (its end of the socket closes) and when the agent's lease deadline passes.
 `sweep.agent.guardian` is the agent's side of it and imports the killing code from here.
 
@@ -18,7 +18,7 @@ A message is a length (4 bytes, little-endian) and a marshalled tuple; both ends
                      ("spawn", id, argv, env, cwd, output)     ("kill", id, signal, everything)
                      ("deadline", monotonic_s or None)         ("bye", grace_s)
     guard -> agent   ("ready", is_subreaper)                   ("spawned", id, pid)
-                     ("spawn_failed", id, errno, message)      ("exited", id, status, utime_s, stime_s, maxrss, killed)
+                     ("spawn_failed", id, errno, message)      ("exited", id, status, utime_s, stime_s, maxrss_bytes)
                      ("ending", reason)
 """
 
@@ -180,15 +180,13 @@ def kill_until_gone(find: Callable[[], Iterable[int]], limit_s: float) -> bool:
 class Run:
     """One run's main process, which leads its process group."""
 
-    __slots__ = ("ended", "id", "killed", "marks", "pid", "settle_until_s")
+    __slots__ = ("ended", "id", "marks", "pid", "settle_until_s")
 
     def __init__(self, id: str, pid: int, marks: set[bytes]) -> None:
         self.id, self.pid, self.marks = id, pid, marks
         self.ended: tuple[int, float, float, int] | None = None
         """Exit status or -signal, user and system seconds, largest memory in bytes."""
         self.settle_until_s = 0.0
-        self.killed = 0
-        """Descendants that outlived the main process."""
 
 
 class Guard:
@@ -211,6 +209,8 @@ class Guard:
         self.at_once = False
         self.received = bytearray()
         self.to_send = bytearray()
+        self.blocked = False
+        """The agent does not read: waiting for room in the socket."""
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.poller = select.poll()
         self.wake = self._wake_on_children()
@@ -246,6 +246,7 @@ class Guard:
     def work(self) -> None:
         """Until there is a reason to end everything."""
         self.tell("ready", become_subreaper())
+        self.flush()
         while self.over is None:
             self.wait(self._timeout_s())
             self._check_deadline()
@@ -261,7 +262,6 @@ class Guard:
 
     def wait(self, timeout_s: float | None) -> None:
         """Wait for something, then do everything that has become possible."""
-        self.flush()
         # Rounded up: a poll that returns just before the deadline would spin.
         ready = dict(self.poller.poll(None if timeout_s is None else int(timeout_s * 1000) + 1))
         if self.wake in ready:
@@ -289,9 +289,9 @@ class Guard:
             pass
         except OSError:
             self.to_send.clear()
-        wanted = select.POLLIN | (select.POLLOUT if self.to_send else 0)
-        if self.over is None:
-            self.poller.modify(CHANNEL, wanted)
+        if bool(self.to_send) != self.blocked and self.over is None:
+            self.blocked = not self.blocked
+            self.poller.modify(CHANNEL, select.POLLIN | (select.POLLOUT if self.blocked else 0))
 
     def receive(self) -> None:
         """Read and carry out messages."""
@@ -411,10 +411,9 @@ class Guard:
             send_signal(pid, signal.SIGKILL)
         now_s = time.monotonic()
         for run in list(self.settling):
-            run.killed = max(run.killed, len(doomed))
             if not doomed or now_s >= run.settle_until_s:
                 assert run.ended is not None
-                self.tell("exited", run.id, *run.ended, run.killed)
+                self.tell("exited", run.id, *run.ended)
                 self.settling.remove(run)
                 del self.runs[run.id]
 
@@ -516,11 +515,13 @@ class Guard:
                 send_signal(pid, number)
 
     def _has_children(self) -> bool:
+        if not hasattr(os, "waitid"):
+            return bool(self.mains)
         try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, "waitid") else None
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return False
-        return hasattr(os, "waitid") or bool(self.mains)
+        return True
 
 
 # --- starting programs ------------------------------------------------------------------------------------------
@@ -602,7 +603,6 @@ def main(agent_pid: int) -> None:
     # The agent started us with these blocked. They stay so: Ctrl-C and a polite kill are for the agent to handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, GENTLE + (signal.SIGQUIT, signal.SIGTSTP))
     os.setsid()
-    os.umask(0o077)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(b"/")
     guard = Guard(agent_pid)
@@ -614,7 +614,3 @@ def main(agent_pid: int) -> None:
     guard.tell("ending", guard.over)
     guard.flush()
     guard.end_everything()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

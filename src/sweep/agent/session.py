@@ -70,6 +70,8 @@ class Session:
         self._lead_at = 0.0
         self.phase: SweepState = "active"
         self.reason = ""
+        self.view: SweepView | None = None
+        """The sweep's row in the index, as last seen."""
 
     @property
     def leads(self) -> bool:
@@ -178,8 +180,8 @@ class Session:
             self._cursor = orders[-1].position
         row = self.store.read_index(self.sweep, SWEEP_KEY).rows.get(SWEEP_KEY)
         if row is not None:
-            view = _decode_sweep(row)
-            self.phase, self.reason = view.state, view.reason
+            self.view = _decode_sweep(row)
+            self.phase, self.reason = self.view.state, self.view.reason
         return [recorded.entry for recorded in orders]
 
     def _try_to_lead(self) -> None:

@@ -19,6 +19,8 @@ from sweep.core.space import Beta, Categorical, Config, Constant, Distribution, 
 # Inverse normal CDFs are taken at u in [2**-53, 1 - 2**-53]: within 8.3 sigma, and never infinite.
 _TINY = 2.0**-53
 _MAX_EXPONENT = 709.0
+# Multiples beyond this are not told apart by floats.
+_TOO_MANY = 2.0**53
 _MIN_POSITIVE = 5e-324
 
 
@@ -148,7 +150,7 @@ def _beta_cdf(dist: Beta, x: float) -> float:
 
 def grid_values(dist: Distribution) -> Sequence[Any]:
     """The values of `dist` in a grid, as a lazy sequence: int_uniform inclusively, q_uniform from its min in steps of
-    q below its max, other quantised ones by their multiples of q, categorical ones merged, in their order.
+    q below its max, other quantised ones by the multiples of q that sampling can give, categorical ones merged, in their order.
 
     Raises ValueError for a distribution with infinitely many values.
     """
@@ -169,11 +171,22 @@ def support(dist: Distribution) -> Sequence[Any] | None:
     if isinstance(dist, Categorical):
         return _choices(dist).likely
     if isinstance(dist, Normal):
-        return None
+        return _normal_support(dist)
     steps = _steps(dist)
     if steps is None and isinstance(dist, Numeric) and dist.low == dist.high:
         return (float(dist.low),)
     return steps
+
+
+def _normal_support(dist: Normal) -> Sequence[Any] | None:
+    """The multiples of q within 8.2 sigma, where all that can be drawn lies."""
+    low, high = from_unit(dist, 0.0), from_unit(dist, 1.0)
+    if low == high:
+        return (low,)
+    q = dist.q if dist.q is not None else (1.0 if dist.integer else None)
+    if q is None or max(abs(low), abs(high)) / q >= _TOO_MANY:
+        return None
+    return multiples(float(low), float(high), q, dist.integer)
 
 
 def support_size(dist: Distribution) -> int | None:

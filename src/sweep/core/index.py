@@ -1,7 +1,7 @@
 """The listing index: views of runs, agents and the sweep, kept up to date entry by entry.
 
 Derived from the journal alone: folding a journal from its start gives the same rows as following it.
-Keys: `sweep`, `agent/<id>`, `run/<10 digits>`.
+Keys: `sweep`, `spec`, `agent/<id>`, `run/<10 digits>`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from sweep.core import entries as e
+from sweep.core.codec import spec_from_builtins, spec_to_builtins
 from sweep.core.evolve import evolve
+from sweep.core.spec import SweepSpec
 from sweep.core.state import Run, State
-from sweep.core.views import AgentView, AttemptView, RunView, SweepView
+from sweep.core.views import AgentView, AttemptView, RunView, SpecView, SweepView
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_run = msgspec.msgpack.Decoder(RunView).decode
 _decode_agent = msgspec.msgpack.Decoder(AgentView).decode
+_decode_spec = msgspec.msgpack.Decoder(SpecView).decode
 _decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
 
 SWEEP_KEY = "sweep"
+SPEC_KEY = "spec"
 RUN_PREFIX = "run/"
 AGENT_PREFIX = "agent/"
 
@@ -34,6 +38,8 @@ class Views(msgspec.Struct, frozen=True):
     """Everything that listings need, decoded."""
 
     upto: int
+    spec: SweepSpec
+    created: SpecView
     sweep: SweepView
     runs: list[RunView]
     agents: list[AgentView]
@@ -42,8 +48,17 @@ class Views(msgspec.Struct, frozen=True):
 def decode_views(upto: int, rows: Mapping[str, bytes]) -> Views:
     """Views from index rows. Raises KeyError when the sweep's own row is missing."""
     runs = [_decode_run(rows[key]) for key in sorted(rows) if key.startswith(RUN_PREFIX)]
-    agents = [_decode_agent(rows[key]) for key in sorted(rows) if key.startswith(AGENT_PREFIX)]
-    return Views(upto, _decode_sweep(rows[SWEEP_KEY]), runs, sorted(agents, key=lambda a: a.joined_s))
+    created = _decode_spec(rows[SPEC_KEY])
+    spec = spec_from_builtins(created.spec)
+    return Views(
+        upto, spec, created, _decode_sweep(rows[SWEEP_KEY]), runs, sorted(agents, key=lambda a: a.joined_s)
+    )
+
+
+def decode_agents(rows: Mapping[str, bytes]) -> list[AgentView]:
+    """Views of agents from their index rows, oldest first."""
+    agents = [_decode_agent(row) for key, row in rows.items() if key.startswith(AGENT_PREFIX)]
+    return sorted(agents, key=lambda agent: agent.joined_s)
 
 
 class IndexFold:
@@ -58,7 +73,8 @@ class IndexFold:
         self._runs: dict[int, RunView] = {}
         self._agents: dict[str, AgentView] = {}
         self._sweep: SweepView | None = None
-        self._dirty: dict[str, RunView | AgentView | SweepView] = {}
+        self._spec: SpecView | None = None
+        self._dirty: dict[str, RunView | AgentView | SweepView | SpecView] = {}
 
     def fold(self, recorded: e.Recorded) -> str | None:
         """Evolve the state by one entry and note what changed. Returns what `evolve` returns."""
@@ -103,7 +119,24 @@ class IndexFold:
         elif isinstance(entry, e.AgentJoined | e.AgentLeft | e.AgentLost):
             self._agent(entry, at_s)
         elif not isinstance(entry, e.SlotOffered | e.SlotWithdrawn):
+            if isinstance(entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested):
+                self._sync_spec(entry)
             self._sync_sweep(entry, at_s)
+
+    def _sync_spec(self, entry: e.SweepCreated | e.SpecRevised | e.ExtendRequested) -> None:
+        if isinstance(entry, e.SweepCreated):
+            self._spec = SpecView(
+                spec={}, source=entry.source, source_path=entry.source_path, record=entry.record
+            )
+        elif self._spec is None:
+            blob = self._load(SPEC_KEY) if self._load is not None else None
+            if blob is None:
+                raise LookupError("the index has no row of the spec")
+            self._spec = _decode_spec(blob)
+        self._spec.spec = spec_to_builtins(self.state.spec)
+        if isinstance(entry, e.SpecRevised):
+            self._spec.source = entry.source or self._spec.source
+        self._dirty[SPEC_KEY] = self._spec
 
     def _add(self, entry: e.RunAdded) -> None:
         view = RunView(

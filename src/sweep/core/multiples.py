@@ -72,9 +72,10 @@ class Steps(Sequence[Any]):
 
     def nearest(self, x: float) -> Any:
         """The value nearest to x: round(x / q) * q, clipped to the first and the last."""
-        return self._value(self._nearest_index(x))
+        return self._value(self.index_near(x))
 
-    def _nearest_index(self, x: float) -> int:
+    def index_near(self, x: float) -> int:
+        """Where the value nearest to the finite number `x` stands."""
         if self._first is None:
             quotient, first = (x - self._start / self._scale) / self._unit, 0
         else:
@@ -86,12 +87,12 @@ class Steps(Sequence[Any]):
             places = max(value.places, self._places)
             shift = int(10 ** (places - self._places))
             index = (value.over(places) - self._start * shift) // (self._step * shift)
-        return min(max(index, 0), self.count_all - 1)
+        return int(min(max(index, 0), self.count_all - 1))
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """Where `value` (a number) stands. Raises ValueError when it is none of the values."""
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            found = self._nearest_index(float(value))
+            found = self.index_near(float(value))
             if self._value(found) == value and start <= found < (self.count_all if stop is None else stop):
                 return found
         raise ValueError(f"{value!r} is none of the values")

@@ -15,7 +15,6 @@ Span = tuple[int, int]
 REDACTED = "[redacted]"
 
 
-
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 

@@ -96,3 +96,13 @@ class SweepView(msgspec.Struct, kw_only=True):
     best_run: int | None = None
     """The completed or pruned run with the best objective, and that objective."""
     best: float | None = None
+
+
+class SpecView(msgspec.Struct, kw_only=True):
+    """The current spec and how the sweep was created."""
+
+    spec: dict[str, Any]
+    """The SweepSpec as builtins (`sweep.core.codec`)."""
+    source: str
+    source_path: str
+    record: dict[str, Any]

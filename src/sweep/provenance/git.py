@@ -96,7 +96,14 @@ def tracked(folder: Path) -> list[Tracked]:
 
 def status(folder: Path) -> Status:
     """How the work tree below `folder` differs from its commit; paths are relative to `folder`."""
-    arguments = ("--porcelain=v2", "--branch", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=all")
+    arguments = (
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--no-renames",
+        "--untracked-files=all",
+        "--ignore-submodules=all",
+    )
     prefix = os.fsdecode(run_git(folder, "rev-parse", "--show-prefix").removesuffix(b"\n"))
     head: dict[str, str] = {}
     changed: set[str] = set()
@@ -135,7 +142,9 @@ def remote_url(folder: Path) -> str | None:
         output = run_git(folder, "config", "--local", "-z", "--get-regexp", r"^remote\..*\.url$")
     except GitError:
         return None
-    urls = dict(reversed([(name, url) for name, _, url in (entry.partition("\n") for entry in _fields(output))]))
+    urls = dict(
+        reversed([(name, url) for name, _, url in (entry.partition("\n") for entry in _fields(output))])
+    )
     chosen = urls.get("remote.origin.url") or next(reversed(urls.values()), None)
     return strip_user_info(chosen) if chosen else None
 

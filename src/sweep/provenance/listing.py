@@ -20,7 +20,19 @@ MAX_LISTED = 200_000
 _MAX_DEPTH = 8
 
 SKIPPED_FOLDERS = frozenset(
-    {".sweep", ".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", ".tox", ".nox", ".mypy_cache", ".ruff_cache"}
+    {
+        ".sweep",
+        ".git",
+        ".hg",
+        ".svn",
+        "__pycache__",
+        "node_modules",
+        ".venv",
+        ".tox",
+        ".nox",
+        ".mypy_cache",
+        ".ruff_cache",
+    }
     | {".pytest_cache", ".hypothesis", ".ipynb_checkpoints", ".cache", ".eggs", ".import_linter_cache"}
 )
 
@@ -61,6 +73,8 @@ class Listing(msgspec.Struct):
     git: GitRecord | None = None
     submodules: list[Submodule] = []
     warnings: list[str] = []
+    truncated: bool = False
+    """There are more files than were looked at."""
 
 
 def list_code(folder: Path) -> Listing:
@@ -100,7 +114,9 @@ def _collect(listing: Listing, folder: Path, prefix: str, depth: int) -> GitReco
         if item.mode == git.SUBMODULE:
             module = _submodule(listing, folder, prefix, item.path, depth)
             dirty |= module.dirty or (module.checked_out and module.commit != item.commit)
-            listing.submodules.append(module if module.commit else msgspec.structs.replace(module, commit=item.commit))
+            listing.submodules.append(
+                module if module.commit else msgspec.structs.replace(module, commit=item.commit)
+            )
         elif ".sweep" not in item.path.split("/"):
             listing.files.append(Listed(prefix + item.path, item.path not in status.changed))
     untracked = _without_noise(listing, status.untracked)
@@ -136,7 +152,9 @@ def _submodule(listing: Listing, folder: Path, prefix: str, path: str, depth: in
 
 def _without_noise(listing: Listing, untracked: tuple[str, ...]) -> list[str]:
     """Untracked paths without caches and virtual environments that nobody told git to ignore."""
-    environments = tuple(path.removesuffix("pyvenv.cfg") for path in untracked if path.endswith("/pyvenv.cfg"))
+    environments = tuple(
+        path.removesuffix("pyvenv.cfg") for path in untracked if path.endswith("/pyvenv.cfg")
+    )
     kept = [
         path
         for path in untracked
@@ -180,6 +198,7 @@ def _walk(folder: str, prefix: str) -> Iterable[str]:
 
 
 def _say_too_many(listing: Listing) -> None:
+    listing.truncated = True
     listing.warnings.append(
         f"{display(str(listing.root))} holds more than {MAX_LISTED} files; the others were not looked at: "
         "this sweep is not reconstructible from the record alone. Keep data out of the folder, or let .gitignore name it"

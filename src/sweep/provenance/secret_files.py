@@ -11,7 +11,9 @@ from typing import Literal
 
 Verdict = Literal["secret", "look inside", ""]
 
-_FOLDERS = frozenset({".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".gcloud", ".huggingface", ".kaggle"})
+_FOLDERS = frozenset(
+    {".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".gcloud", ".huggingface", ".kaggle"}
+)
 
 _SURELY = re.compile(
     r"""
@@ -23,12 +25,19 @@ _SURELY = re.compile(
     """,
     re.VERBOSE,
 )
-_SOUNDS = re.compile(r"\.?(.*[-_.])?(credentials?|secrets?|passwords?|passwd|tokens?|api[-_]?keys?|private[-_]?keys?)([-_.].*)?")
-_HARMLESS = re.compile(r"\.env\.(example|sample|template|dist)|.+\.env\.(example|sample|template|dist)|.+\.pub")
+_SOUNDS = re.compile(
+    # "token" only as the last word of the name: `special_tokens_map.json` is part of a tokenizer.
+    r"\.?(.*[-_.])?((credentials?|secrets?|passwords?|passwd|api[-_]?keys?|private[-_]?keys?)([-_.].*)?|token(\.[a-z]*)?)"
+)
+_HARMLESS = re.compile(
+    r"\.env\.(example|sample|template|dist)|.+\.env\.(example|sample|template|dist)|.+\.pub"
+)
 _CODE = re.compile(
     r".+\.(py|pyi|pyx|pxd|ipynb|r|jl|c|cc|cpp|cu|cuh|h|hpp|rs|go|java|kt|scala|js|mjs|ts|tsx|jsx|rb|lua|sh|bash|md|rst|html|css)"
 )
-_DATA = re.compile(r"[^.]+|\..+|.+\.(json|ya?ml|toml|ini|cfg|conf|txt|csv|env|properties|xml|db|sqlite|bak|old|enc)")
+_DATA = re.compile(
+    r"[^.]+|\..+|.+\.(json|ya?ml|toml|ini|cfg|conf|txt|csv|env|properties|xml|db|sqlite|bak|old|enc)"
+)
 
 
 def judge_name(path: str) -> Verdict:

@@ -58,8 +58,13 @@ def parse_manifest(data: bytes) -> tuple[TreeFile, ...]:
     try:
         content: dict[str, Any] = json.loads(data)
         if content["format"] != FORMAT:
-            raise TreeError(f"the manifest has format {content['format']!r}; this version of sweep reads format {FORMAT}")
-        files = tuple(msgspec.convert(dict(zip(TreeFile.__struct_fields__, row, strict=True)), TreeFile) for row in content["files"])
+            raise TreeError(
+                f"the manifest has format {content['format']!r}; this version of sweep reads format {FORMAT}"
+            )
+        files = tuple(
+            msgspec.convert(dict(zip(TreeFile.__struct_fields__, row, strict=True)), TreeFile)
+            for row in content["files"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise TreeError(f"the manifest is damaged: {error}") from error
     _check(files)
@@ -89,7 +94,10 @@ def write_tree(files: Sequence[TreeFile], get_blob: Callable[[str], bytes | None
     _check(files)
     target.mkdir(parents=True, exist_ok=True)
     if any(target.iterdir()):
-        raise TreeError(f"{target} is not empty: code is restored into a new folder, so that nothing is overwritten")
+        raise TreeError(
+            f"{target} is not empty: code is restored into a new folder, so that nothing is overwritten"
+        )
+    made: set[str] = set()
     # Links come last: no file can then be written through one.
     for file in sorted(files, key=lambda f: (f.mode == LINK, f.path)):
         data = get_blob(file.digest)
@@ -98,7 +106,7 @@ def write_tree(files: Sequence[TreeFile], get_blob: Callable[[str], bytes | None
         if digest_bytes(data) != file.digest:
             raise TreeError(f"{display(file.path)} is damaged: its blob is not what {file.digest} names")
         try:
-            _write(str(target), file, data)
+            _write(str(target), file, data, made)
         except OSError as error:
             raise TreeError(f"{display(file.path)} cannot be written: {error.strerror}") from error
 
@@ -150,9 +158,11 @@ def _check(files: Sequence[TreeFile]) -> None:
             raise TreeError(f"{display(file.path)} lies below a path that is itself a file or a link")
 
 
-def _write(target: str, file: TreeFile, data: bytes) -> None:
+def _write(target: str, file: TreeFile, data: bytes, made: set[str]) -> None:
     path = f"{target}/{file.path}"
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    if (parent := os.path.dirname(path)) not in made:  # noqa: PTH120
+        os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+        made.add(parent)
     if file.mode == LINK:
         os.symlink(os.fsdecode(data), path)  # noqa: PTH211
         return

@@ -8,7 +8,8 @@ from sweep.sdk._wire import flatten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, NoReturn
+    from collections.abc import Callable, Iterator
+    from typing import Any, NoReturn
 
     _Dict = dict[str, Any]
 else:
@@ -47,8 +48,8 @@ class Config(_Dict):
             "Pass defaults to sweep.init(config={...}); change a copy made by config.as_dict()"
         )
 
-    __setitem__ = __delitem__ = __setattr__ = __delattr__ = __ior__ = _read_only  # type: ignore[assignment]
-    update = setdefault = pop = popitem = clear = _read_only  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __setattr__ = __delattr__ = __ior__ = _read_only
+    update = setdefault = pop = popitem = clear = _read_only
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Config, (dict(self),)
@@ -71,7 +72,10 @@ def _plain(value: Any) -> Any:
 def to_config(values: Mapping[Any, Any]) -> Config:
     """A Config of `values`; maps inside it become Configs, keys strings."""
     return Config(
-        {str(name): to_config(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+        {
+            str(name): to_config(value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+        }
     )
 
 
@@ -112,7 +116,9 @@ class Summary:
     def update(self, values: Mapping[str, Any]) -> None:
         """Set several at once. TypeError when `values` is not a mapping."""
         if not isinstance(values, Mapping):
-            raise TypeError(f"run.summary.update takes a mapping of names to values; got {type(values).__name__}")
+            raise TypeError(
+                f"run.summary.update takes a mapping of names to values; got {type(values).__name__}"
+            )
         flat = dict(flatten(values))
         self._values.update(flat)
         self._changed(flat)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from _collections_abc import Mapping
 
-try:
-    from _json import encode_basestring_ascii as _quote
-    from _json import make_scanner as _make_scanner
-except ImportError:  # an interpreter other than CPython
-    from json.encoder import py_encode_basestring_ascii as _quote
-
-    _make_scanner = None
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from collections.abc import Callable
+    from typing import Any
+
+    _make_scanner: Any
+
+    def _quote(text: str, /) -> str: ...
 
     Odd = Callable[[str, object], None]
     """Told the name and the value of what could only be recorded as its `repr`."""
+else:
+    try:
+        from _json import encode_basestring_ascii as _quote
+        from _json import make_scanner as _make_scanner
+    except ImportError:  # an interpreter other than CPython
+        from json.encoder import py_encode_basestring_ascii as _quote
+
+        _make_scanner = None
 
 LARGEST = 1.7976931348623157e308
 """The largest finite double: `-LARGEST <= x <= LARGEST` is false for NaN and the infinities."""
@@ -49,8 +54,7 @@ def quote(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    quoted: str = _quote(text)
-    return quoted
+    return _quote(text)
 
 
 names: dict[str, str] = _Names()
@@ -173,7 +177,6 @@ class _Context:
     parse_float = float
     parse_int = int
     parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
-    memo: dict[str, str] = {}
 
 
 def parse(text: str) -> Any:

@@ -1,1 +1,69 @@
-""""""
+"""Searchers: what proposes the configs of a sweep. Pure and seeded; no stores, processes or clocks.
+
+The rule of this package: `make_searcher` and building a searcher are cheap; a heavy library is imported when its searcher
+is first asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sweep.core.plugins import Searcher
+from sweep.core.spec import SweepSpec
+
+DEFAULT_BAYES_ENGINE = "optuna-tpe"
+
+
+def engines() -> tuple[str, ...]:
+    """The names of all engines; those beyond `grid` and `random` can stand under `engine` for `method: bayes`."""
+    return tuple(_MAKERS)
+
+
+def make_searcher(spec: SweepSpec) -> Searcher:
+    """The searcher that `spec` names: its method's, or for `method: bayes` the one of `engine` (default: optuna-tpe).
+
+    Raises ValueError for an unknown engine, and for a grid over a continuous parameter.
+    """
+    name = engine_of(spec)
+    if name not in _MAKERS:
+        raise ValueError(f"engine {name!r} is unknown; there are {', '.join(_MAKERS)}")
+    return _MAKERS[name](spec)
+
+
+def engine_of(spec: SweepSpec) -> str:
+    """The name of the engine that `spec` asks for."""
+    if spec.method != "bayes":
+        return spec.method
+    return spec.engine or DEFAULT_BAYES_ENGINE
+
+
+def _grid(spec: SweepSpec) -> Searcher:
+    from sweep.search._simple import GridSearcher
+
+    return GridSearcher(spec)
+
+
+def _random(spec: SweepSpec) -> Searcher:
+    from sweep.search._simple import RandomSearcher
+
+    return RandomSearcher(spec)
+
+
+def _tpe(spec: SweepSpec) -> Searcher:
+    from sweep.search._tpe import TpeSearcher
+
+    return TpeSearcher(spec)
+
+
+def _forest(spec: SweepSpec) -> Searcher:
+    from sweep.search._forest import ForestSearcher
+
+    return ForestSearcher(spec)
+
+
+_MAKERS: dict[str, Callable[[SweepSpec], Searcher]] = {
+    "grid": _grid,
+    "random": _random,
+    "optuna-tpe": _tpe,
+    "skopt-et": _forest,
+}

@@ -1,0 +1,66 @@
+"""The environment and the command line that a run is started with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from sweep.core import entries as e
+from sweep.core.names import run_id
+from sweep.core.spec import SweepSpec
+from sweep.provenance.variables import launcher_env
+
+_ENVVAR = re.compile(r"\$\{envvar:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class MissingVariable(Exception):
+    """The spec names an environment variable that this node does not have."""
+
+
+def run_variables(
+    sweep: str, agent: str, assignment: e.RunAssigned, folder: Path, checkpoint: Path, config_file: Path, socket: str
+) -> dict[str, str]:
+    """The `SWEEP_*` variables of one attempt (docs/reference/protocol.md)."""
+    return {
+        "SWEEP_ID": sweep,
+        "SWEEP_RUN_ID": run_id(sweep, assignment.run),
+        "SWEEP_ATTEMPT": str(assignment.attempt),
+        "SWEEP_TRIAL": str(assignment.trial),
+        "SWEEP_REPLICATE": str(assignment.replicate),
+        "SWEEP_SEED": str(assignment.seed),
+        "SWEEP_CONFIG": str(config_file),
+        "SWEEP_RUN_DIR": str(folder),
+        "SWEEP_CHECKPOINT_DIR": str(checkpoint),
+        "SWEEP_SOCKET": socket,
+        "SWEEP_AGENT": agent,
+    }
+
+
+def environment(
+    spec: SweepSpec,
+    inherited: Mapping[str, str],
+    variables: Mapping[str, str],
+    gpu_variables: Mapping[str, str],
+    seed: int,
+    cpus: float | None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """(what the process gets, what of it sweep set and may record).
+
+    The spec's own `env` wins over what the launcher sets; the pins to GPUs win over everything. Raises MissingVariable.
+    """
+    own = {key: _expand(value, inherited) for key, value in spec.env.items()}
+    base = {key: value for key, value in inherited.items() if not key.startswith("SWEEP_")}
+    launcher = launcher_env(seed, cpus, {**base, **own})
+    recorded = {**launcher, **spec.env, **gpu_variables, **variables}
+    return {**base, **launcher, **own, **gpu_variables, **variables}, recorded
+
+
+def _expand(value: str, inherited: Mapping[str, str]) -> str:
+    def look_up(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in inherited:
+            raise MissingVariable(f"env: the variable {name}, named by ${{envvar:{name}}}, is not set on this node")
+        return inherited[name]
+
+    return _ENVVAR.sub(look_up, value)

@@ -1,0 +1,360 @@
+"""The agent's side of its guard process (`sweep.agent.guard`): start it, give it orders, hear how runs ended.
+
+Rule of this file: nothing blocks except `close` and the clean-up after the guard's own death, both within a stated time.
+Register `fileno()` for reading with the agent's selector and call `poll` when it is ready and once per turn of the loop
+(that also sends what the socket did not take before).
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sweep.agent import guard as _guard
+from sweep.agent.guard import become_subreaper
+
+__all__ = [
+    "Exited",
+    "GuardDied",
+    "GuardEvent",
+    "Guardian",
+    "SpawnFailed",
+    "Spawned",
+    "become_subreaper",
+    "end_leftovers",
+]
+
+CLEAN_UP_S = 5.0
+"""How long the clean-up after a guard that died may block; processes vanish within milliseconds unless stuck in the kernel."""
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """The process of `id` exists, as leader of process group `pid`."""
+
+    id: str
+    pid: int
+
+
+class SpawnFailed(msgspec.Struct, frozen=True):
+    """The process of `id` could not be started; `message` is for a person."""
+
+    id: str
+    errno: int
+    message: str
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """The process of `id` has ended and none of its descendants is left."""
+
+    id: str
+    status: int
+    """Exit status; -N when signal N ended it."""
+    utime_s: float
+    """CPU time in user mode of the process and the children that it waited for."""
+    stime_s: float
+    """The same in the kernel."""
+    maxrss_bytes: int
+    """The largest resident memory of a single process among them."""
+
+
+class GuardDied(msgspec.Struct, frozen=True):
+    """The guard is gone and everything that it had started has been killed. `start` makes a new one."""
+
+    ids: tuple[str, ...]
+    """Runs of which the end had not been reported."""
+    reason: str
+
+
+GuardEvent = Spawned | SpawnFailed | Exited | GuardDied
+
+
+class Guardian:
+    """Starts, signals and reaps runs through a guard process of its own. Not safe for use by several threads."""
+
+    def __init__(self, kill_after_s: float = 5.0) -> None:
+        """`kill_after_s`: how long runs have between SIGTERM and SIGKILL when the agent has vanished."""
+        self.kill_after_s = kill_after_s
+        self.pid: int | None = None
+        """Process id of the guard; None while there is none."""
+        self.subreaper: bool | None = None
+        """Whether the guard catches orphans (Linux); None until it has said so."""
+        self._socket: socket.socket | None = None
+        self._received = bytearray()
+        self._to_send = bytearray()
+        self._runs: dict[str, int | None] = {}
+        """Every run not yet reported as ended -> process id, None until known."""
+        self._marks: dict[str, set[bytes]] = {}
+        self._deadline_s: float | None = None
+        self._why = ""
+
+    # --- life of the guard
+
+    def start(self) -> None:
+        """Start the guard. Raises OSError when the system cannot start another process."""
+        if self._socket is not None:
+            raise RuntimeError("the guard runs already")
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            with theirs:
+                self.pid = _start_guard(theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        self._socket, self.subreaper, self._why = ours, None, ""
+        self._send("config", self.kill_after_s)
+        self._send("deadline", self._deadline_s)
+
+    def fileno(self) -> int:
+        """The descriptor to watch for reading. It changes with `start`."""
+        return self._open().fileno()
+
+    def wants_write(self) -> bool:
+        """Whether orders are still waiting for room in the socket (a guard that hangs)."""
+        return bool(self._to_send)
+
+    def close(self, timeout_s: float) -> None:
+        """Send the guard away: runs that are left get SIGTERM now and SIGKILL shortly before `timeout_s` is over.
+        When this returns nothing that was started here runs any more. No events are given out."""
+        if self._socket is None:
+            return
+        self._send("bye", max(0.0, timeout_s * 0.8 - 0.2))
+        until_s = time.monotonic() + timeout_s
+        while self._socket is not None and (left_s := until_s - time.monotonic()) > 0:
+            select.select([self._socket], [self._socket] if self._to_send else [], [], left_s)
+            self.poll()
+        if self._socket is not None:
+            self._bury("closed")
+
+    # --- orders
+
+    def spawn(
+        self,
+        id: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+    ) -> None:
+        """Start `argv` with exactly this environment, in `cwd`, in a process group of its own, with standard input
+        empty and everything it prints appended to the file `output` (made with mode 0600). `Spawned` or `SpawnFailed`
+        follows. `id` must not be one that still runs. SWEEP_AGENT, SWEEP_RUN_ID and SWEEP_ATTEMPT in `env` together
+        identify the run's processes and should be unique to it."""
+        if id in self._runs:
+            raise ValueError(f"{id} runs already")
+        self._open()
+        raw = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+        self._runs[id] = None
+        self._marks[id] = {name + b"=" + raw[name] for name in _guard.MARKS if name in raw}
+        self._send("spawn", id, [os.fsencode(a) for a in argv], raw, os.fsencode(cwd), os.fsencode(output))
+
+    def kill(self, id: str, sig: int, everything: bool = False) -> None:
+        """Send a signal to a run's process group or, with `everything`, to each of its descendants as well. For a run
+        that has ended this does nothing. After SIGTERM, SIGINT and SIGHUP a stopped process is continued."""
+        if id in self._runs and self._socket is not None:
+            self._send("kill", id, int(sig), everything)
+
+    def kill_all(self) -> None:
+        """SIGKILL everything that runs here; `Exited` follows for each."""
+        for id in self._runs:
+            self.kill(id, signal.SIGKILL, everything=True)
+
+    def set_deadline(self, monotonic_s: float | None) -> None:
+        """When `time.monotonic()` reaches this, the guard kills everything at once and ends (`GuardDied` follows): the
+        agent's lease has run out by then and others may have its runs. None: never."""
+        self._deadline_s = monotonic_s
+        if self._socket is not None:
+            self._send("deadline", monotonic_s)
+
+    # --- events
+
+    def poll(self) -> list[GuardEvent]:
+        """What has happened since the last call; never blocks, except after the guard's own death (up to CLEAN_UP_S)."""
+        if self._socket is None:
+            return []
+        self._flush()
+        gone = self._receive()
+        events = [event for message in self._messages() if (event := self._event(*message)) is not None]
+        if gone:
+            events.append(self._bury(self._why or "the guard process was killed"))
+        return events
+
+    def _event(self, name: str, *arguments: Any) -> GuardEvent | None:
+        if name == "spawned":
+            id, pid = arguments
+            self._runs[id] = pid
+            return Spawned(id, pid)
+        if name == "spawn_failed":
+            self._forget(arguments[0])
+            return SpawnFailed(*arguments)
+        if name == "exited":
+            self._forget(arguments[0])
+            return Exited(*arguments)
+        if name == "ready":
+            self.subreaper = arguments[0]
+        elif name == "ending":
+            self._why = arguments[0]
+        return None
+
+    def _forget(self, id: str) -> None:
+        self._runs.pop(id, None)
+        self._marks.pop(id, None)
+
+    # --- the socket
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            raise RuntimeError("there is no guard: call start")
+        return self._socket
+
+    def _send(self, *message: Any) -> None:
+        data = marshal.dumps(message)
+        self._to_send += len(data).to_bytes(4, "little") + data
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._to_send:
+                del self._to_send[: self._open().send(self._to_send)]
+        except BlockingIOError:
+            pass
+        except OSError:  # the guard is gone: `poll` finds out by reading
+            self._to_send.clear()
+
+    def _receive(self) -> bool:
+        """Read what there is; True when the guard is gone."""
+        while True:
+            try:
+                data = self._open().recv(1 << 16)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            if not data:
+                return True
+            self._received += data
+
+    def _messages(self) -> Iterable[tuple[Any, ...]]:
+        while len(self._received) >= 4:
+            end = 4 + int.from_bytes(self._received[:4], "little")
+            if len(self._received) < end:
+                return
+            message = marshal.loads(self._received[4:end])
+            del self._received[:end]
+            yield message
+
+    # --- after its death
+
+    def _bury(self, reason: str) -> GuardDied:
+        """Reap the guard, kill what it had started and forget everything about it."""
+        assert self.pid is not None
+        _guard.send_signal(self.pid, signal.SIGKILL)
+        _reap(self.pid, wait=True)
+        self._end_adopted()
+        ids = tuple(self._runs)
+        self._open().close()
+        self._socket, self.pid = None, None
+        for store in (self._runs, self._marks, self._received, self._to_send):
+            store.clear()
+        return GuardDied(ids, reason)
+
+    def _end_adopted(self) -> None:
+        """Kill the runs of a dead guard: on Linux they are children of this process now (`become_subreaper`)."""
+        mains = {pid for pid in self._runs.values() if pid is not None}
+        for pid in mains:
+            _guard.signal_group(pid, signal.SIGKILL)
+        ours = set(mains)
+
+        def left() -> list[int]:
+            roots = [pid for pid in _guard.children() if self._belongs(pid, ours) and not _reap(pid)]
+            found = roots + _guard.descendants(roots)
+            ours.update(found)
+            return found
+
+        _guard.kill_until_gone(left, CLEAN_UP_S)
+
+    def _belongs(self, pid: int, ours: set[int]) -> bool:
+        """Whether a child of this process, which may have others, comes from a run."""
+        if pid in ours:
+            return True
+        try:
+            if os.getpgid(pid) in ours:
+                return True
+        except OSError:
+            return False
+        environment = _guard.environment_of(pid)
+        return any(marks and marks <= environment for marks in self._marks.values())
+
+
+def end_leftovers(agents: Collection[str], limit_s: float = 5.0) -> int:
+    """Kill processes on this host that earlier agents left behind, as told by SWEEP_AGENT in their environment.
+
+    agents: ids of agents that are known to be lost. This process and its ancestors are spared (an agent may itself have
+    been started by a run). Returns how many processes there were; 0 where there is no /proc (macOS). Blocks until they
+    are gone, `limit_s` seconds at most.
+    """
+    marks = {b"SWEEP_AGENT=" + os.fsencode(agent) for agent in agents}
+    spared = _ancestors()
+    killed: set[int] = set()
+
+    def left() -> list[int]:
+        found = [
+            pid
+            for pid in _guard.processes()
+            if pid not in spared and not marks.isdisjoint(_guard.environment_of(pid)) and not _reap(pid)
+        ]
+        killed.update(found)
+        return found
+
+    if marks:
+        _guard.kill_until_gone(left, limit_s)
+    return len(killed)
+
+
+def _ancestors() -> set[int]:
+    """This process and its parents, up to the first."""
+    found: set[int] = set()
+    pid = os.getpid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        fields = _guard.read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 0
+    return found
+
+
+def _reap(pid: int, wait: bool = False) -> bool:
+    """Collect a child that has ended; True when it is gone."""
+    try:
+        return os.waitpid(pid, 0 if wait else os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
+
+
+def _start_guard(channel: int) -> int:
+    """A bare interpreter that imports nothing but guard.py (through its byte code cache, unlike a script)."""
+    folder = str(Path(_guard.__file__).parent)
+    program = f"import sys; sys.path.append({folder!r}); import guard; guard.main({os.getpid()})"
+    # Without SWEEP_*: in a run of another sweep, the guard must not look like one of that run's processes.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-E", "-c", program],
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, channel, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsigmask=_BLOCKED,
+    )

@@ -1,0 +1,482 @@
+"""The agent's loop: one thread, one selector. It reports what happens to the pure `AgentCore`, carries out the actions
+that come back, and commits to the store; what is to be done is decided elsewhere.
+
+A loop turn: wait for something (a guard's message, a run's row, a signal, a time) -> tell the core -> carry out actions
+-> one commit (events, history, and the controller's step when this agent leads) -> carry out what the controller ordered.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sweep.agent.environment import MissingVariable
+from sweep.agent.gpus import Slot
+from sweep.agent.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
+from sweep.agent.inbox import RunInbox
+from sweep.agent.session import LeaseLost, Leading, Session, Timing, carry_orders
+from sweep.agent.sockets import RunServer
+from sweep.agent.starting import Launcher, Prepared
+from sweep.agent.view import SlotLine, Snapshot, View
+from sweep.core import agent as a
+from sweep.core import entries as e
+from sweep.core.spec import SweepSpec
+from sweep.core.views import SweepView
+from sweep.stores import HistoryChunk, Lease, Store, StoreError
+
+OBJECTIVE_S = 0.05
+"""Objective values wait so long at most for others to share their commit."""
+HISTORY_S = 1.0
+"""Other rows wait so long at most."""
+POLL_S = 0.05
+"""How often the journal is looked at for what others wrote."""
+WATCH_S = 1.0
+"""How often a leading agent looks for agents that have vanished."""
+SHOW_S = 0.5
+TROUBLE_S = 1.0
+"""Pause before a store that failed is tried again."""
+GUARD_MARGIN_S = 0.5
+"""The guard ends everything this long before the lease runs out by the store's clock."""
+TAIL_LINES = 20
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person asked of this agent."""
+
+    count: int | None = None
+    timing: Timing = Timing()
+
+
+class LocalRun(msgspec.Struct, gc=False):
+    """One attempt on this node, as the loop knows it."""
+
+    assignment: e.RunAssigned
+    began_s: float
+    prepared: Prepared | None = None
+    inbox: RunInbox | None = None
+
+
+class Loop:
+    """One life of an agent: from joining a sweep to leaving it. A lost lease ends a life."""
+
+    def __init__(
+        self,
+        store: Store,
+        sweep: str,
+        spec: SweepSpec,
+        slots: Sequence[Slot],
+        launcher: Launcher,
+        view: View,
+        make_driver: Callable[[Lease], Leading],
+        options: Options,
+    ) -> None:
+        self.store, self.sweep, self.spec, self.slots = store, sweep, spec, slots
+        self.launcher, self.view, self.options = launcher, view, options
+        self.agent = f"{_short_host()}-{secrets.token_hex(4)}"
+        now = time.monotonic()
+        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count)
+        self.session = Session(
+            store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time
+        )
+        self.selector = selectors.DefaultSelector()
+        self.server = RunServer(self.selector)
+        self.guardian = Guardian()
+        self.runs: dict[int, LocalRun] = {}
+        self.history: list[HistoryChunk] = []
+        self.lost = False
+        """The lease ran out: whoever called `run` should begin another life."""
+        self.ended_by = 0
+        """The signal that made this agent leave, 0 for none."""
+        self._signals: deque[int] = deque()
+        self._history_due: float | None = None
+        self._objective_due: float | None = None
+        self._next_poll = 0.0
+        self._next_show = 0.0
+        self._trouble_until = 0.0
+        self._trouble = ""
+        self._search_fd: int | None = None
+        self._search_ready = False
+        self._next_watch = 0.0
+        self._said_phase = "active"
+
+    # --- life
+
+    def run(self, joined: Callable[[str], e.AgentJoined]) -> None:
+        """Work until the sweep has ended, this agent is done, or its lease is lost. `joined` makes the event of
+        joining from this life's agent ID. Raises StoreError when the sweep cannot be joined."""
+        wakeup = self._catch_signals()
+        try:
+            self._start_guard()
+            self._set_deadline(self.session.join(joined(self.agent)))
+            self._perform(self.core.offer())
+            self._commit(time.monotonic())
+            while not self._over():
+                self._turn()
+            if not self.lost:
+                self.session.leave(self.core.draining or self.session.reason)
+        finally:
+            self.session.drop()
+            self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
+            self.server.close()
+            self.selector.close()
+            wakeup()
+
+    def _over(self) -> bool:
+        return self.lost or (bool(self.core.draining) and self.core.idle and not self.session.pending and not self.history)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        timeout = max(0.0, min(self._times(now)) - now)
+        ready = self.selector.select(timeout)
+        now = time.monotonic()
+        for key, _ in ready:
+            if callable(key.data):
+                key.data()
+        self._beat()
+        if self.lost:
+            return
+        self._take_signals(now)
+        self._guard_events(now)
+        self._read_runs(now)
+        self._perform(self.core.tick(now))
+        if self._commit_due(now):
+            self._commit(now)
+        self._follow_sweep()
+        if now >= self._next_show:
+            self._next_show = now + SHOW_S
+            self.view.show(self._snapshot(now))
+
+    def _times(self, now: float) -> list[float]:
+        """When something is due, by the monotonic clock."""
+        times = [self._next_poll, self._next_show, now + self.options.timing.agent_ttl_s / 4]
+        times += [due for due in (self.core.next_wake_s(), self._history_due, self._objective_due) if due is not None]
+        driver = self.session.driver
+        if driver is not None and driver.wake_at_s is not None:
+            times.append(now + max(0.0, driver.wake_at_s - time.time()))
+        if self._trouble_until > now:
+            return [min(max(t, min(self._trouble_until, now + TROUBLE_S)) for t in times)]
+        return times
+
+    # --- what happened
+
+    def _start_guard(self) -> None:
+        self.guardian.start(kill_after_s=self.spec.limits.kill_after_s)
+        self.selector.register(self.guardian.fileno(), selectors.EVENT_READ, None)
+
+    def _guard_events(self, now: float) -> None:
+        for event in self.guardian.poll():
+            if isinstance(event, Spawned):
+                self._spawned(event, now)
+            elif isinstance(event, SpawnFailed):
+                self._failed_to_start(event.id, f"cannot start the program: {event.message}", now)
+            elif isinstance(event, Exited):
+                self._exited(event, now)
+            elif isinstance(event, GuardDied):
+                self._guard_died()
+
+    def _spawned(self, event: Spawned, now: float) -> None:
+        local = self.runs.get(event.id)
+        if local is None or local.prepared is None:
+            return
+        assignment, prepared = local.assignment, local.prepared
+        started = e.RunStarted(
+            assignment.run,
+            assignment.attempt,
+            self.agent,
+            event.pid,
+            socket.gethostname(),
+            assignment.slot,
+            tuple(gpu.uuid for gpu in self.slots[assignment.slot].gpus),
+            tuple(prepared.argv),
+            prepared.recorded_env,
+            str(prepared.folder),
+        )
+        self._perform(self.core.started(event.id, started, now))
+        self.view.started(assignment)
+
+    def _failed_to_start(self, run: int, message: str, now: float) -> None:
+        local = self.runs.pop(run, None)
+        if local is None:
+            return
+        self.server.forget(run)
+        self._perform(self.core.start_failed(run, message, now), local, now)
+
+    def _exited(self, event: Exited, now: float) -> None:
+        local = self.runs.pop(event.id, None)
+        if local is None or local.prepared is None or local.inbox is None:
+            return
+        for connected in self.server.drain(event.id):
+            self._perform(self.core.connected(*connected))
+        local.inbox.take_unsent(local.prepared.unsent)
+        self._collect(local)
+        self.server.forget(event.id)
+        ended = a.Ended(
+            exit_code=event.status,
+            score=local.inbox.score(self._goal()),
+            summary=local.inbox.summary(),
+            rows=local.inbox.rows,
+            tail=self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else "",
+        )
+        self._perform(self.core.exited(event.id, ended, now), local, now)
+
+    def _guard_died(self) -> None:
+        self.selector.unregister(self.guardian.fileno())
+        gone = list(self.runs.values())
+        for local in gone:
+            self.server.drain(local.assignment.run)
+            if local.inbox is not None:
+                self._collect(local)
+            self.server.forget(local.assignment.run)
+        self.runs.clear()
+        self.guardian.close(timeout_s=1.0)
+        self.guardian = Guardian()
+        self._start_guard()
+        self._perform(self.core.guard_died())
+
+    def _read_runs(self, now: float) -> None:
+        for connected in self.server.poll(now):
+            self._perform(self.core.connected(*connected))
+        for run in self.server.reported():
+            self.core.reported(run, now)
+            local = self.runs.get(run)
+            if local is None or local.inbox is None:
+                continue
+            if local.inbox.has_objective and self._objective_due is None:
+                self._objective_due = now + OBJECTIVE_S
+            if self._history_due is None:
+                self._history_due = now + HISTORY_S
+
+    def _take_signals(self, now: float) -> None:
+        while self._signals:
+            number = self._signals.popleft()
+            self.ended_by = number
+            if number == signal.SIGINT:
+                self._perform(self.core.interrupt(now))
+            else:
+                name = signal.Signals(number).name
+                self._perform(self.core.terminate(f"the agent got {name}", now))
+
+    def _beat(self) -> None:
+        try:
+            expires = self.session.beat()
+        except LeaseLost as lost:
+            self.lost = True
+            self._perform(self.core.lease_lost(str(lost)))
+            return
+        except StoreError as error:
+            self._in_trouble(error, time.monotonic())
+            return
+        if expires is not None:
+            self._set_deadline(expires)
+
+    def _set_deadline(self, expires: float) -> None:
+        left = expires - self.store.clock()
+        self.guardian.set_deadline(time.monotonic() + max(0.0, left - GUARD_MARGIN_S))
+
+    # --- actions
+
+    def _perform(self, actions: Sequence[a.Action], ended: LocalRun | None = None, now: float = 0.0) -> None:
+        queue = deque(actions)
+        while queue:
+            action = queue.popleft()
+            if isinstance(action, a.Append):
+                self.session.add(action.entry)
+                if isinstance(action.entry, e.AttemptEnded) and ended is not None:
+                    self.view.ended(ended.assignment, action.entry, now - ended.began_s)
+            elif isinstance(action, a.Start):
+                queue.extend(self._start(action.assignment))
+            elif isinstance(action, a.Signal):
+                self.guardian.kill(action.run, action.signal, everything=action.everything)
+            elif isinstance(action, a.TellStop):
+                self.server.send_stop(action.run, action.reason)
+            elif isinstance(action, a.Say):
+                self.view.say(action.text, action.level)
+            else:
+                self._forget(action)
+
+    def _start(self, assignment: e.RunAssigned) -> list[a.Action]:
+        now = time.monotonic()
+        local = self.runs[assignment.run] = LocalRun(assignment, now)
+        try:
+            local.prepared = self.launcher.prepare(self.agent, assignment, self.slots[assignment.slot], self.server.path)
+        except (OSError, MissingVariable) as error:
+            del self.runs[assignment.run]
+            actions = self.core.start_failed(assignment.run, str(error), now)
+            for action in actions:
+                if isinstance(action, a.Append) and isinstance(action.entry, e.AttemptEnded):
+                    self.view.ended(assignment, action.entry, 0.0)
+            return actions
+        metric = self.spec.metric.name if self.spec.metric is not None else None
+        local.inbox = self.server.expect(assignment.run, self.launcher.run_id(assignment.run), assignment.attempt, metric)
+        prepared = local.prepared
+        self.guardian.spawn(assignment.run, prepared.argv, prepared.env, str(prepared.workdir), str(prepared.output))
+        return []
+
+    def _forget(self, action: a.Forget) -> None:
+        self.view.say(f"{action.reason}; everything here is ended and begins anew", "warning")
+        for run in self.runs:
+            self.guardian.kill(run, signal.SIGKILL, everything=True)
+        self.runs.clear()
+        self.history.clear()
+
+    # --- the store
+
+    def _collect(self, local: LocalRun) -> None:
+        """Take what a run has said since the last commit."""
+        inbox, assignment = local.inbox, local.assignment
+        if inbox is None:
+            return
+        taken = inbox.take()
+        if taken.steps:
+            self.session.add(
+                e.ObjectiveReported(assignment.run, assignment.attempt, taken.first, tuple(taken.steps), tuple(taken.values))
+            )
+        if taken.count:
+            self.history.append(
+                HistoryChunk(assignment.run, assignment.attempt, taken.first_row, taken.count, taken.data)
+            )
+
+    def _commit_due(self, now: float) -> bool:
+        if now < self._trouble_until:
+            return False
+        if self.session.pending or any(due is not None and now >= due for due in (self._history_due, self._objective_due)):
+            return True
+        driver = self.session.driver
+        if driver is not None:
+            if driver.wake_at_s is not None and time.time() >= driver.wake_at_s:
+                return True
+            if self._search_ready or now >= self._next_watch:
+                self._search_ready, self._next_watch = False, now + WATCH_S
+                return True
+        if now < self._next_poll:
+            return False
+        self._next_poll = now + POLL_S
+        try:
+            return self.session.behind() or self.session.driver is None
+        except StoreError as error:
+            self._in_trouble(error, now)
+            return False
+
+    def _commit(self, now: float) -> None:
+        """Commit, and carry out what the controller orders, until nothing more follows."""
+        while True:
+            for local in self.runs.values():
+                self._collect(local)
+            self._history_due = self._objective_due = None
+            try:
+                orders = self.session.commit(self.history)
+            except StoreError as error:
+                self._in_trouble(error, now)
+                return
+            self.history.clear()
+            if self._trouble:
+                self.view.say("the store works again", "info")
+                self._trouble = ""
+            self._watch_search()
+            self._perform(carry_orders(self.core, orders, now))
+            if not self.session.pending:
+                return
+
+    def _watch_search(self) -> None:
+        """Have the selector wake us when a proposal is ready."""
+        driver = self.session.driver
+        wanted = driver.search_fileno() if driver is not None else None
+        if wanted == self._search_fd:
+            return
+        if self._search_fd is not None:
+            self.selector.unregister(self._search_fd)
+        if wanted is not None:
+            self.selector.register(wanted, selectors.EVENT_READ, self._note_answer)
+        self._search_fd = wanted
+
+    def _note_answer(self) -> None:
+        self._search_ready = True
+
+    def _in_trouble(self, error: StoreError, now: float) -> None:
+        self._trouble_until = now + TROUBLE_S
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            self.view.say(f"{error} (training goes on; trying again every second)", "error")
+
+    def _follow_sweep(self) -> None:
+        session = self.session
+        if session.phase == self._said_phase:
+            return
+        self._said_phase = session.phase
+        if session.phase == "ended":
+            self._perform(self.core.drain(f"the sweep has ended: {session.reason}"))
+        elif session.phase == "active":
+            self.view.say("the sweep goes on", "info")
+        else:
+            self.view.say(f"the sweep is {session.phase}: {session.reason}", "info")
+
+    # --- small things
+
+    def _goal(self) -> str:
+        return self.spec.metric.goal if self.spec.metric is not None else "minimize"
+
+    def _catch_signals(self) -> Callable[[], None]:
+        """Signals arrive in the selector. Returns what undoes it."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before: dict[int, Any] = {n: signal.signal(n, lambda number, _: self._signals.append(number)) for n in numbers}
+        old_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self.selector.register(ours, selectors.EVENT_READ, lambda: _empty(ours))
+
+        def undo() -> None:
+            signal.set_wakeup_fd(old_fd)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            ours.close()
+            theirs.close()
+
+        return undo
+
+    def _snapshot(self, now: float) -> Snapshot:
+        lines = {
+            local.assignment.slot: SlotLine(
+                local.assignment.slot,
+                tuple(gpu.name for gpu in self.slots[local.assignment.slot].gpus),
+                local.assignment.run,
+                local.assignment.attempt,
+                local.assignment.config,
+                now - local.began_s,
+                local.inbox.rows if local.inbox is not None else 0,
+                local.inbox.last_objective if local.inbox is not None else None,
+                self.core.attempts[run].reason if run in self.core.attempts else "",
+            )
+            for run, local in self.runs.items()
+        }
+        slots = tuple(
+            lines.get(number, SlotLine(number, tuple(gpu.name for gpu in slot.gpus)))
+            for number, slot in enumerate(self.slots)
+        )
+        sweep = self.session.view or SweepView(sweep=self.sweep, name=self.spec.name or "", state="active")
+        return Snapshot(sweep, slots, self.session.leads, self.core.draining)
+
+
+def _empty(sock: socket.socket) -> None:
+    try:
+        while sock.recv(4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _short_host() -> str:
+    name = socket.gethostname().split(".")[0]
+    return "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"
+
+

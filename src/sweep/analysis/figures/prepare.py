@@ -1,0 +1,440 @@
+"""What each picture shows, worked out once for both renderers: which points and curves, on which axes, in which words.
+
+The rule of this file: a renderer decides nothing but how a thing looks. Where there is too little to draw, `empty` holds
+the sentence that is shown instead. Everything is thinned here, with the best always kept, and `note` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sweep.analysis import text
+from sweep.analysis.axes import Axis, objective_axis, parameter_axis
+from sweep.analysis.importance import Importance, ImportanceRow
+from sweep.analysis.table import SweepTable, TrialRow
+from sweep.core.space import Parameter
+from sweep.core.views import RunView
+
+MOST_BARS = 20
+MOST_PANELS = 12
+MOST_AXES = 12
+MOST_POINTS = 2000
+MOST_LINES = 1000
+MOST_CURVES = 300
+MOST_CURVE_POINTS = 40_000
+TOP_CURVES = 5
+
+
+class Picture(msgspec.Struct, kw_only=True):
+    """Base of all: the words around it."""
+
+    key: str
+    """File name without extension, and the page's anchor."""
+    title: str
+    subtitle: str = ""
+    note: str = ""
+    empty: str = ""
+    """Why there is nothing to draw; empty when there is something."""
+
+
+class ImportancePicture(Picture, kw_only=True):
+    rows: tuple[ImportanceRow, ...] = ()
+    noise: float = 0.0
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One trial on a picture. `y` is a position on the objective's axis, None without a score; `over` where it lies
+    outside and is drawn at the edge."""
+
+    trial: int
+    x: float
+    y: float | None
+    state: str
+    score: float | None = None
+    over: bool = False
+
+
+class Stairs(msgspec.Struct, frozen=True):
+    """Best so far, over one kind of x."""
+
+    label: str
+    low: float
+    high: float
+    points: tuple[Point, ...]
+    best_x: tuple[float, ...]
+    best_y: tuple[float, ...]
+
+
+class BestPicture(Picture, kw_only=True):
+    axis: Axis | None = None
+    panels: tuple[Stairs, ...] = ()
+    """Over finished trials, then over time."""
+
+
+class Curve(msgspec.Struct, frozen=True):
+    run: int
+    trial: int
+    state: str
+    rank: int | None
+    """0 for the best of the highlighted ones; None for the others."""
+    steps: tuple[float, ...]
+    places: tuple[float, ...]
+    """Positions on the objective's axis; NaN where a value was not finite: a gap."""
+    score: float | None
+
+
+class CurvesPicture(Picture, kw_only=True):
+    axis: Axis | None = None
+    low: float = 0.0
+    high: float = 1.0
+    curves: tuple[Curve, ...] = ()
+    """Drawn in this order: highlighted ones last, the best at the very end."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    trial: int
+    places: tuple[float, ...]
+    """One position per axis, the objective's last; categories carry a small offset so that lines do not all coincide."""
+    colour: float
+    """0 best … 1 worst, by rank of the position on the objective's axis."""
+    score: float
+
+
+class ParallelPicture(Picture, kw_only=True):
+    axes: tuple[Axis, ...] = ()
+    """Parameters, then the objective."""
+    lines: tuple[Line, ...] = ()
+    """Worst first, so that the best is drawn over the others."""
+    ascending_is_worse: bool = True
+
+
+class Panel(msgspec.Struct, frozen=True):
+    axis: Axis
+    points: tuple[Point, ...]
+
+
+class SlicesPicture(Picture, kw_only=True):
+    axis: Axis | None = None
+    panels: tuple[Panel, ...] = ()
+
+
+class Pictures(msgspec.Struct, kw_only=True):
+    """All pictures of a sweep, in the order in which a person wants them."""
+
+    importance: ImportancePicture
+    best: BestPicture
+    curves: CurvesPicture
+    parallel: ParallelPicture
+    slices: SlicesPicture
+
+
+def prepare(table: SweepTable, importance: Importance) -> Pictures:
+    """Everything that `write_plots` draws."""
+    return Pictures(
+        importance=prepare_importance(table, importance),
+        best=prepare_best(table),
+        curves=prepare_curves(table),
+        parallel=prepare_parallel(table, importance),
+        slices=prepare_slices(table, importance),
+    )
+
+
+# --- importance ------------------------------------------------------------------------------------------------
+
+
+def prepare_importance(table: SweepTable, importance: Importance) -> ImportancePicture:
+    metric = table.metric or "the objective"
+    picture = ImportancePicture(key="importance", title=f"Which parameters mattered for {metric}")
+    if not importance.enough:
+        picture.empty = _sentence(importance.note or "not enough signal.")
+        return picture
+    picture.rows = importance.rows[:MOST_BARS]
+    picture.noise = importance.noise
+    picture.subtitle = f"{importance.method[0].upper()}{importance.method[1:]}, {importance.n} trials"
+    hidden = len(importance.rows) - len(picture.rows)
+    picture.note = " ".join(
+        filter(
+            None,
+            [
+                "Lines span 90% of bootstrap resamples. Shares sum to 1.",
+                importance.note or "",
+                f"{text.plural(hidden, 'parameter')} that matter less are not shown." if hidden else "",
+            ],
+        )
+    )
+    return picture
+
+
+# --- best so far -----------------------------------------------------------------------------------------------
+
+
+def prepare_best(table: SweepTable) -> BestPicture:
+    picture = BestPicture(key="best-so-far", title="Best so far")
+    ended = sorted(
+        (row for row in table.trials if row.ended_s is not None and row.state in ("completed", "pruned", "failed")),
+        key=lambda row: (row.ended_s or 0.0, row.trial),
+    )
+    scores = [row.score for row in ended if row.score is not None]
+    if not scores:
+        picture.empty = _no_scores(table)
+        return picture
+    picture.axis = axis = _objective_axis(table, scores)
+    picture.subtitle = f"{table.metric}, {table.direction}"
+    start_s = min(a.started_s for row in ended for run in row.runs for a in run.attempts if a.started_s is not None)
+    times = [(row.ended_s or start_s) - start_s for row in ended]
+    size, unit = _time_unit(max(times))
+    picture.panels = (
+        _stairs("finished trials", [float(i + 1) for i in range(len(ended))], ended, table, axis, low=0.0),
+        _stairs(f"time since the first start ({unit})", [t / size for t in times], ended, table, axis, low=0.0),
+    )
+    picture.note = _beyond(axis)
+    return picture
+
+
+def _stairs(
+    label: str, xs: list[float], rows: list[TrialRow], table: SweepTable, axis: Axis, *, low: float
+) -> Stairs:
+    best: float | None = None
+    best_x: list[float] = []
+    best_y: list[float] = []
+    for x, row in zip(xs, rows, strict=True):
+        if row.score is not None and (best is None or table.rank_key(row) < best):
+            best = table.rank_key(row)
+            best_x.append(x)
+            best_y.append(axis.clip(axis.position(row.score)))
+    high = max(xs) or 1.0
+    if best_x and best_x[-1] < xs[-1]:
+        best_x.append(xs[-1])
+        best_y.append(best_y[-1])
+    kept = _thin(list(zip(xs, rows, strict=True)), MOST_POINTS, lambda pair: table.rank_key(pair[1]))
+    points = tuple(_point(row, x, axis) for x, row in kept)
+    return Stairs(label, low, high * 1.03, points, tuple(best_x), tuple(best_y))
+
+
+def _point(row: TrialRow, x: float, axis: Axis) -> Point:
+    if row.score is None or row.state == "failed":
+        return Point(row.trial, x, None, row.state)
+    place = axis.position(row.score)
+    clipped = axis.clip(place)
+    return Point(row.trial, x, clipped, row.state, row.score, over=clipped != place)
+
+
+def _time_unit(longest_s: float) -> tuple[float, str]:
+    for limit, size, unit in ((120, 1.0, "seconds"), (7200, 60.0, "minutes"), (172_800, 3600.0, "hours")):
+        if longest_s <= limit:
+            return size, unit
+    return 86_400.0, "days"
+
+
+# --- learning curves -------------------------------------------------------------------------------------------
+
+
+def prepare_curves(table: SweepTable) -> CurvesPicture:
+    picture = CurvesPicture(key="learning-curves", title="Learning curves")
+    series = [(run, found) for run in table.runs if (found := table.curve(run)) is not None]
+    finite = [v for _, s in series for v in s.values if math.isfinite(v)]
+    if not finite:
+        metric = table.metric
+        picture.empty = f"No run has logged {metric} yet." if metric else _NO_METRIC
+        if metric and series:
+            picture.empty = f"No finite value of {metric} was logged."
+        return picture
+    kept = _thin(series, MOST_CURVES, lambda pair: _run_key(pair[0], table))
+    if all(len(s.values) < 2 for _, s in kept):
+        picture.empty = f"Every run logged {table.metric} once: there is no curve to draw."
+        return picture
+    picture.axis = axis = _objective_axis(table, _curve_values(kept))
+    most = max(MOST_CURVE_POINTS // len(kept), 60)
+    ranked = sorted((run for run, _ in kept if math.isfinite(_run_key(run, table))), key=lambda r: _run_key(r, table))
+    ranks = {run.run: rank for rank, run in enumerate(ranked[:TOP_CURVES])}
+    curves = [_curve(run, s.steps, s.values, axis, ranks.get(run.run), most) for run, s in kept]
+    picture.curves = tuple(sorted(curves, key=lambda c: (c.rank is not None, -(c.rank or 0), c.run)))
+    steps = [step for curve in curves for step in (curve.steps[0], curve.steps[-1])]
+    picture.low, picture.high = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1.0
+    picture.subtitle = f"{table.metric}, {table.direction}; the best {len(ranks)} of {text.plural(len(series), 'run')} in colour"
+    thinned = f"{len(kept)} of {len(series)} curves are drawn, the best among them." if len(kept) < len(series) else ""
+    outside = "Some values lie beyond the axis." if axis.beyond else ""
+    picture.note = " ".join(filter(None, [thinned, outside]))
+    return picture
+
+
+def _curve_values(series: Iterable[tuple[RunView, Any]]) -> list[float]:
+    """Values that choose the axis: enough of each curve, its start left out where it is long, because the first steps
+    of training say little and are far from the rest."""
+    values: list[float] = []
+    for _, found in series:
+        column = found.values
+        start = len(column) // 20
+        values.extend(v for v in column[start :: max(len(column) // 50, 1)] if math.isfinite(v))
+        values.extend(v for v in column[-1:] if math.isfinite(v))
+    return values or [v for _, found in series for v in found.values if math.isfinite(v)]
+
+
+def _curve(
+    run: RunView, steps: Sequence[float], values: Sequence[float], axis: Axis, rank: int | None, most: int
+) -> Curve:
+    chosen = _outline(values, most)
+    places = tuple(axis.position(values[i]) if math.isfinite(values[i]) else math.nan for i in chosen)
+    state = run.state if run.state in ("completed", "pruned", "failed", "cancelled") else "running"
+    return Curve(run.run, run.trial, state, rank, tuple(float(steps[i]) for i in chosen), places, run.objective)
+
+
+def _outline(values: Sequence[float], most: int) -> list[int]:
+    """Indices of at most about `most` values that keep the curve's outline: smallest and largest of each stretch, the
+    first and the last value, and one of each stretch that has no finite value."""
+    n = len(values)
+    if n <= most:
+        return list(range(n))
+    kept = {0, n - 1}
+    stretches = max(most // 2 - 1, 1)
+    for number in range(stretches):
+        part = range(number * n // stretches, (number + 1) * n // stretches)
+        finite = [i for i in part if math.isfinite(values[i])]
+        if finite:
+            kept.update((min(finite, key=lambda i: values[i]), max(finite, key=lambda i: values[i])))
+        else:
+            kept.add(part[0])
+    return sorted(kept)
+
+
+def _run_key(run: RunView, table: SweepTable) -> float:
+    if run.objective is None or not math.isfinite(run.objective) or run.state in ("failed", "cancelled"):
+        return math.inf
+    return run.objective if table.goal == "minimize" else -run.objective
+
+
+# --- parallel coordinates and slices ---------------------------------------------------------------------------
+
+
+def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPicture:
+    picture = ParallelPicture(key="parallel-coordinates", title="Parallel coordinates")
+    picture.empty = _too_few(table)
+    if picture.empty:
+        return picture
+    chosen, hidden = _chosen(table, importance, MOST_AXES)
+    rows = _thin(table.scored, MOST_LINES, table.rank_key)
+    axes = [parameter_axis(p, [row.value(p) for row in table.trials]) for p in chosen]
+    objective = _objective_axis(table, [row.score or 0.0 for row in table.scored])
+    picture.axes = (*axes, objective)
+    order = {row.trial: rank for rank, row in enumerate(sorted(rows, key=table.rank_key))}
+    picture.lines = tuple(
+        Line(
+            row.trial,
+            (*(_spread(axis, row, p) for axis, p in zip(axes, chosen, strict=True)), _on(objective, row.score)),
+            order[row.trial] / max(len(rows) - 1, 1),
+            row.score or 0.0,
+        )
+        for row in sorted(rows, key=table.rank_key, reverse=True)
+    )
+    picture.ascending_is_worse = table.goal == "minimize"
+    picture.subtitle = f"One line per trial, coloured by its rank in {table.metric}, {table.direction}"
+    unscored = len(table.trials) - len(table.scored)
+    picture.note = _notes(
+        f"{text.plural(unscored, 'trial')} without a score {'is' if unscored == 1 else 'are'} not shown." if unscored else "",
+        _thinned(len(rows), len(table.scored)),
+        hidden,
+        _beyond(objective),
+    )
+    return picture
+
+
+def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
+    picture = SlicesPicture(key="slices", title="Slices")
+    picture.empty = _too_few(table)
+    if picture.empty:
+        return picture
+    chosen, hidden = _chosen(table, importance, MOST_PANELS)
+    rows = _thin(table.scored, MOST_POINTS, table.rank_key)
+    picture.axis = objective = _objective_axis(table, [row.score or 0.0 for row in table.scored])
+    panels = []
+    for parameter in chosen:
+        axis = parameter_axis(parameter, [row.value(parameter) for row in table.trials])
+        points = [_point(row, _spread(axis, row, parameter), objective) for row in rows]
+        panels.append(Panel(axis, tuple(point for point in points if math.isfinite(point.x))))
+    picture.panels = tuple(panels)
+    picture.subtitle = f"{table.metric} against each parameter, {table.direction}"
+    picture.note = _notes(_thinned(len(rows), len(table.scored)), hidden, _beyond(objective))
+    return picture
+
+
+def _chosen(table: SweepTable, importance: Importance, most: int) -> tuple[list[Parameter], str]:
+    """The parameters to show, most important first where that is known, and a sentence about the others."""
+    order = {row.parameter: place for place, row in enumerate(importance.rows)}
+    ranked = sorted(table.parameters, key=lambda p: order.get(p.name, len(order)))
+    hidden = len(ranked) - most
+    kind = "less important parameter" if order else "further parameter"
+    said = f"{text.plural(hidden, kind)} {'is' if hidden == 1 else 'are'} not shown." if hidden > 0 else ""
+    return ranked[:most], said
+
+
+def _spread(axis: Axis, row: TrialRow, parameter: Parameter) -> float:
+    """Position of a trial on a parameter's axis; on a categorical one moved by an offset that depends on the trial."""
+    place = axis.position(row.value(parameter))
+    if axis.scale != "category":
+        return place
+    return place + 0.44 * (math.modf(row.trial * 0.618033988749895)[0] - 0.5)
+
+
+def _on(axis: Axis, score: float | None) -> float:
+    return axis.clip(axis.position(score if score is not None else 0.0))
+
+
+# --- shared ----------------------------------------------------------------------------------------------------
+
+_NO_METRIC = "The spec names no metric, so there is nothing to compare: add metric: {name: …}."
+
+
+def _no_scores(table: SweepTable) -> str:
+    if table.metric is None:
+        return _NO_METRIC
+    ended = [row for row in table.trials if row.state != "open"]
+    if ended and all(row.state == "failed" for row in ended):
+        return f"All {text.plural(len(ended), 'trial')} that ended have failed: there is no {table.metric} to show."
+    return f"No trial has finished with a finite {table.metric} yet."
+
+
+def _too_few(table: SweepTable) -> str:
+    if not table.scored:
+        return _no_scores(table)
+    if not table.parameters:
+        return "No parameter took more than one value."
+    if len(table.scored) < 2:
+        return f"Only one trial has finished with a finite {table.metric}: there is nothing to compare it with."
+    return ""
+
+
+def _objective_axis(table: SweepTable, values: Iterable[float]) -> Axis:
+    return objective_axis(table.metric or "objective", values, table.goal == "minimize")
+
+
+def _thin(items: list[Any], most: int, key: Any) -> list[Any]:
+    """At most `most` of them in their order: the best half by `key`, of the others an even sample."""
+    if len(items) <= most:
+        return items
+    best = set(sorted(range(len(items)), key=lambda i: (key(items[i]), i))[: most // 2])
+    others = [i for i in range(len(items)) if i not in best]
+    room = most - len(best)
+    sample = {others[number * len(others) // room] for number in range(room)}
+    return [item for i, item in enumerate(items) if i in best or i in sample]
+
+
+def _thinned(shown: int, total: int) -> str:
+    return f"{shown:,} of {total:,} trials are drawn, the best among them." if shown < total else ""
+
+
+def _beyond(axis: Axis) -> str:
+    if not axis.beyond:
+        return ""
+    return f"{text.plural(axis.beyond, 'trial')} much worse than the others {'is' if axis.beyond == 1 else 'are'} drawn at the edge."
+
+
+def _notes(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]

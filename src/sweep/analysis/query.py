@@ -1,0 +1,356 @@
+"""`--filter EXPR` and `--sort KEY`: a small expression language over run records.
+
+The expression is parsed by Python's `ast` and walked here; nothing is ever evaluated as Python. There is no arithmetic,
+so `/`, `.` and `-` between names are part of a name: `summary.val/loss`, `config.weight-decay`. The rule of this file:
+whatever the text is, the only error is `QueryError`, which says where and what would be right.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import keyword
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sweep.analysis.history import as_number, same_name
+from sweep.analysis.records import Record, flatten, record, to_csv, to_json
+from sweep.core.views import RunView
+
+__all__ = ["QueryError", "Record", "compile_filter", "names_of", "record", "select", "sort_records", "to_csv", "to_json"]
+
+Predicate = Callable[[Record], bool]
+_Getter = Callable[[dict[str, Any]], Any]
+
+LONGEST = 2000
+DEEPEST = 40
+_STATES = ("queued", "assigned", "running", "paused", "completed", "failed", "pruned", "cancelled")
+_WORDS: dict[str, Any] = {
+    "none": None, "null": None, "true": True, "false": False, "nan": math.nan, "inf": math.inf,
+}  # fmt: skip
+_ABSENT = object()
+
+
+class QueryError(ValueError):
+    """The expression cannot be understood. `column` counts from 1."""
+
+    def __init__(self, what: str, source: str, column: int) -> None:
+        self.what, self.source, self.column = what, source, column
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        start = max(self.column - 60, 0)
+        shown = "".join(c if c.isprintable() else " " for c in self.source[start : start + 120])
+        caret = " " * (self.column - 1 - start) + "^"
+        return f"column {self.column}: {self.what}\n  {shown}\n  {caret}"
+
+
+def select(records: Iterable[Record], where: str | None = None, sort: str | None = None) -> list[Record]:
+    """The records for which `where` holds, ordered by `sort` (`-objective`: descending). Raises QueryError."""
+    found = list(records)
+    names = names_of(found)
+    if where is not None:
+        holds = compile_filter(where, names)
+        kept = [row for row in found if holds(row)]
+    else:
+        kept = found
+    return kept if sort is None else sort_records(kept, sort, names)
+
+
+def names_of(records: Iterable[Record]) -> list[str]:
+    """All names that can be used with these records: fields, `config.*`, `summary.*`."""
+    names: dict[str, None] = dict.fromkeys(_FIELDS)
+    for row in records:
+        names.update(dict.fromkeys(_flat(row)))
+    return list(names)
+
+
+def compile_filter(source: str, names: Sequence[str]) -> Predicate:
+    """The expression as a function of a record. `names` are those that exist (`names_of`); a config's or summary's
+    value may be named without `config.` or `summary.` where that is unique. Raises QueryError."""
+    tree = _parse(source)
+    getter = _Compiler(source, names).boolean(tree)
+    return lambda row: bool(getter(_flat(row)))
+
+
+def sort_records(records: Iterable[Record], key: str, names: Sequence[str] | None = None) -> list[Record]:
+    """Ordered by the field `key`, descending with a minus in front; numbers before words, records without a value (or
+    with NaN) last either way. Equal ones keep their order. Raises QueryError for an unknown key."""
+    rows = list(records)
+    descending = key.startswith("-")
+    name = _Names(names if names is not None else names_of(rows)).resolve(
+        key.removeprefix("-").strip(), key, 1 + descending
+    )
+    keyed = [(_sort_key(_flat(row).get(name)), row) for row in rows]
+    with_value = [(place, row) for place, row in keyed if place is not None]
+    with_value.sort(key=lambda pair: pair[0], reverse=descending)
+    return [row for _, row in with_value] + [row for place, row in keyed if place is None]
+
+
+# --- names -----------------------------------------------------------------------------------------------------
+
+
+class _Names:
+    """Finds what a person meant by a name."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.full = {same_name(name): name for name in names}
+        self.short: dict[str, list[str]] = {}
+        for name in self.full.values():
+            group, _, rest = name.partition(".")
+            if group in ("config", "summary") and rest:
+                self.short.setdefault(same_name(rest), []).append(name)
+
+    def resolve(self, name: str, source: str, column: int) -> str:
+        wanted = same_name(name)
+        if wanted in self.full:
+            return self.full[wanted]
+        found = self.short.get(wanted, [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise QueryError(f"{name} can be {' or '.join(found)}: write one of them", source, column)
+        raise QueryError(self._unknown(name), source, column)
+
+    def _unknown(self, name: str) -> str:
+        if name in _STATES:
+            return f'unknown name {name}: a text is written in quotes, state == "{name}"'
+        choices = [*self.full.values(), *self.short]
+        near = difflib.get_close_matches(name[:100], choices, n=1, cutoff=0.6)
+        if near:
+            return f"unknown name {name}: did you mean {near[0]}?"
+        shown = [name for name in self.full.values() if name not in _RARE][:24]
+        more = "" if len(shown) >= len(self.full) - len(_RARE) else ", …"
+        return f'unknown name {name} (a text is written in quotes: "{name}"); names are {", ".join(shown)}{more}'
+
+
+_RARE = ("sweep", "purpose", "steps", "command", "folder", "error_class")
+_FIELDS = tuple(
+    name
+    for name in record(RunView(sweep="", run=0, trial=0, replicate=0, purpose="search", seed=0, config={}))
+    if name not in ("config", "summary", "attempts")
+)
+
+
+def _flat(row: Record) -> dict[str, Any]:
+    flat = {key: item for key, item in row.items() if key not in ("config", "summary", "attempts")}
+    flat.update(flatten(row.get("config") or {}, "config"))
+    flat.update(flatten(row.get("summary") or {}, "summary"))
+    return flat
+
+
+# --- the language ----------------------------------------------------------------------------------------------
+
+
+def _parse(source: str) -> ast.expr:
+    if len(source) > LONGEST:
+        raise QueryError(f"the filter is longer than {LONGEST} characters", source, LONGEST)
+    line = "".join(" " if c in "\n\r\f\v\t" else c for c in source)
+    if not line.strip():
+        raise QueryError('the filter is empty: write one like state == "failed" or lr < 0.01', source, 1)
+    indent = len(line) - len(line.lstrip(" "))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's remarks about unusual but valid text
+            return ast.parse(line[indent:].rstrip(" "), mode="eval").body
+    except SyntaxError as error:
+        column = min(max((error.offset or 1) + indent, 1), len(line) + 1)
+        raise QueryError(_hint(line) or "this is no complete expression", source, column) from None
+    except (ValueError, RecursionError, MemoryError, OverflowError):
+        raise QueryError("this cannot be read as an expression", source, 1) from None
+
+
+def _hint(line: str) -> str:
+    """What was probably meant by text that Python cannot parse."""
+    if "&&" in line or "||" in line:
+        return "write and, or, not instead of &&, ||, !"
+    bare = line
+    for operator in ("==", "!=", "<=", ">="):
+        bare = bare.replace(operator, "  ")
+    if "=" in bare:
+        return "compare with == (or !=, <, <=, >, >=)"
+    allowed = {"and", "or", "not", "in", "is", "None", "True", "False"}
+    words = "".join(c if c.isalnum() or c == "_" else " " for c in line).split()
+    for word in words:
+        if keyword.iskeyword(word) and word not in allowed:
+            return f'{word} is a reserved word: write config["{word}"]'
+    return ""
+
+
+_Operation = Callable[[Any, Any], bool]
+
+
+class _Compiler:
+    """Turns a syntax tree into a function of a flat record; anything outside the language is refused here."""
+
+    def __init__(self, source: str, names: Sequence[str]) -> None:
+        self.source = source
+        self.indent = len(source) - len(source.lstrip())
+        self.bytes = source.lstrip().encode("utf-8", "replace")
+        self.names = _Names(names)
+        self.depth = 0
+
+    def boolean(self, node: ast.expr) -> _Getter:
+        """`and`, `or`, `not`, a comparison, or a value by itself."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self.error("the expression is nested too deeply", node)
+        try:
+            if isinstance(node, ast.BoolOp):
+                return self._all_or_any(node)
+            if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+                inner = self.boolean(node.operand)
+                return lambda row: not inner(row)
+            return self._comparison(node) if isinstance(node, ast.Compare) else self.value(node)
+        finally:
+            self.depth -= 1
+
+    def _all_or_any(self, node: ast.BoolOp) -> _Getter:
+        parts = [self.boolean(part) for part in node.values]
+        if isinstance(node.op, ast.And):
+            return lambda row: all(part(row) for part in parts)
+        return lambda row: any(part(row) for part in parts)
+
+    def _comparison(self, node: ast.Compare) -> _Getter:
+        operands = [self.value(part) for part in (node.left, *node.comparators)]
+        operations = [_OPERATIONS[type(operator)] for operator in node.ops]
+
+        def holds(row: dict[str, Any]) -> bool:
+            values = [operand(row) for operand in operands]
+            return all(op(a, b) for op, a, b in zip(operations, values, values[1:], strict=False))
+
+        return holds
+
+    def value(self, node: ast.expr) -> _Getter:
+        """A name, a number, a text, none, true, false, or a list of such."""
+        if isinstance(node, ast.List | ast.Tuple | ast.Set):
+            items = [self._literal(item) for item in node.elts]
+            return lambda row: items
+        literal = self._try_literal(node)
+        if literal is not _ABSENT:
+            return lambda row: literal
+        path = self._path(node, 0)
+        if path is None:
+            raise self.error(_refusal(node), node)
+        name = self.names.resolve(path, self.source, self._column(node))
+        return lambda row: row.get(name)
+
+    def _literal(self, node: ast.expr) -> Any:
+        literal = self._try_literal(node)
+        if literal is _ABSENT:
+            path = self._path(node, 0)
+            quoted = f': a text is written in quotes, "{path}"' if path is not None else ""
+            raise self.error(f"a list can hold numbers, texts, none, true and false only{quoted}", node)
+        return literal
+
+    def _try_literal(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and (
+            node.value is None or isinstance(node.value, bool | int | float | str)
+        ):
+            return node.value
+        if isinstance(node, ast.Name) and node.id.lower() in _WORDS and same_name(node.id) not in self.names.full:
+            return _WORDS[node.id.lower()]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            inner = node.operand
+            number = self._try_literal(inner) if isinstance(inner, ast.Constant | ast.Name) else _ABSENT
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                return -number if isinstance(node.op, ast.USub) else number
+        return _ABSENT
+
+    def _path(self, node: ast.expr, depth: int) -> str | None:
+        """The name that this spells, None when it is none."""
+        if depth > DEEPEST:
+            raise self.error("the name has too many parts", node)
+        if isinstance(node, ast.Name):
+            return node.id
+        if isinstance(node, ast.Attribute):
+            start = self._path(node.value, depth + 1)
+            return None if start is None else f"{start}.{node.attr}"
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            start = self._path(node.value, depth + 1)
+            return None if start is None or not isinstance(node.slice.value, str) else f"{start}.{node.slice.value}"
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Sub):
+            start, end = self._path(node.left, depth + 1), self._part(node.right, depth + 1)
+            joint = "/" if isinstance(node.op, ast.Div) else "-"
+            return None if start is None or end is None else f"{start}{joint}{end}"
+        return None
+
+    def _part(self, node: ast.expr, depth: int) -> str | None:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return str(node.value)
+        return self._path(node, depth)
+
+    def error(self, what: str, node: ast.expr) -> QueryError:
+        return QueryError(what, self.source, self._column(node))
+
+    def _column(self, node: ast.expr) -> int:
+        return self.indent + len(self.bytes[: node.col_offset].decode("utf-8", "ignore")) + 1
+
+
+def _refusal(node: ast.expr) -> str:
+    if isinstance(node, ast.Call):
+        return "functions cannot be called in a filter"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr):
+        return "write and, or, not instead of &, |, ~"
+    if isinstance(node, ast.BinOp):
+        return "there is no arithmetic in a filter"
+    if isinstance(node, ast.Compare | ast.BoolOp | ast.UnaryOp):
+        return "a comparison needs a name or a value on each side"
+    return "a filter consists of names, numbers, texts in quotes, comparisons, and, or, not, in"
+
+
+# --- comparing -------------------------------------------------------------------------------------------------
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    x, y = as_number(a), as_number(b)
+    if x is not None and y is not None:
+        return x == y if isinstance(a, str) or isinstance(b, str) else bool(a == b)
+    return bool(a == b)
+
+
+def _contains(item: Any, box: Any) -> bool:
+    if isinstance(box, str):
+        return isinstance(item, str) and item in box
+    return isinstance(box, list) and any(_same(item, other) for other in box)
+
+
+def _ordered(compare: _Operation) -> _Operation:
+    """Numbers with numbers, texts with texts; anything else has no order and does not hold."""
+
+    def holds(a: Any, b: Any) -> bool:
+        x, y = as_number(a), as_number(b)
+        if x is not None and y is not None:
+            return compare(x, y)
+        return isinstance(a, str) and isinstance(b, str) and compare(a, b)
+
+    return holds
+
+
+_OPERATIONS: dict[type[ast.cmpop], _Operation] = {
+    ast.Eq: _same,
+    ast.NotEq: lambda a, b: not _same(a, b),
+    ast.Is: _same,
+    ast.IsNot: lambda a, b: not _same(a, b),
+    ast.Lt: _ordered(operator.lt),
+    ast.LtE: _ordered(operator.le),
+    ast.Gt: _ordered(operator.gt),
+    ast.GtE: _ordered(operator.ge),
+    ast.In: _contains,
+    ast.NotIn: lambda a, b: not _contains(a, b),
+}
+
+
+def _sort_key(item: Any) -> tuple[int, Any] | None:
+    number = float(item) if isinstance(item, bool) else as_number(item)
+    if number is not None:
+        return None if math.isnan(number) else (0, number)
+    if item is None:
+        return None
+    return (1, item) if isinstance(item, str) else (2, json.dumps(item, sort_keys=True, default=str))

@@ -1,0 +1,77 @@
+"""From what a person types (an ID, a unique prefix of one, `latest`) to a sweep or a run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from sweep.core.index import RUN_PREFIX
+from sweep.core.names import run_id
+from sweep.stores import Store
+
+LATEST = "latest"
+
+
+class NotFound(LookupError):
+    """No such sweep or run, or several; the message says what there is."""
+
+
+def find_sweep(store: Store, text: str) -> str:
+    """The sweep that `text` names. Raises NotFound."""
+    known = store.sweeps()
+    if not known:
+        raise NotFound("no sweep has been recorded here; run `sweep create FILE` first")
+    if text == LATEST:
+        return known[-1]
+    return _unique(text, known, "sweep", "`sweep ls` lists them")
+
+
+def find_run(store: Store, text: str) -> tuple[str, int]:
+    """(sweep, run number) of the run that `text` names: `<sweep>-<run>`, `latest` (the run that was added last to the
+    latest sweep), or `latest-3`, or a run number of the latest sweep. Raises NotFound."""
+    prefix, dash, number = text.rpartition("-")
+    if text == LATEST or (text.isdigit() and text not in store.sweeps()):
+        sweep = find_sweep(store, LATEST)
+        runs = _runs(store, sweep)
+        if text == LATEST:
+            if not runs:
+                raise NotFound(f"sweep {sweep} has no runs yet; `sweep agent {sweep}` starts them")
+            return sweep, runs[-1]
+        return sweep, _pick(sweep, runs, int(text))
+    if dash and number.isdigit():
+        sweep = find_sweep(store, prefix)
+        return sweep, _pick(sweep, _runs(store, sweep), int(number))
+    sweep = find_sweep(store, text)
+    runs = _runs(store, sweep)
+    if len(runs) == 1:
+        return sweep, runs[0]
+    raise NotFound(f"{text} is sweep {sweep}, which has {len(runs)} runs; name one, such as {run_id(sweep, 0)}")
+
+
+def _runs(store: Store, sweep: str) -> list[int]:
+    from sweep.api.reading import load_rows
+
+    return sorted(int(key[len(RUN_PREFIX) :]) for key in load_rows(store, sweep)[1] if key.startswith(RUN_PREFIX))
+
+
+def _pick(sweep: str, runs: list[int], number: int) -> int:
+    if number not in runs:
+        last = f"the last one is {run_id(sweep, runs[-1])}" if runs else "it has none yet"
+        raise NotFound(f"sweep {sweep} has no run {number}; {last}")
+    return number
+
+
+def _unique(text: str, known: Iterable[str], what: str, hint: str) -> str:
+    names = list(known)
+    if text in names:
+        return text
+    matches = [name for name in names if name.startswith(text)] if text else []
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise NotFound(f"{text!r} could be any of {', '.join(matches[:5])}: type more of the {what}'s ID")
+    near = difflib.get_close_matches(text, names, n=1)
+    also = f"did you mean {near[0]}? " if near else ""
+    raise NotFound(f"there is no {what} {text!r}; {also}{hint}")
+
+

@@ -1,0 +1,130 @@
+"""Export and import: a whole sweep as JSON lines, without loss.
+
+Lines: one header, then every journal entry, every chunk of history, every blob that the record names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sweep.core import entries as e
+from sweep.core.index import rebuild
+from sweep.core.journal import from_jsonable, to_jsonable
+from sweep.core.state import State
+from sweep.provenance import blobs_of
+from sweep.stopping import make_stopper
+from sweep.stores import HistoryChunk, Index, Store
+
+FORMAT = "sweep-export/1"
+BATCH = 500
+
+
+class BadExport(ValueError):
+    """This is not an export, or not a whole one; the message says where."""
+
+
+def export_lines(store: Store, sweep: str) -> Iterator[str]:
+    """The lines of an export, without line ends."""
+    journal = store.read(sweep, 0)
+    yield _line({"format": FORMAT, "sweep": sweep, "entries": len(journal)})
+    runs, digests = 0, list[str]()
+    for recorded in journal:
+        yield _line({"entry": to_jsonable(recorded)})
+        entry = recorded.entry
+        if isinstance(entry, e.RunAdded):
+            runs += 1
+        elif isinstance(entry, e.SweepCreated | e.AgentJoined):
+            digests += blobs_of(entry.record, store.get_blob)
+    for run in range(runs):
+        for chunk in store.read_history(sweep, run):
+            yield _line({"history": {**_chunk_fields(chunk), "data": chunk.data.decode("utf-8", "surrogateescape")}})
+    for digest in dict.fromkeys(digests):
+        data = store.get_blob(digest)
+        if data is not None:
+            yield _line({"blob": {"digest": digest, "data": base64.b64encode(data).decode("ascii")}})
+    yield _line({"end": sweep})
+
+
+def import_lines(store: Store, lines: Iterable[str]) -> str:
+    """Record an exported sweep in `store`, under its own ID. All or nothing. Raises BadExport."""
+    with store.batch():
+        return _import(store, _parse(lines))
+
+
+def _import(store: Store, records: Iterator[tuple[int, dict[str, Any]]]) -> str:
+    number, header = next(records, (1, {}))
+    if header.get("format") != FORMAT:
+        raise BadExport(f"line 1: this is not an export of a sweep (its first line should name the format {FORMAT})")
+    sweep = str(header["sweep"])
+    if store.position(sweep):
+        raise BadExport(f"sweep {sweep} is already in this store")
+    pending: list[e.Recorded] = []
+    journal: list[e.Recorded] = []
+    complete = False
+    for number, record in records:
+        try:
+            if "entry" in record:
+                pending.append(from_jsonable(record["entry"]))
+                if len(pending) >= BATCH:
+                    journal += _append(store, sweep, pending)
+            elif "history" in record:
+                fields = record["history"]
+                data = fields.pop("data").encode("utf-8", "surrogateescape")
+                store.append_history(sweep, [HistoryChunk(data=data, **fields)])
+            elif "blob" in record:
+                _put(store, record["blob"])
+            else:
+                complete = record.get("end") == sweep
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadExport(f"line {number}: {error}") from error
+    journal += _append(store, sweep, pending)
+    if not complete or len(journal) != header["entries"]:
+        raise BadExport(f"line {number}: the export ends too early; nothing was imported")
+    store.write_index(sweep, Index(len(journal), rebuild(State(make_stopper), journal)))
+    return sweep
+
+
+def _append(store: Store, sweep: str, pending: list[e.Recorded]) -> list[e.Recorded]:
+    """Write entries as they were, one at a time where writer or time changes."""
+    written: list[e.Recorded] = []
+    for recorded in pending:
+        appended = store.append(
+            sweep,
+            [recorded.entry],
+            writer=recorded.writer,
+            first_seq=recorded.seq,
+            based_on=recorded.based_on,
+            at_s=recorded.at_s,
+        )
+        written += appended.recorded
+    pending.clear()
+    return written
+
+
+def _put(store: Store, blob: dict[str, str]) -> None:
+    if store.put_blob(base64.b64decode(blob["data"], validate=True)) != blob["digest"]:
+        raise ValueError(f"the content of blob {blob['digest'][:12]} does not match its digest")
+
+
+def _parse(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise BadExport(f"line {number}: not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise BadExport(f"line {number}: expected an object")
+        yield number, record
+
+
+def _chunk_fields(chunk: HistoryChunk) -> dict[str, int]:
+    return {"run": chunk.run, "attempt": chunk.attempt, "first_row": chunk.first_row, "count": chunk.count}
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":"))

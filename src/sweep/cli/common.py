@@ -1,0 +1,93 @@
+"""What all commands share: the store, IDs, JSON output, and errors as one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sweep.cli.main import UserMistake
+from sweep.stores import Store, StoreError, open_store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+store_option = click.option(
+    "--store",
+    "store_url",
+    envvar="SWEEP_STORE",
+    metavar="URL",
+    help="Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder). Also: SWEEP_STORE.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def command(name: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A click command called `name` whose help ends with an example."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        return click.command(name, epilog=f"\b\nExample:\n  {example}")(_one_line_errors(function))
+
+    return make
+
+
+def _one_line_errors(function: F) -> F:
+    """What a person must mend comes as one line and exit code 2."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from sweep.api import BadExport, NotFound
+        from sweep.spec import SpecError
+
+        try:
+            return function(*args, **kwargs)
+        except SpecError as error:
+            for problem in error.problems:
+                click.echo(str(problem), err=True)
+            count = len(error.problems)
+            raise UserMistake(f"{count} problem{'s' if count > 1 else ''}; nothing was recorded") from None
+        except (StoreError, NotFound, BadExport) as error:
+            raise UserMistake(str(error)) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def opened(store_url: str | None, create: bool = False) -> Iterator[Store]:
+    """The store that the options name, closed at the end."""
+    store = open_store(store_url, Path.cwd(), create=create)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def print_json(value: Any) -> None:
+    """JSON for programs: numbers that are not finite as strings."""
+    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=not _utf8()))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return "nan" if value != value else "inf" if value > 0 else "-inf"
+    return value
+
+
+def _utf8() -> bool:
+    import sys
+
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def who() -> str:
+    """The person at the terminal, for the record."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or ""

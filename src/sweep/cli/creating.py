@@ -1,0 +1,112 @@
+"""`sweep create` and `sweep validate`."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweep.api import Created, create_sweep
+from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.core.domain import size
+from sweep.core.spec import SweepSpec
+from sweep.spec import Parsed, load
+from sweep.stores import Store
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+def draw_seed() -> int:
+    """A seed for a spec that gives none; it is recorded, so that the sweep can be repeated."""
+    return secrets.randbelow(2**31)
+
+
+def tell_warnings(parsed: Parsed) -> None:
+    """The spec's warnings, one line each."""
+    for warning in parsed.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def record(store: Store, parsed: Parsed, file: Path) -> Created:
+    """Create the sweep and say on standard error what was recorded."""
+    created = create_sweep(
+        store, parsed.spec, parsed.source, file, cwd=Path.cwd(), environ=os.environ, argv=sys.argv
+    )
+    for warning in created.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    name = f" ({parsed.spec.name})" if parsed.spec.name else ""
+    click.echo(f"sweep {created.sweep}{name}: {describe(parsed.spec)}, seed {parsed.spec.seed}", err=True)
+    click.echo(f"runs start in {created.workdir}", err=True)
+    return created
+
+
+def describe(spec: SweepSpec) -> str:
+    """Method and size in a few words: `bayes search, 30 trials`."""
+    total = trials(spec)
+    how_many = "no end (set run_cap)" if math.isinf(total) else f"{total:,.0f} trial{'s' if total != 1 else ''}"
+    if spec.replicates > 1:
+        how_many += f" × {spec.replicates} replicates"
+    return f"{spec.method} search, {how_many}"
+
+
+def trials(spec: SweepSpec) -> float:
+    """How many trials the sweep can have: the smaller of run_cap and the size of the space; infinity without either."""
+    points = size(spec.space)
+    return min(math.inf if points is None else points, math.inf if spec.run_cap is None else spec.run_cap)
+
+
+@command("create", "sweep create sweep.yaml")
+@file_argument
+@store_option
+@json_option
+def create_command(file: Path, store_url: str | None, as_json: bool) -> None:
+    """Record the sweep that FILE describes, and print its ID on the last line of standard output.
+
+    Records the spec, the code as it is (with uncommitted and untracked files), packages and hardware. Nothing runs yet:
+    `sweep agent ID` does that, on as many machines and terminals as you like.
+    """
+    parsed = load(file, draw_seed=draw_seed)
+    tell_warnings(parsed)
+    with opened(store_url, create=True) as store:
+        created = record(store, parsed, file)
+    if as_json:
+        print_json({"id": created.sweep, "workdir": str(created.workdir), "warnings": list(created.warnings)})
+    else:
+        click.echo(f"work it off:  sweep agent {created.sweep}", err=True)
+        click.echo(created.sweep)
+
+
+@command("validate", "sweep validate sweep.yaml")
+@file_argument
+@json_option
+def validate_command(file: Path, as_json: bool) -> None:
+    """Check FILE without recording anything: every error and warning with its line, and how large the sweep is."""
+    parsed = load(file, draw_seed=draw_seed)
+    if as_json:
+        print_json(_facts(parsed))
+        return
+    tell_warnings(parsed)
+    spec = parsed.spec
+    click.echo(f"{file}: {describe(spec)}")
+    for parameter in spec.space.parameters:
+        points = size(type(spec.space)((parameter,)))
+        click.echo(f"  {parameter.name}: {parameter.declared}{'' if points is None else f', {points:,} values'}")
+
+
+def _facts(parsed: Parsed) -> dict[str, Any]:
+    spec, points = parsed.spec, size(parsed.spec.space)
+    total = trials(spec)
+    return {
+        "valid": True,
+        "method": spec.method,
+        "points": points,
+        "trials": None if math.isinf(total) else int(total),
+        "runs": None if math.isinf(total) else int(total) * spec.replicates,
+        "parameters": [parameter.name for parameter in spec.space.parameters],
+        "warnings": [str(warning) for warning in parsed.warnings],
+    }

@@ -1,0 +1,236 @@
+"""What `sweep agent` shows: plain lines anywhere, and on a terminal a live view below them (slots, best, progress)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Literal
+
+import click
+
+from sweep.agent import Node, Snapshot
+from sweep.core import entries as e
+from sweep.core.index import Views
+from sweep.core.names import run_id
+from sweep.core.spec import SweepSpec
+from sweep.core.views import SweepView
+
+COLOURS = {"info": None, "warning": "yellow", "error": "red"}
+
+
+def make_view(sweep: str, spec: SweepSpec) -> PlainView:
+    """A live view on a terminal, plain lines otherwise."""
+    return LiveView(sweep, spec) if sys.stderr.isatty() else PlainView(sweep, spec)
+
+
+class PlainView:
+    """One line for everything that happens."""
+
+    def __init__(self, sweep: str, spec: SweepSpec) -> None:
+        self.sweep, self.spec = sweep, spec
+        self.best: float | None = None
+        self.failed: dict[str, int] = {}
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        pass
+
+    def line(self, text: str, colour: str | None = None) -> None:
+        """Write one line to standard error."""
+        click.echo(click.style(text, fg=colour) if colour and sys.stderr.isatty() else text, err=True)
+
+    def begin(self, node: Node, views: Views) -> None:
+        """Say what this agent is about to do."""
+        slots = len(node.slots)
+        cpus = node.slots[0].cpus
+        gpus = f", {len(node.gpus)} GPU{'s' if len(node.gpus) != 1 else ''}" if node.gpus else ""
+        cpu_text = f"{cpus:g} CPU{'s' if cpus != 1 else ''} each"
+        self.line(f"agent for sweep {self.sweep}: {slots} slot{'s' if slots != 1 else ''}, {cpu_text}{gpus}")
+        done = sum(views.sweep.counts.get(state, 0) for state in ("completed", "pruned", "failed"))
+        if done:
+            self.line(f"{done} runs are done already")
+        self.best = views.sweep.best
+
+    def say(self, text: str, level: Literal["info", "warning", "error"]) -> None:
+        """A message from the agent."""
+        self.line(text if level == "info" else f"{level}: {text}", COLOURS[level])
+
+    def started(self, assignment: e.RunAssigned) -> None:
+        """A run's process exists."""
+        again = f" (attempt {assignment.attempt})" if assignment.attempt > 1 else ""
+        name = run_id(self.sweep, assignment.run)
+        self.line(f"{name} started{again}: {config_text(assignment.config, 100)}")
+
+    def ended(self, assignment: e.RunAssigned, event: e.AttemptEnded, duration_s: float) -> None:
+        """A run's process is gone."""
+        name = run_id(self.sweep, assignment.run)
+        text = f"{name} {event.outcome} after {duration_text(duration_s)}"
+        metric = self.spec.metric
+        if metric is not None and event.score is not None:
+            text += f": {metric.name} {event.score:.6g}{self._best_mark(event.score, event.outcome)}"
+        if event.reason:
+            text += f" ({event.reason})"
+        self.line(text, "red" if event.outcome == "failed" else None)
+        if event.outcome == "failed" and event.tail:
+            self._tail(event)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing: lines say it all."""
+
+    def finish(self, views: Views) -> None:
+        """The last words: how it went, and the best config."""
+        sweep = views.sweep
+        counts = ", ".join(f"{n} {state}" for state, n in sweep.counts.items() if n)
+        ended = f"has ended: {sweep.reason}" if sweep.state == "ended" else f"is {sweep.state}"
+        self.line(f"sweep {self.sweep} {ended} ({counts or 'no runs'})")
+        if sweep.best_run is not None and self.spec.metric is not None and sweep.best is not None:
+            best = next((run for run in views.runs if run.run == sweep.best_run), None)
+            self.line(f"best: {run_id(self.sweep, sweep.best_run)} with {self.spec.metric.name} {sweep.best:.6g}")
+            if best is not None:
+                self.line(f"  {config_text(best.config, 2000)}")
+
+    def _best_mark(self, score: float, outcome: str) -> str:
+        goal = self.spec.metric.goal if self.spec.metric is not None else "minimize"
+        is_best = self.best is None or (score < self.best if goal == "minimize" else score > self.best)
+        if outcome not in ("completed", "pruned") or not is_best:
+            return ""
+        self.best = score
+        return ", the best so far"
+
+    def _tail(self, event: e.AttemptEnded) -> None:
+        """The end of a failed run's output, once for each different end."""
+        last = event.tail.rstrip().rsplit("\n", 1)[-1]
+        self.failed[last] = self.failed.get(last, 0) + 1
+        if self.failed[last] <= 2:
+            for line in event.tail.rstrip().splitlines():
+                self.line(f"  | {line}")
+        else:
+            self.line(f"  | {last}   (as before; `sweep logs {run_id(self.sweep, event.run)}` prints all of it)")
+
+
+class LiveView(PlainView):
+    """Plain lines, and below them a picture of the slots that is drawn anew."""
+
+    def __init__(self, sweep: str, spec: SweepSpec) -> None:
+        super().__init__(sweep, spec)
+        self._live: Any = None
+        self._began_s = time.monotonic()
+        self._done_at_start: int | None = None
+
+    def __enter__(self) -> LiveView:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False)
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._live.stop()
+        self._live = None
+
+    def line(self, text: str, colour: str | None = None) -> None:
+        """A line above the picture."""
+        if self._live is None:
+            super().line(text, colour)
+        else:
+            from rich.text import Text
+
+            self._live.console.print(Text(text, style=colour or ""), soft_wrap=True)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw the slots, the best so far, the progress."""
+        if self._live is not None:
+            self._live.update(self._picture(snapshot), refresh=True)
+
+    def _picture(self, snapshot: Snapshot) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        metric = self.spec.metric.name if self.spec.metric is not None else ""
+        for title in ("slot", "run", "time", "rows", metric, "config"):
+            table.add_column(title, no_wrap=True, overflow="ellipsis")
+        for slot in snapshot.slots:
+            where = f"{slot.slot}" + (f" {slot.gpus[0]}" if slot.gpus else "")
+            if slot.run is None:
+                table.add_row(where, Text("free", style="dim"))
+                continue
+            last = "" if slot.last is None else f"{slot.last:.5g}"
+            table.add_row(
+                where,
+                run_id(self.sweep, slot.run),
+                duration_text(slot.running_s),
+                str(slot.rows),
+                last,
+                f"ending: {slot.ending}" if slot.ending else config_text(slot.config, 120),
+            )
+        return Group(Text(""), table, self._progress(snapshot.sweep), *self._notes(snapshot))
+
+    def _progress(self, sweep: SweepView) -> Any:
+        from rich.text import Text
+
+        counts = sweep.counts
+        done = sum(counts.get(state, 0) for state in ("completed", "pruned", "failed", "cancelled"))
+        if self._done_at_start is None:
+            self._done_at_start = done
+        total = (sweep.run_cap or 0) * self.spec.replicates
+        text = Text()
+        if total:
+            width = 30
+            filled = min(width, int(width * done / total))
+            text.append("━" * filled, style="green")
+            text.append("━" * (width - filled), style="dim")
+            text.append(f" {done}/{total} runs")
+        else:
+            text.append(f"{done} runs done")
+        parts = [f"{counts[s]} {s}" for s in ("pruned", "failed") if counts.get(s)]
+        if sweep.best is not None and sweep.best_run is not None:
+            parts.append(f"best {sweep.best:.5g} ({run_id(self.sweep, sweep.best_run)})")
+        fresh, elapsed = done - self._done_at_start, time.monotonic() - self._began_s
+        if total and fresh >= 2 and done < total:
+            parts.append(f"about {duration_text(elapsed / fresh * (total - done))} left")
+        text.append("".join(f" · {part}" for part in parts))
+        return text
+
+    def _notes(self, snapshot: Snapshot) -> list[Any]:
+        from rich.text import Text
+
+        notes = [snapshot.draining] if snapshot.draining else []
+        if snapshot.sweep.state != "active":
+            notes.append(f"the sweep is {snapshot.sweep.state}")
+        return [Text(note, style="yellow") for note in notes]
+
+
+def config_text(config: dict[str, Any], limit: int) -> str:
+    """`lr=0.01 optimizer.name=sgd`, cut to `limit` characters."""
+    text = " ".join(f"{name}={_value(value)}" for name, value in _flat(config, ""))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _flat(config: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        items += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return items
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration_text(seconds: float) -> str:
+    """`0.8 s`, `45 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -1,0 +1,117 @@
+"""The `sweep` command: a group whose commands are imported only when they are used, and the exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from sweep import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "create": ("creating", "Record a sweep and print its ID."),
+    "agent": ("working", "Work a sweep off on this machine."),
+    "run": ("working", "Create, work off and plot a sweep: the three in one."),
+    "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
+    "ls": ("listing", "List the sweeps of this project."),
+    "status": ("listing", "Show how far a sweep is, and who works on it."),
+    "runs": ("listing", "List the runs of a sweep; filter, sort, export."),
+    "show": ("listing", "Show everything that is recorded about a run."),
+    "best": ("listing", "Show the best run of a sweep and its config."),
+    "logs": ("listing", "Print a run's output, or follow it."),
+    "pause": ("control", "Start no new runs until `sweep resume`."),
+    "resume": ("control", "Go on with a paused, stopped or cancelled sweep."),
+    "stop": ("control", "Start no new runs; let running ones finish."),
+    "cancel": ("control", "Start no new runs and end running ones."),
+    "plot": ("plotting", "Draw a sweep: importance, curves, best so far, slices."),
+    "export": ("moving", "Write everything about a sweep as JSON lines."),
+    "import": ("moving", "Record an exported sweep in this store."),
+    "log": ("logging", "Report metrics from inside a run's shell script."),
+}
+"""Command -> module under `sweep.cli` that defines it (as `<command>_command`), and its one-line help."""
+
+
+class UserMistake(click.ClickException):
+    """Something the user can mend: one message, exit code 2, no traceback."""
+
+    exit_code = 2
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002
+        click.echo(f"sweep: {self.format_message()}", err=True)
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"sweep.cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, f"{name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a misspelt command."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean `sweep {near[0]}`?" if near else "`sweep --help` lists the commands"
+            raise UserMistake(f"there is no command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+EPILOG = """\b
+Example:
+  sweep create sweep.yaml     # records the sweep, prints its ID
+  sweep agent latest          # works it off, on every free GPU or CPU of this machine
+  sweep plot latest           # which hyperparameters mattered
+
+\b
+An ID may be shortened to a unique beginning, or be `latest`.
+Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
+3 the agent gave up because its first runs all failed, 130 interrupted, 143 terminated."""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="sweep %(version)s")
+def cli() -> None:
+    """Hyperparameter sweeps that you run yourself: seeded, recorded, resumable."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        result = cli.main(args=argv, prog_name="sweep", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        click.echo("\ninterrupted", err=True)
+        code = 130
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except UserMistake as mistake:
+        mistake.show()
+        code = mistake.exit_code
+    except click.ClickException as mistake:
+        mistake.show()
+        code = 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 141
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted", err=True)
+        code = 130
+    sys.exit(code)

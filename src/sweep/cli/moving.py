@@ -1,0 +1,53 @@
+"""`sweep export` and `sweep import`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sweep.api import export_lines, find_sweep, import_lines
+from sweep.cli.common import command, opened, store_option
+from sweep.cli.main import UserMistake
+
+
+@command("export", "sweep export latest --out sweep.jsonl")
+@click.argument("sweep_id", metavar="ID")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write (default: standard output).")
+@store_option
+def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> None:
+    """Write everything that is recorded about sweep ID as JSON lines: journal, history, code. Nothing is lost."""
+    with opened(store_url) as store:
+        lines = export_lines(store, find_sweep(store, sweep_id))
+        if out is None:
+            for line in lines:
+                click.echo(line)
+            return
+        partial = out.with_name(out.name + ".partial")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                count = sum(1 for line in lines if file.write(line + "\n"))
+            os.replace(partial, out)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise UserMistake(f"cannot write {out}: {error.strerror}") from None
+    click.echo(f"{count:,} lines in {out}", err=True)
+
+
+@command("import", "sweep import sweep.jsonl")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@store_option
+def import_command(file: Path, store_url: str | None) -> None:
+    """Record the sweep that FILE (written by `sweep export`; - for standard input) holds, under its own ID."""
+    with opened(store_url, create=True) as store:
+        if str(file) == "-":
+            sweep = import_lines(store, sys.stdin)
+        else:
+            try:
+                with file.open(encoding="utf-8") as lines:
+                    sweep = import_lines(store, lines)
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserMistake(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    click.echo(sweep)

@@ -1,0 +1,76 @@
+"""`sweep plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sweep.api import find_sweep, load_views, read_history
+from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.live import config_text
+from sweep.cli.main import UserMistake
+from sweep.core.index import Views
+from sweep.core.names import run_id
+from sweep.stores import Store
+
+FORMATS = ("html", "png")
+
+
+@command("plot", "sweep plot latest --out pictures --format html,png")
+@click.argument("sweep_id", metavar="ID")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the pictures (default: sweep-ID).")
+@click.option("--format", "formats", default="html,png", show_default=True, metavar="html,png", help="What to write.")
+@store_option
+@json_option
+def plot_command(sweep_id: str, out: Path | None, formats: str, store_url: str | None, as_json: bool) -> None:
+    """Draw sweep ID: which parameters mattered, best so far, learning curves, parallel coordinates, slices.
+
+    Writes one self-contained page (index.html) and one PNG per picture, and prints the importance as text.
+    """
+    wanted = frozenset(part.strip() for part in formats.split(",") if part.strip())
+    unknown = wanted - set(FORMATS)
+    if unknown or not wanted:
+        raise UserMistake(f"--format takes {' and '.join(FORMATS)}, separated by commas, not {formats!r}")
+    with opened(store_url) as store:
+        plot(store, find_sweep(store, sweep_id), out, wanted, as_json)
+
+
+def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[str], as_json: bool = False) -> None:
+    """Write the pictures of `sweep` and print the best config, the importance, and where the pictures are."""
+    from sweep.analysis import History, SweepTable, importance, importance_lines, write_plots
+
+    views = load_views(store, sweep)
+    chunks = read_history(store, sweep, [run.run for run in views.runs])
+    histories = {run: History.from_chunks(found) for run, found in chunks.items()}
+    table = SweepTable(views.spec, views.sweep, views.runs, histories)
+    folder = out or Path(f"sweep-{sweep}")
+    ranking = importance(table)
+    try:
+        paths = write_plots(table, folder, set(formats), ranking)
+    except OSError as error:
+        raise UserMistake(f"cannot write to {folder}: {error.strerror}") from None
+    if as_json:
+        rows = [
+            {"parameter": r.parameter, "importance": r.importance, "low": r.low, "high": r.high, "correlation": r.correlation}
+            for r in ranking.rows
+        ]
+        print_json(
+            {"id": sweep, "method": ranking.method, "n": ranking.n, "note": ranking.note, "importance": rows, "files": [str(p) for p in paths]}
+        )
+        return
+    _print_best(views)
+    for line in importance_lines(ranking):
+        click.echo(line)
+    click.echo("")
+    for path in paths:
+        click.echo(str(path))
+
+
+def _print_best(views: Views) -> None:
+    sweep = views.sweep
+    best = next((run for run in views.runs if run.run == sweep.best_run), None)
+    if best is None or views.spec.metric is None or sweep.best is None:
+        return
+    click.echo(f"best of sweep {sweep.sweep}: {run_id(sweep.sweep, best.run)}, {views.spec.metric.name} {sweep.best:.6g}")
+    click.echo(f"  {config_text(best.config, 2000)}\n")

@@ -1,0 +1,107 @@
+"""`sweep agent` and `sweep run`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sweep.api import find_sweep, load_views
+from sweep.cli.common import command, opened, store_option
+from sweep.cli.creating import draw_seed, file_argument, record, tell_warnings
+from sweep.cli.main import UserMistake
+from sweep.stores import Store
+
+GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
+
+count_option = click.option("--count", type=click.IntRange(1), metavar="N", help="Leave after N runs.")
+slots_option = click.option(
+    "--slots", type=click.IntRange(1), metavar="N", help="Run at most N at once (default: what the machine has room for)."
+)
+gpus_option = click.option(
+    "--gpus", metavar="0,1|none", help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows)."
+)
+
+
+@command("agent", "sweep agent latest --slots 2")
+@click.argument("sweep_id", metavar="ID")
+@count_option
+@slots_option
+@gpus_option
+@store_option
+def agent_command(
+    sweep_id: str, count: int | None, slots: int | None, gpus: str | None, store_url: str | None
+) -> None:
+    """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
+
+    Start as many agents as you like, on this machine or others. Kill anything at any time: nothing is lost.
+    Ctrl-C once lets runs finish, twice ends them (they start again elsewhere), three times kills them.
+    """
+    with opened(store_url) as store:
+        code = work(store, find_sweep(store, sweep_id), count, slots, gpus)
+    sys.exit(code)
+
+
+@command("run", "sweep run sweep.yaml")
+@file_argument
+@slots_option
+@gpus_option
+@store_option
+def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str | None) -> None:
+    """Create the sweep in FILE, work it off here, and plot it."""
+    from sweep.cli.plotting import plot
+    from sweep.spec import load
+
+    parsed = load(file, draw_seed=draw_seed)
+    tell_warnings(parsed)
+    with opened(store_url, create=True) as store:
+        sweep = record(store, parsed, file).sweep
+        click.echo(sweep)
+        code = work(store, sweep, None, slots, gpus)
+        if code == 0:
+            plot(store, sweep, None, frozenset(("html", "png")))
+    sys.exit(code)
+
+
+def work(store: Store, sweep: str, count: int | None, slots: int | None, gpus: str | None) -> int:
+    """Be an agent of `sweep`; returns the exit code."""
+    from sweep.agent import Node, NotEnough, run_agent
+    from sweep.cli.live import make_view
+    from sweep.controller import driver_maker
+
+    views = load_views(store, sweep)
+    if views.sweep.state == "ended":
+        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+        return 0
+    workdir = Path(views.created.record.get("workdir") or Path.cwd())
+    view = make_view(sweep, views.spec)
+    try:
+        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
+    except NotEnough as error:
+        raise UserMistake(str(error)) from None
+    with view:
+        view.begin(node, views)
+        end = run_agent(
+            store,
+            sweep,
+            views.spec,
+            node,
+            root=store_folder(store),
+            workdir=workdir,
+            count=count,
+            view=view,
+            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
+        )
+    view.finish(load_views(store, sweep))
+    if end.broken:
+        return GAVE_UP
+    return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+
+
+def store_folder(store: Store) -> Path:
+    """Where run folders are made: beside the store file, or in this folder when the store is elsewhere."""
+    if store.url.startswith("sqlite:///"):
+        return Path(store.url.removeprefix("sqlite:///")).parent
+    return Path.cwd() / ".sweep"

@@ -1,0 +1,36 @@
+"""The spec as plain Python data, for the journal and for export, and back, without loss.
+
+The rule of this file: builtins only (dicts with string keys, lists, strings, numbers, bools, None). Infinities and NaN stay
+floats; a field that a newer version added is taken from its default when an older record lacks it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sweep.core.spec import SweepSpec
+
+
+def spec_to_builtins(spec: SweepSpec) -> dict[str, Any]:
+    """`spec` as builtins that msgpack can encode and that share nothing mutable with it."""
+    builtins: dict[str, Any] = _plain(msgspec.to_builtins(spec))
+    return builtins
+
+
+def spec_from_builtins(builtins: dict[str, Any]) -> SweepSpec:
+    """The spec that `spec_to_builtins` made these from. Raises ValueError when they are not a spec."""
+    try:
+        return msgspec.convert(_plain(builtins), SweepSpec)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"this is not the record of a spec: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A copy with lists for tuples: a recorded spec looks the same before and after the journal."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

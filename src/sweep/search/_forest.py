@@ -1,0 +1,134 @@
+"""`skopt-et`: scikit-optimize's optimiser with extra trees as its model.
+
+The rule of this file: nothing is kept between questions. An optimiser is built and told everything at once for each
+proposal, because it fits its model in `tell`. Every number stands at its quantile in [0, 1] (trees only see its order),
+so that whatever the model proposes lies in bounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from sweep.core.plugins import Observation
+from sweep.core.space import Config
+from sweep.core.spec import SweepSpec
+from sweep.search._axes import Axes
+from sweep.search._model import ModelSearcher, Point, goal_of, score_of
+
+NAME = "skopt-et"
+MAX_BEST = 100
+"""The model sees so many of the best trials at most …"""
+MAX_LATEST = 300
+"""… and so many of the latest others: a fit then takes about half a second however long the sweep is."""
+# Scores worse than the median by more than so many quartile distances count as so bad and no worse, so that one
+# exploded run does not flatten all others.
+_WORST = 10.0
+
+
+class ForestSearcher(ModelSearcher):
+    """Expected improvement under extremely randomised trees (Geurts et al., Machine Learning 63, 2006).
+
+    Failed trials, and those without a finite score, are told as the worst score seen; open ones as the mean of the
+    scores. Of long histories the model sees the best `MAX_BEST` and the latest `MAX_LATEST` trials.
+    """
+
+    def __init__(self, spec: SweepSpec) -> None:
+        axes = Axes(spec.space, quantiles=True)
+        described = f"1+skopt-{version('scikit-optimize')}+sklearn-{version('scikit-learn')}"
+        super().__init__(NAME, described, spec, axes, _Forest(axes, goal_of(spec)))
+
+
+class _Forest:
+    asks = 2
+
+    def __init__(self, axes: Axes, goal: str) -> None:
+        self._axes, self._sign = axes, 1.0 if goal == "minimize" else -1.0
+        self._points: list[Point] = []
+        self._scores: list[float | None] = []
+        self._pending: list[Point] = []
+
+    def update(self, seen: Sequence[Observation]) -> None:
+        """Take the usable trials of `seen`, scaled, with the better ones lower."""
+        self._points, self._scores, self._pending = [], [], []
+        for observation in seen:
+            point = self._axes.encode(observation.config)
+            if point is None:
+                continue
+            if observation.status == "open":
+                self._pending.append(point)
+                continue
+            score = score_of(observation)
+            self._points.append(point)
+            self._scores.append(None if score is None else self._sign * score)
+
+    def ask(self, seed: int) -> Point:
+        """The point with the largest expected improvement among many random ones."""
+        points, scores = self._told()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import numpy
+            from skopt import Optimizer
+
+            optimizer = Optimizer(
+                self._dimensions(),
+                base_estimator="ET",
+                n_initial_points=1,
+                acq_func="EI",
+                acq_optimizer="sampling",
+                random_state=seed,
+                avoid_duplicates=False,
+            )
+            with numpy.errstate(all="ignore"):
+                if points:
+                    optimizer.tell(points, scores)
+                asked = optimizer.ask()
+        return [
+            int(value) if axis.kind == "choice" else float(value)
+            for axis, value in zip(self._axes.axes, asked, strict=True)
+        ]
+
+    def pend(self, config: Config) -> None:
+        """Count `config` as open until the next update."""
+        point = self._axes.encode(config)
+        assert point is not None
+        self._pending.append(point)
+
+    def _told(self) -> tuple[list[Point], list[float]]:
+        """Points and scores for the model: the thinned history, then what is open with a believed score."""
+        scores = scaled(self._scores)
+        order = sorted(range(len(scores)), key=lambda i: scores[i])
+        best, others = order[:MAX_BEST], sorted(order[MAX_BEST:])
+        chosen = sorted(best + others[-MAX_LATEST:])
+        believed = statistics.fmean(scores[i] for i in chosen) if chosen else 0.0
+        pending = self._pending[-MAX_LATEST:]
+        points = [self._points[i] for i in chosen] + pending
+        return points, [scores[i] for i in chosen] + [believed] * len(pending)
+
+    def _dimensions(self) -> list[Any]:
+        from skopt.space import Categorical, Real
+
+        return [
+            Categorical(list(range(int(axis.high) + 1))) if axis.kind == "choice" else Real(0.0, 1.0)
+            for axis in self._axes.axes
+        ]
+
+
+def scaled(scores: Sequence[float | None]) -> list[float]:
+    """Scores (lower is better) around their median in quartile distances, the worst end clipped; None becomes the
+    worst. Always finite."""
+    known = sorted(score for score in scores if score is not None)
+    if not known:
+        return [0.0] * len(scores)
+    middle = known[len(known) // 2]
+    width = (
+        known[(3 * len(known)) // 4] / 2 - known[len(known) // 4] / 2 or known[-1] / 2 - known[0] / 2 or 1.0
+    )
+
+    def scale(score: float) -> float:
+        return min(max((score / 2 - middle / 2) / width, -1e6), _WORST)
+
+    return [scale(known[-1] if score is None else score) for score in scores]

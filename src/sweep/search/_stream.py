@@ -1,0 +1,115 @@
+"""The random stream: configs as a pure function of (space, seed, index), for ever.
+
+The rule of this file: no generator has a state. Uniform number (index, path) is a hash of the seed, so the stream is the
+same on every machine and in every release; golden values in the tests hold it. The distinct stream drops what it has
+given before; in a finite space, when that happens too often, it goes on through the remaining points in a shuffled order,
+so that every point comes exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweep.core import domain
+from sweep.core.multiples import count
+from sweep.core.seeds import derive
+from sweep.core.space import Config, Space
+
+# So many repeats in a row: drawing has become slower than enumerating what is left.
+_PATIENCE = 32
+_ROUNDS = 4
+
+
+def uniform(seed: int, stream: str, index: int, path: tuple[str, ...]) -> float:
+    """A number in (0, 1), uniform with 53 bits, that belongs to these arguments."""
+    return ((derive(seed, stream, index, *path) >> 11) + 0.5) * 2.0**-53
+
+
+def draw(space: Space, seed: int, index: int) -> list[Any]:
+    """Draw number `index`: one value per parameter, each by its own distribution."""
+    return [
+        domain.from_unit(parameter.distribution, uniform(seed, "random", index, parameter.path))
+        for parameter in space.parameters
+    ]
+
+
+class DistinctStream:
+    """The distinct draws in their order. `config(k)` may be asked in any order; what was drawn on the way is kept."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+        self.size = domain.size(space)
+        """How many distinct configs there are; None: infinitely many."""
+        self._values: list[list[Any]] = []
+        self._known: set[str] = set()
+        self._draws = 0  # number of the next draw
+        self._points = 0  # number of the next point of the enumeration
+        self._enumerating = False
+
+    def config(self, k: int) -> Config | None:
+        """The k-th distinct draw (from 0); None when the space has no more than k points. In a space with a continuous
+        parameter every draw counts as distinct, and any k costs the same."""
+        if self.size is None:
+            return domain.assemble(self._space, draw(self._space, self._seed, k))
+        if k >= self.size:
+            return None
+        while len(self._values) <= k:
+            self._extend()
+        return domain.assemble(self._space, self._values[k])
+
+    def _extend(self) -> None:
+        if not self._enumerating:
+            for _ in range(_PATIENCE):
+                values = draw(self._space, self._seed, self._draws)
+                self._draws += 1
+                if self._take(values):
+                    return
+            self._enumerating = True
+        assert self.size is not None
+        while True:
+            values = self._point(shuffled(self._points, self.size, self._seed))
+            self._points += 1
+            if self._take(values):
+                return
+
+    def _take(self, values: list[Any]) -> bool:
+        key = domain.canonical(values)
+        if key in self._known:
+            return False
+        self._known.add(key)
+        self._values.append(values)
+        return True
+
+    def _point(self, number: int) -> list[Any]:
+        """Point `number` of the space in the mixed radix of its parameters."""
+        values = []
+        for parameter in self._space.parameters:
+            choices = domain.support(parameter.distribution)
+            assert choices is not None
+            number, digit = divmod(number, count(choices))
+            values.append(choices[digit])
+        return values
+
+
+def shuffled(index: int, size: int, seed: int) -> int:
+    """Element `index` of a permutation of 0 … size-1, computed alone.
+
+    A Feistel network over the next even power of two that walks along its cycle until it is back inside (Black and
+    Rogaway, "Ciphers with arbitrary finite domains", 2002).
+    """
+    half = max((size - 1).bit_length() + 1, 2) // 2
+    mask = (1 << half) - 1
+    while True:
+        left, right = index >> half, index & mask
+        for number in range(_ROUNDS):
+            left, right = right, left ^ (_mix(seed, number, right, half) & mask)
+        index = (left << half) | right
+        if index < size:
+            return index
+
+
+def _mix(seed: int, number: int, right: int, bits: int) -> int:
+    mixed = 0
+    for word in range(-(-bits // 64)):
+        mixed = (mixed << 64) | derive(seed, "shuffle", number, word, right)
+    return mixed

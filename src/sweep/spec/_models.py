@@ -1,0 +1,311 @@
+"""The keys of a `sweep.yaml`: their types, defaults and meaning. The reference page and the JSON schema are made of this.
+
+The rule of this file: structure only. What needs two keys at once (min below max, a grid without continuous parameters)
+is checked in `_parameters` and `_build`, so that the message can name both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+
+from sweep.core.spec import DEFAULT_COMMAND, DEFAULT_KILL_AFTER_S
+from sweep.spec import _fields as f
+
+Engine = Literal["optuna-tpe", "skopt-et"]
+
+
+class Model(BaseModel):
+    """Base: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- parameters ------------------------------------------------------------------------------------------------
+
+
+class ConstantParameter(Model):
+    """Always the same value."""
+
+    distribution: Literal["constant"] = "constant"
+    value: Any = Field(description="Any YAML value.", examples=[0.1, "adam"])
+
+
+class CategoricalParameter(Model):
+    """One of several values, all equally likely. Equal values count once (3 and 3.0 are equal, 1 and true are not)."""
+
+    distribution: Literal["categorical"] = "categorical"
+    values: list[Any] = Field(description="Any YAML values: numbers, text, null, lists, mappings.", examples=[[16, 32, 64]])
+
+
+class WeightedParameter(Model):
+    """One of several values, each with its own probability. Not for `method: grid`."""
+
+    distribution: Literal["categorical_w_probabilities"] = "categorical_w_probabilities"
+    values: list[Any] = Field(description="Any YAML values.", examples=[["adam", "sgd"]])
+    probabilities: list[f.Share] = Field(description="One for each value; they add up to 1.", examples=[[0.8, 0.2]])
+
+
+class IntUniformParameter(Model):
+    """A whole number, all equally likely, both ends included."""
+
+    distribution: Literal["int_uniform"] = "int_uniform"
+    min: f.Whole = Field(description="Smallest value.", examples=[1])
+    max: f.Whole = Field(description="Largest value.", examples=[10])
+
+
+class UniformParameter(Model):
+    """A number between two bounds."""
+
+    distribution: Literal[
+        "uniform", "log_uniform", "inv_log_uniform", "log_uniform_values", "inv_log_uniform_values"
+    ] = "uniform"
+    min: f.Number = Field(description="Lower bound.", examples=[0.0])
+    max: f.Number = Field(description="Upper bound.", examples=[0.5])
+
+
+class QUniformParameter(Model):
+    """A multiple of q between two bounds."""
+
+    distribution: Literal["q_uniform", "q_log_uniform", "q_log_uniform_values"] = "q_uniform"
+    min: f.Number = Field(description="Lower bound.", examples=[0.0])
+    max: f.Number = Field(description="Upper bound.", examples=[0.5])
+    q: f.Positive = Field(1.0, description="The step. A whole number (2, not 2.0) gives integers.", examples=[0.05])
+
+
+class NormalParameter(Model):
+    """A number without bounds, around a middle."""
+
+    distribution: Literal["normal", "log_normal"]
+    mu: f.Number = Field(0.0, description="Mean (of the logarithm, for `log_normal`).")
+    sigma: f.Positive = Field(1.0, description="Standard deviation (of the logarithm, for `log_normal`).")
+
+
+class QNormalParameter(NormalParameter):
+    """A multiple of q without bounds, around a middle."""
+
+    distribution: Literal["q_normal", "q_log_normal"]  # type: ignore[assignment]
+    q: f.Positive = Field(1.0, description="The step. A whole number (2, not 2.0) gives integers.")
+
+
+class BetaParameter(Model):
+    """A number between 0 and 1, Beta(a, b)."""
+
+    distribution: Literal["beta"]
+    a: f.Positive = Field(1.0, description="First shape.")
+    b: f.Positive = Field(1.0, description="Second shape.")
+
+
+class QBetaParameter(BetaParameter):
+    """A multiple of q between 0 and 1, after Beta(a, b)."""
+
+    distribution: Literal["q_beta"]  # type: ignore[assignment]
+    q: f.Positive = Field(1.0, description="The step. A whole number (1, not 1.0) gives integers.")
+
+
+class NestedParameter(Model):
+    """A group: its parameters stand one level deeper in the run's config, too."""
+
+    parameters: SkipValidation[dict[str, Parameter]] = Field(description="Parameters, or further groups.")
+
+
+Parameter = (
+    ConstantParameter
+    | CategoricalParameter
+    | WeightedParameter
+    | IntUniformParameter
+    | UniformParameter
+    | QUniformParameter
+    | NormalParameter
+    | QNormalParameter
+    | BetaParameter
+    | QBetaParameter
+    | NestedParameter
+)
+
+
+# --- the other groups of keys ----------------------------------------------------------------------------------
+
+
+class MetricModel(Model):
+    """The objective: which logged value is optimised, and in which direction."""
+
+    name: f.Text = Field(description="Name under which the program logs it.", examples=["val/loss"])
+    goal: Literal["minimize", "maximize"] = Field("minimize", description="Which direction is better.")
+    target: f.Number | None = Field(
+        None, description="No new runs start once a run has reached this value.", examples=[0.95]
+    )
+    impute: Literal["worst", "best", "latest"] = Field(
+        "worst", description="Accepted for compatibility. A run without a value counts as the worst one seen."
+    )
+    impute_while_running: f.ImputeWhileRunning = Field(False, description="Accepted for compatibility.")
+
+
+class EarlyTerminateModel(Model):
+    """Ends poor runs early. An iteration is one logged value of the metric. Give `min_iter`, or `max_iter` and `s`."""
+
+    type: Literal["hyperband", "none"] = Field(description="The rule; `none` switches it off.", examples=["hyperband"])
+    min_iter: f.AtLeastOne | None = Field(
+        None, description="The first iteration at which a run may be ended; further ones at min_iter·eta^k.", examples=[3]
+    )
+    max_iter: f.AtLeastOne | None = Field(
+        None, description="The length of a whole run; runs may be ended at max_iter/eta^k, k = 1 … s.", examples=[27]
+    )
+    s: f.AtLeastOne | None = Field(None, description="How many such iterations there are.", examples=[2])
+    eta: f.AboveOne = Field(3.0, description="At each of them, about 1 run in eta goes on.")
+    strict: f.Bool = Field(
+        True, description="Compare a run's value at that iteration; false compares the best value up to it."
+    )
+
+
+class ResourcesModel(Model):
+    """What one run gets."""
+
+    cpus: f.Positive | None = Field(
+        None, description="CPU cores. Not given: the node's cores shared out evenly.", examples=[4]
+    )
+    gpus: f.Gpus | None = Field(
+        None,
+        description="GPUs: a whole number, or a share of one below 1. Not given: one where the node has GPUs, else none.",
+        examples=[0.5],
+    )
+
+
+class LimitsModel(Model):
+    """Time limits: `90s`, `2h`, `1h30m`, `500ms`, or seconds as a number."""
+
+    run_time: f.Limit | None = Field(None, description="The longest that one attempt may take; then it fails.", examples=["2h"])
+    no_progress: f.Limit | None = Field(
+        None, description="The longest that a run may log nothing; then the attempt fails.", examples=["15m"]
+    )
+    wall_time: f.Limit | None = Field(
+        None, description="How long after its creation the sweep starts new runs.", examples=["12h"]
+    )
+    kill_after: f.Duration = Field(
+        DEFAULT_KILL_AFTER_S,
+        description="How long a run may take to end after SIGTERM, before SIGKILL.",
+        examples=["30s"],
+    )
+
+
+class RetryModel(Model):
+    """What happens to runs that fail by their own fault."""
+
+    max: f.AtLeastZero = Field(
+        0, description="How often a failed run is tried again. A lost or preempted node is not counted.", examples=[2]
+    )
+
+
+class SweepFile(Model):
+    """A whole `sweep.yaml`."""
+
+    method: Literal["grid", "random", "bayes"] = Field(
+        description="How configs are chosen: every point of the grid, independent draws, or by a model of the results so far.",
+        examples=["bayes"],
+    )
+    parameters: SkipValidation[dict[str, Parameter]] = Field(
+        description="The search space: a mapping from each parameter's name to its distribution."
+    )
+    metric: MetricModel | None = Field(None, description="The objective. `bayes` and `early_terminate` need it.")
+    program: f.Text | None = Field(
+        None, description="The training script. Not needed when `command` does without it.", examples=["train.py"]
+    )
+    command: list[str] | None = Field(
+        None,
+        description="The command line of a run, one item per argument, with macros.",
+        examples=[list(DEFAULT_COMMAND)],
+    )
+    run_cap: f.AtLeastOne | None = Field(None, description="The most trials that the sweep makes.", examples=[100])
+    early_terminate: EarlyTerminateModel | None = Field(None, description="Ends poor runs early.")
+    name: f.Text | None = Field(None, description="For people.", examples=["first look"])
+    description: f.Text | None = Field(None, description="For people.")
+    seed: f.Seed | None = Field(
+        None, description="Decides every random choice. Not given: drawn once, and recorded.", examples=[1]
+    )
+    replicates: f.AtLeastOne = Field(
+        1, description="Runs per config, each with its own seed; the trial's score is their mean.", examples=[3]
+    )
+    engine: Engine | None = Field(
+        None, description="The searcher of `method: bayes`. Not given: `optuna-tpe`.", examples=["skopt-et"]
+    )
+    resources: ResourcesModel = Field(ResourcesModel(), description="What one run gets.")
+    limits: LimitsModel = Field(LimitsModel(), description="Time limits.")
+    retry: RetryModel = Field(RetryModel(), description="What happens to failed runs.")
+    env: dict[str, str] = Field(
+        {},
+        description="Environment variables of the runs. `${envvar:X}` is replaced on the node that runs it; secrets must be given so.",
+        examples=[{"OMP_NUM_THREADS": "1", "HF_TOKEN": "${envvar:HF_TOKEN}"}],
+    )
+    workdir: f.Text | None = Field(
+        None, description="Folder that runs start in, relative to the file's own folder (the default)."
+    )
+    project: Any = Field(None, description="Kept, without effect.")
+    entity: Any = Field(None, description="Kept, without effect.")
+    apiVersion: Any = Field(None, description="Kept, without effect.")
+    kind: Any = Field(None, description="Kept, without effect.")
+    controller: Any = Field(None, description="Kept, without effect.")
+    job: Any = Field(None, description="Kept, without effect.")
+    image_uri: Any = Field(None, description="Kept, without effect.")
+    scheduler: Any = Field(None, description="Kept, without effect.")
+    metrics: Any = Field(None, description="Kept, without effect.")
+
+
+HOSTED_KEYS = (
+    "project",
+    "entity",
+    "apiVersion",
+    "kind",
+    "controller",
+    "job",
+    "image_uri",
+    "scheduler",
+    "metrics",
+)
+
+GROUPS: dict[str, type[Model]] = {
+    "metric": MetricModel,
+    "early_terminate": EarlyTerminateModel,
+    "resources": ResourcesModel,
+    "limits": LimitsModel,
+    "retry": RetryModel,
+}
+
+DISTRIBUTIONS: dict[str, tuple[type[Model], str]] = {
+    "constant": (ConstantParameter, "Always `value`. Inferred from `value`."),
+    "categorical": (CategoricalParameter, "One of `values`, equally likely. Inferred from `values`."),
+    "categorical_w_probabilities": (
+        WeightedParameter,
+        "One of `values` with these `probabilities`. Inferred when both are given. Not in a grid.",
+    ),
+    "int_uniform": (
+        IntUniformParameter,
+        "A whole number from `min` to `max`, both included. Inferred when both are whole numbers.",
+    ),
+    "uniform": (UniformParameter, "Uniform between `min` and `max`. Inferred when either has a decimal point."),
+    "q_uniform": (QUniformParameter, "`uniform`, rounded to a multiple of `q` inside the bounds."),
+    "log_uniform_values": (
+        UniformParameter,
+        "Uniform in the logarithm between the values `min` > 0 and `max`: for learning rates.",
+    ),
+    "q_log_uniform_values": (QUniformParameter, "`log_uniform_values`, rounded to a multiple of `q`."),
+    "inv_log_uniform_values": (
+        UniformParameter,
+        "X with log(1/X) uniform; `min` and `max` are the bounds of X: the same as `log_uniform_values`.",
+    ),
+    "log_uniform": (
+        UniformParameter,
+        "The old form of `log_uniform_values`: `min` and `max` are exponents, X lies in [exp(min), exp(max)].",
+    ),
+    "q_log_uniform": (QUniformParameter, "`log_uniform` (bounds are exponents), rounded to a multiple of `q`."),
+    "inv_log_uniform": (
+        UniformParameter,
+        "X with log(1/X) uniform between `min` and `max`: X lies in [exp(-max), exp(-min)].",
+    ),
+    "normal": (NormalParameter, "Normal(`mu`, `sigma`)."),
+    "q_normal": (QNormalParameter, "`normal`, rounded to a multiple of `q`."),
+    "log_normal": (NormalParameter, "exp of Normal(`mu`, `sigma`)."),
+    "q_log_normal": (QNormalParameter, "`log_normal`, rounded to a multiple of `q`."),
+    "beta": (BetaParameter, "Beta(`a`, `b`) on [0, 1]."),
+    "q_beta": (QBetaParameter, "`beta`, rounded to a multiple of `q`."),
+}

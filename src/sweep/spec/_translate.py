@@ -1,0 +1,133 @@
+"""Pydantic's errors -> plain words with a position.
+
+The rule of this file: nobody ever reads pydantic's own text; an error type that is not known here becomes a general sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from sweep.spec._models import GROUPS, Model
+from sweep.spec._problems import Path, Report, listed, nearest, show
+
+M = TypeVar("M", bound=Model)
+
+_KINDS = {
+    "model_type": "a mapping (`key: value` lines)",
+    "model_attributes_type": "a mapping (`key: value` lines)",
+    "dict_type": "a mapping (`key: value` lines)",
+    "list_type": "a list",
+    "string_type": "text",
+}
+
+# What people write for a key, and what to write instead.
+MEANT: dict[str, str] = {
+    "goal": "write it below `metric`",
+    "max_runs": "write `run_cap`",
+    "num_runs": "write `run_cap`",
+    "count": "write `run_cap`",
+    "trials": "write `run_cap`",
+    "max_trials": "write `run_cap`",
+    "n_trials": "write `run_cap`",
+    "script": "write `program`",
+    "hyperparameters": "write `parameters`",
+    "params": "write `parameters`",
+    "search_space": "write `parameters`",
+    "algorithm": "write `method`",
+    "early_stopping": "write `early_terminate`",
+    "environment": "write `env`",
+    "cwd": "write `workdir`",
+    "repeats": "write `replicates`",
+    "num_samples": "write `run_cap`",
+    "gpus": "write `resources: {gpus: …}`",
+    "cpus": "write `resources: {cpus: …}`",
+    "timeout": "write `limits: {run_time: …}`",
+    "retries": "write `retry: {max: …}`",
+    "time_limit": "write `limits: {run_time: …}`",
+}
+
+
+def validate(model: type[M], value: Any, at: Path, report: Report, meant: Mapping[str, str] = MEANT) -> M | None:
+    """`value` as a `model`; None (and errors in the report) when it is not one."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=True)
+    unknown = {str(e["loc"][-1]) for e in found if e["type"] == "extra_forbidden"}
+    replaced = {nearest(word, list(model.model_fields)) for word in unknown}
+    for e in found:
+        path: Path = tuple(e["loc"])
+        if e["type"] == "missing" and path[-1] in replaced:
+            continue  # said better by the unknown key that was meant for it
+        report.error((*at, *path), _message(model, e["type"], path, e, meant))
+    return None
+
+
+def _message(model: type[Model], kind: str, path: Path, error: Any, meant: Mapping[str, str]) -> str:
+    owner = model if len(path) < 2 else GROUPS.get(str(path[0]), model)
+    if kind == "sweep":
+        return str(error["ctx"]["message"])
+    if kind == "missing":
+        return f"is missing{_example(owner, str(path[-1]))}"
+    if kind == "extra_forbidden":
+        return unknown_key(str(path[-1]), list(owner.model_fields), meant if owner is model else {})
+    value = error["input"]
+    if kind == "literal_error":
+        return _choice(value, choices(owner.model_fields[str(path[-1])]))
+    if kind in _KINDS:
+        return f"must be {_KINDS[kind]}, not {show(value)}{_rewrite(owner, path, value)}"
+    return f"{show(value)} is not valid here"
+
+
+def unknown_key(key: str, known: list[str], meant: Mapping[str, str]) -> str:
+    """Names the key that was probably meant; all of them when none is near."""
+    if key in meant:
+        return f"unknown key; {meant[key]}"
+    if found := nearest(key, known):
+        return f"unknown key; did you mean `{found}`?"
+    return f"unknown key; the keys here are {listed(known)}"
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The words that a field accepts."""
+    found: list[str] = []
+    for part in (field.annotation, *get_args(field.annotation)):
+        if get_origin(part) is Literal:
+            found += [str(word) for word in get_args(part)]
+    return found
+
+
+def _choice(value: Any, words: list[str]) -> str:
+    found = nearest(value, words) if isinstance(value, str) else None
+    hint = f"; did you mean `{found}`?" if found else ""
+    return f"must be {listed(words, 'or')}, not {show(value)}{hint}"
+
+
+def _example(owner: type[Model], name: str) -> str:
+    """`: write, for example, method: bayes`."""
+    field = owner.model_fields.get(name)
+    if field is None or not field.examples:
+        return ""
+    example = field.examples[0]
+    return f"; write, for example, `{name}: {example if isinstance(example, str) else show_yaml(example)}`"
+
+
+def _rewrite(owner: type[Model], path: Path, value: Any) -> str:
+    """How a bare value is written as the mapping that it must be."""
+    group = GROUPS.get(str(path[-1])) if owner.__name__ == "SweepFile" else None
+    if group is None or isinstance(value, dict | list) or value is None:
+        return ""
+    first = next(iter(group.model_fields))
+    plain = str(value) if isinstance(value, str) else show(value)
+    return f"; write `{path[-1]}: {{{first}: {plain}}}`" if len(plain) < 40 else ""
+
+
+def show_yaml(value: Any) -> str:
+    """A short list or value in one line of YAML."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(show_yaml, value))}]"
+    return value if isinstance(value, str) else show(value)
