@@ -69,7 +69,7 @@ def run_agent(
     become_subreaper()
     _end_earlier_lives(store, sweep)
     launcher = Launcher(sweep, spec, root, workdir, os.environ)
-    record = record_node()
+    record = record_node(store.put_blob, os.environ)
     left = count
     while True:
         loop = Loop(

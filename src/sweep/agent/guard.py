@@ -1,13 +1,13 @@
 """The guard: a small process that is the parent of all training processes of an agent and outlives it.
 
 A bare interpreter (`python -I -S -E`) calls `main` with the agent's process id, and has its end of a socket pair as
-descriptor 0. It starts runs on the agent's behalf, reports how they ended, and ends every descendant of a run: when the run's main process ends, when the
-agent says so, when the agent is gone (its end of the socket closes) and when the agent's lease deadline passes.
-`sweep.agent.guardian` is the agent's side of it and imports the killing code from here.
+descriptor 0. It starts runs on the agent's behalf, reports how they ended, and ends every descendant of a run: when the
+run's main process ends, when the agent says so, when the agent is gone (its end of the socket closes) and when the
+agent's lease deadline passes. `sweep.agent.guardian` is the agent's side of it.
 
 Rule of this file: the standard library only, and of that only what costs next to nothing to import (so `_signal` and
-not `signal`); never anything of `sweep`. Nothing here blocks, so that the deadline always counts. Paths, arguments and
-environments are bytes, as the system has them.
+not `signal`). Nothing here blocks, so that the deadline always counts. Paths, arguments and environments are bytes, as
+the system has them.
 
 Linux: the guard is a subreaper, so that descendants which left their session become its children; it finds them through
 /proc. macOS has neither: there, the process group of a run is all that is killed.
@@ -24,157 +24,29 @@ A message is a length (4 bytes, little-endian) and a marshalled tuple; both ends
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import marshal
 import os
 import select
 import sys
 import time
 
-import _signal as signal  # type: ignore[import-not-found]
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from typing import Any
+
+    from sweep.agent import programs, trees
+else:  # in the bare interpreter there is no package `sweep`
+    import programs
+    import trees
 
 SETTLE_S = 2.0
 """How long the end of a run waits for its killed descendants to vanish before it is reported anyway."""
 GIVE_UP_S = 30.0
 """How long a guard that ends everything waits for processes that do not die of SIGKILL (stuck in the kernel)."""
 TICK_S = 0.005
-MARKS = (b"SWEEP_AGENT", b"SWEEP_RUN_ID", b"SWEEP_ATTEMPT")
-"""Environment variables by which an orphan is known to belong to a run."""
 CHANNEL = 0
-FALLBACK_PATH = b"/usr/local/bin:/usr/bin:/bin"
 GENTLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-# --- finding and killing process trees (used by the agent, too) -------------------------------------------------
-
-
-def become_subreaper() -> bool:
-    """Make orphaned descendants children of this process. False where the system has no such thing."""
-    if not sys.platform.startswith("linux"):
-        return False
-    set_child_subreaper = 36
-    try:
-        import _ctypes  # a tenth of the cost of ctypes
-
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")
-        return bool(_ctypes.call_function(prctl, (set_child_subreaper, 1, 0, 0, 0)) == 0)
-    except (ImportError, AttributeError, OSError):
-        pass
-    try:
-        import ctypes
-
-        return bool(ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) == 0)
-    except (ImportError, AttributeError, OSError):
-        return False
-
-
-def read_bytes(path: str) -> bytes:
-    """A file under /proc; empty when its process is gone or not ours to look at."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        parts = []
-        while part := os.read(fd, 65536):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-
-
-def _listed_children(pid: int) -> list[int]:
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []
-    return [int(c) for t in threads for c in read_bytes(f"/proc/{pid}/task/{t}/children").split()]
-
-
-def _scanned_children() -> Callable[[int], list[int]]:
-    """For kernels built without the `children` files: one look at every process."""
-    table: dict[int, list[int]] = {}
-    for pid in processes():
-        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        if len(fields) > 1:
-            table.setdefault(int(fields[1]), []).append(pid)
-    return lambda pid: table.get(pid, [])
-
-
-def processes() -> list[int]:
-    """All process ids that /proc shows; none where there is no /proc."""
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-
-
-def descendants(roots: Iterable[int]) -> list[int]:
-    """Process ids below `roots` (without these), parents before children. Empty where there is no /proc."""
-    listed = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-    children = _listed_children if listed else _scanned_children()
-    found: list[int] = []
-    level = list(roots)
-    seen = set(level)
-    while level:
-        level = [child for pid in level for child in children(pid) if child not in seen]
-        seen.update(level)
-        found += level
-    return found
-
-
-def children() -> list[int]:
-    """The children of this (single-threaded) process, or of its main thread; zombies, too."""
-    me = os.getpid()
-    path = f"/proc/{me}/task/{me}/children"
-    if os.path.exists(path):
-        return [int(child) for child in read_bytes(path).split()]
-    return _scanned_children()(me)
-
-
-def environment_of(pid: int) -> set[bytes]:
-    """The `NAME=value` strings that a process was started with; empty when they cannot be read."""
-    return set(read_bytes(f"/proc/{pid}/environ").split(b"\0"))
-
-
-def send_signal(pid: int, number: int) -> None:
-    """To one process; one that is gone or not ours is passed over."""
-    try:
-        os.kill(pid, number)
-    except OSError:
-        pass
-
-
-def signal_group(pid: int, number: int) -> None:
-    """To the process group that `pid` leads."""
-    try:
-        os.killpg(pid, number)
-    except OSError:
-        pass
-
-
-def kill_until_gone(find: Callable[[], Iterable[int]], limit_s: float) -> bool:
-    """SIGKILL what `find` returns until it returns nothing, so that a process that forks meanwhile does not get away.
-    False when something was still there after `limit_s` seconds. Blocks for that long at most."""
-    until_s = time.monotonic() + limit_s
-    pause_s = 0.0005
-    while found := list(find()):
-        for pid in found:
-            send_signal(pid, signal.SIGKILL)
-        if time.monotonic() > until_s:
-            return False
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.02)
-    return True
-
-
-# --- the guard --------------------------------------------------------------------------------------------------
 
 
 class Run:
@@ -245,7 +117,7 @@ class Guard:
 
     def work(self) -> None:
         """Until there is a reason to end everything."""
-        self.tell("ready", become_subreaper())
+        self.tell("ready", trees.become_subreaper())
         self.flush()
         while self.over is None:
             self.wait(self._timeout_s())
@@ -331,46 +203,18 @@ class Guard:
     def spawn(self, id: str, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes) -> None:
         """Start a run's main process as the leader of a new process group."""
         try:
-            pid = self._start(argv, env, cwd, output)
+            pid = programs.start(argv, env, cwd, output, self.null)
         except OSError as error:
             self.tell("spawn_failed", id, error.errno or 0, str(error.strerror))
             return
+        except ValueError as error:
+            self.tell("spawn_failed", id, 22, f"cannot start {programs.show(argv[0])}: {error}")
+            return
         finally:
             os.chdir(b"/")  # the guard must not keep a file system busy
-        run = Run(id, pid, {name + b"=" + env[name] for name in MARKS if name in env})
+        run = Run(id, pid, {name + b"=" + env[name] for name in trees.MARKS if name in env})
         self.runs[id] = self.mains[pid] = run
         self.tell("spawned", id, pid)
-
-    def _start(self, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes) -> int:
-        try:
-            os.chdir(cwd)
-        except OSError as error:
-            raise _failure(error, f"cannot start in {show(cwd)}: {error.strerror}") from None
-        program = find_program(argv[0], env.get(b"PATH", FALLBACK_PATH))
-        try:
-            out = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _failure(error, f"cannot write the output file {show(output)}: {error.strerror}") from None
-        try:
-            return os.posix_spawn(
-                program,
-                argv,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self.null, 0),
-                    (os.POSIX_SPAWN_DUP2, out, 1),
-                    (os.POSIX_SPAWN_DUP2, out, 2),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=RESET,
-            )
-        except OSError as error:
-            raise _failure(error, why_not_started(program, error)) from None
-        except ValueError as error:  # a NUL byte or '=' in a variable's name
-            raise OSError(22, f"cannot start {show(program)}: {error}") from None
-        finally:
-            os.close(out)
 
     # --- ending
 
@@ -384,12 +228,12 @@ class Guard:
                     if info is None:
                         return
                     if info.si_pid in self.mains:
-                        signal_group(info.si_pid, signal.SIGKILL)
+                        trees.signal_group(info.si_pid, signal.SIGKILL)
                     pid, status, usage = os.wait4(info.si_pid, os.WNOHANG)
                 else:
                     pid, status, usage = os.wait4(-1, os.WNOHANG)
                     if pid in self.mains:
-                        signal_group(pid, signal.SIGKILL)
+                        trees.signal_group(pid, signal.SIGKILL)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -407,8 +251,8 @@ class Guard:
         if not self.settling:
             return
         doomed = self._doomed()
-        for pid in doomed + descendants(doomed) if doomed else ():
-            send_signal(pid, signal.SIGKILL)
+        for pid in doomed + trees.descendants(doomed) if doomed else ():
+            trees.send_signal(pid, signal.SIGKILL)
         now_s = time.monotonic()
         for run in list(self.settling):
             if not doomed or now_s >= run.settle_until_s:
@@ -421,7 +265,7 @@ class Guard:
         """Orphans that belong to no run which is still there."""
         ended = {run.id for run in self.settling}
         doomed = []
-        for pid in children():
+        for pid in trees.children():
             if pid not in self.mains:
                 owners = self._owners_of(pid)
                 owners -= ended
@@ -439,7 +283,7 @@ class Guard:
             group = os.getpgid(pid)
         except OSError:
             group = 0
-        environment = environment_of(pid)
+        environment = trees.environment_of(pid)
         for run in self.runs.values():
             if group == run.pid or (run.marks and run.marks <= environment):
                 return {run.id}
@@ -455,20 +299,20 @@ class Guard:
             # Remembered, because once its parents are dead an orphan without its environment has no known owner.
             self.owners.update((pid, {id}) for pid in others)
         for pid in others:
-            send_signal(pid, number)
-        signal_group(run.pid, number)
+            trees.send_signal(pid, number)
+        trees.signal_group(run.pid, number)
         if number in GENTLE:  # a stopped process would not get it
-            signal_group(run.pid, signal.SIGCONT)
+            trees.signal_group(run.pid, signal.SIGCONT)
             for pid in others:
-                send_signal(pid, signal.SIGCONT)
+                trees.send_signal(pid, signal.SIGCONT)
 
     def _tree(self, run: Run) -> list[int]:
         """Descendants of a run outside its process group."""
         orphans = [
-            pid for pid in children() if pid not in self.mains and self._owners_of(pid) == {run.id}
+            pid for pid in trees.children() if pid not in self.mains and self._owners_of(pid) == {run.id}
         ]
         found = []
-        for pid in orphans + descendants([run.pid, *orphans]):
+        for pid in orphans + trees.descendants([run.pid, *orphans]):
             try:
                 if os.getpgid(pid) != run.pid:
                     found.append(pid)
@@ -509,10 +353,10 @@ class Guard:
 
     def _signal_all(self, number: int) -> None:
         for pid in list(self.mains):
-            signal_group(pid, number)
-        for pid in descendants([self.me]):
+            trees.signal_group(pid, number)
+        for pid in trees.descendants([self.me]):
             if pid not in self.mains:
-                send_signal(pid, number)
+                trees.send_signal(pid, number)
 
     def _has_children(self) -> bool:
         if not hasattr(os, "waitid"):
@@ -524,84 +368,13 @@ class Guard:
         return True
 
 
-# --- starting programs ------------------------------------------------------------------------------------------
-
-
-def _resettable() -> list[int]:
-    """Signals whose disposition a new process would inherit from us when it is `ignore`."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGXFSZ", "SIGUSR1", "SIGUSR2", "SIGALRM")
-    names += ("SIGCHLD", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT", "SIGWINCH")
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
-RESET = _resettable()
-
-
-def show(text: bytes) -> str:
-    """Bytes of the system in a message for a person."""
-    return text.decode("utf-8", "replace")
-
-
-def _failure(error: OSError, message: str) -> OSError:
-    return OSError(error.errno, message)
-
-
-def find_program(name: bytes, path: bytes) -> bytes:
-    """The file to execute: `name` itself when it has a slash, else the first of that name on `path`.
-    Raises OSError with a message for a person."""
-    if b"/" in name:
-        return name
-    denied = None
-    for folder in path.split(b":"):
-        candidate = os.path.join(folder or b".", name)
-        if os.path.isfile(candidate):
-            if os.access(candidate, os.X_OK):
-                return candidate
-            denied = denied or candidate
-    if denied is not None:
-        raise OSError(13, f"cannot start {show(denied)}: it is not executable (chmod +x makes it so)")
-    raise OSError(2, f"cannot start {show(name)}: no program of that name in PATH")
-
-
-def why_not_started(program: bytes, error: OSError) -> str:
-    """In words for a person, why executing `program` failed."""
-    what = f"cannot start {show(program)}"
-    if os.path.isdir(program):
-        return f"{what}: it is a folder"
-    if not os.path.exists(program):
-        return f"{what}: no such file"
-    interpreter = _interpreter(program)
-    if error.errno == 13 and not os.access(program, os.X_OK):
-        return f"{what}: it is not executable (chmod +x makes it so)"
-    if error.errno in (2, 13, 20) and interpreter:
-        return f"{what}: its first line names the interpreter {show(interpreter)}, which cannot be used: {error.strerror}"
-    if error.errno == 8 and not interpreter:
-        return f"{what}: it is neither a program for this machine nor a script with a #! line"
-    return f"{what}: {error.strerror}"
-
-
-def _interpreter(program: bytes) -> bytes:
-    try:
-        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        head = os.read(fd, 256)
-    except OSError:
-        head = b""
-    finally:
-        os.close(fd)
-    words = head.partition(b"\n")[0][2:].split()
-    return words[0] if head.startswith(b"#!") and words else b""
-
-
 # --- the process ------------------------------------------------------------------------------------------------
 
 
 def main(agent_pid: int) -> None:
     """Guard until the agent is gone, then leave nothing behind."""
     # The agent started us with these blocked. They stay so: Ctrl-C and a polite kill are for the agent to handle.
-    signal.pthread_sigmask(signal.SIG_BLOCK, GENTLE + (signal.SIGQUIT, signal.SIGTSTP))
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*GENTLE, signal.SIGQUIT, signal.SIGTSTP))
     os.setsid()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(b"/")

@@ -14,14 +14,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sweep.agent import guard as _guard
-from sweep.agent.guard import become_subreaper
+from sweep.agent import trees
+from sweep.agent.trees import become_subreaper
 
 __all__ = [
     "Exited",
@@ -102,8 +102,9 @@ class Guardian:
 
     def start(self) -> None:
         """Start the guard. Raises OSError when the system cannot start another process."""
-        if self._socket is not None:
+        if self.pid is not None:
             raise RuntimeError("the guard runs already")
+        self._drop_socket()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
@@ -117,8 +118,10 @@ class Guardian:
         self._send("deadline", self._deadline_s)
 
     def fileno(self) -> int:
-        """The descriptor to watch for reading. It changes with `start`."""
-        return self._open().fileno()
+        """The descriptor to watch for reading; until the next `start`, or `close`, also after the guard has died."""
+        if self._socket is None:
+            raise RuntimeError("there is no guard: call start")
+        return self._socket.fileno()
 
     def wants_write(self) -> bool:
         """Whether orders are still waiting for room in the socket (a guard that hangs)."""
@@ -127,15 +130,15 @@ class Guardian:
     def close(self, timeout_s: float) -> None:
         """Send the guard away: runs that are left get SIGTERM now and SIGKILL shortly before `timeout_s` is over.
         When this returns nothing that was started here runs any more. No events are given out."""
-        if self._socket is None:
-            return
-        self._send("bye", max(0.0, timeout_s * 0.8 - 0.2))
+        if self.pid is not None:
+            self._send("bye", max(0.0, timeout_s * 0.8 - 0.2))
         until_s = time.monotonic() + timeout_s
-        while self._socket is not None and (left_s := until_s - time.monotonic()) > 0:
-            select.select([self._socket], [self._socket] if self._to_send else [], [], left_s)
+        while self.pid is not None and (left_s := until_s - time.monotonic()) > 0:
+            select.select([self], [self] if self._to_send else [], [], left_s)
             self.poll()
-        if self._socket is not None:
+        if self.pid is not None:
             self._bury("closed")
+        self._drop_socket()
 
     # --- orders
 
@@ -149,20 +152,22 @@ class Guardian:
     ) -> None:
         """Start `argv` with exactly this environment, in `cwd`, in a process group of its own, with standard input
         empty and everything it prints appended to the file `output` (made with mode 0600). `Spawned` or `SpawnFailed`
-        follows. `id` must not be one that still runs. SWEEP_AGENT, SWEEP_RUN_ID and SWEEP_ATTEMPT in `env` together
+        follows. `id` must not be one that still runs (ValueError). SWEEP_AGENT, SWEEP_RUN_ID and SWEEP_ATTEMPT in `env` together
         identify the run's processes and should be unique to it."""
         if id in self._runs:
-            raise ValueError(f"{id} runs already")
+            raise ValueError(f"run {id} runs already")
+        if not argv:
+            raise ValueError("argv is empty")
         self._open()
         raw = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
         self._runs[id] = None
-        self._marks[id] = {name + b"=" + raw[name] for name in _guard.MARKS if name in raw}
+        self._marks[id] = {name + b"=" + raw[name] for name in trees.MARKS if name in raw}
         self._send("spawn", id, [os.fsencode(a) for a in argv], raw, os.fsencode(cwd), os.fsencode(output))
 
     def kill(self, id: str, sig: int, everything: bool = False) -> None:
         """Send a signal to a run's process group or, with `everything`, to each of its descendants as well. For a run
         that has ended this does nothing. After SIGTERM, SIGINT and SIGHUP a stopped process is continued."""
-        if id in self._runs and self._socket is not None:
+        if id in self._runs and self.pid is not None:
             self._send("kill", id, int(sig), everything)
 
     def kill_all(self) -> None:
@@ -174,14 +179,14 @@ class Guardian:
         """When `time.monotonic()` reaches this, the guard kills everything at once and ends (`GuardDied` follows): the
         agent's lease has run out by then and others may have its runs. None: never."""
         self._deadline_s = monotonic_s
-        if self._socket is not None:
+        if self.pid is not None:
             self._send("deadline", monotonic_s)
 
     # --- events
 
     def poll(self) -> list[GuardEvent]:
         """What has happened since the last call; never blocks, except after the guard's own death (up to CLEAN_UP_S)."""
-        if self._socket is None:
+        if self.pid is None:
             return []
         self._flush()
         gone = self._receive()
@@ -214,9 +219,14 @@ class Guardian:
     # --- the socket
 
     def _open(self) -> socket.socket:
-        if self._socket is None:
+        if self._socket is None or self.pid is None:
             raise RuntimeError("there is no guard: call start")
         return self._socket
+
+    def _drop_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def _send(self, *message: Any) -> None:
         data = marshal.dumps(message)
@@ -259,12 +269,11 @@ class Guardian:
     def _bury(self, reason: str) -> GuardDied:
         """Reap the guard, kill what it had started and forget everything about it."""
         assert self.pid is not None
-        _guard.send_signal(self.pid, signal.SIGKILL)
+        trees.send_signal(self.pid, signal.SIGKILL)
         _reap(self.pid, wait=True)
         self._end_adopted()
         ids = tuple(self._runs)
-        self._open().close()
-        self._socket, self.pid = None, None
+        self.pid = None
         for store in (self._runs, self._marks, self._received, self._to_send):
             store.clear()
         return GuardDied(ids, reason)
@@ -273,16 +282,19 @@ class Guardian:
         """Kill the runs of a dead guard: on Linux they are children of this process now (`become_subreaper`)."""
         mains = {pid for pid in self._runs.values() if pid is not None}
         for pid in mains:
-            _guard.signal_group(pid, signal.SIGKILL)
+            trees.signal_group(pid, signal.SIGKILL)
         ours = set(mains)
 
         def left() -> list[int]:
-            roots = [pid for pid in _guard.children() if self._belongs(pid, ours) and not _reap(pid)]
-            found = roots + _guard.descendants(roots)
+            roots = [pid for pid in trees.children() if self._belongs(pid, ours)]
+            while [pid for pid in roots if _reap(pid)]:
+                # A parent that was reaped just now has left us children that the list did not have yet.
+                roots = [pid for pid in trees.children() if self._belongs(pid, ours)]
+            found = roots + trees.descendants(roots)
             ours.update(found)
             return found
 
-        _guard.kill_until_gone(left, CLEAN_UP_S)
+        trees.kill_until_gone(left, CLEAN_UP_S)
 
     def _belongs(self, pid: int, ours: set[int]) -> bool:
         """Whether a child of this process, which may have others, comes from a run."""
@@ -293,33 +305,38 @@ class Guardian:
                 return True
         except OSError:
             return False
-        environment = _guard.environment_of(pid)
+        environment = trees.environment_of(pid)
         return any(marks and marks <= environment for marks in self._marks.values())
 
 
-def end_leftovers(agents: Collection[str], limit_s: float = 5.0) -> int:
+def end_leftovers(is_lost: Callable[[str], bool], limit_s: float = 5.0) -> int:
     """Kill processes on this host that earlier agents left behind, as told by SWEEP_AGENT in their environment.
 
-    agents: ids of agents that are known to be lost. This process and its ancestors are spared (an agent may itself have
-    been started by a run). Returns how many processes there were; 0 where there is no /proc (macOS). Blocks until they
-    are gone, `limit_s` seconds at most.
+    is_lost: whether the agent of this id is known to be gone. This process and its ancestors are spared (an agent may
+    itself have been started by a run). Returns how many processes there were; 0 where there is no /proc (macOS). Blocks
+    until they are gone, `limit_s` seconds at most.
     """
-    marks = {b"SWEEP_AGENT=" + os.fsencode(agent) for agent in agents}
     spared = _ancestors()
     killed: set[int] = set()
 
     def left() -> list[int]:
         found = [
             pid
-            for pid in _guard.processes()
-            if pid not in spared and not marks.isdisjoint(_guard.environment_of(pid)) and not _reap(pid)
+            for pid in trees.processes()
+            if pid not in spared and any(map(is_lost, _agents_of(pid))) and not _reap(pid)
         ]
         killed.update(found)
         return found
 
-    if marks:
-        _guard.kill_until_gone(left, limit_s)
+    trees.kill_until_gone(left, limit_s)
     return len(killed)
+
+
+def _agents_of(pid: int) -> list[str]:
+    name = b"SWEEP_AGENT="
+    return [
+        os.fsdecode(entry.removeprefix(name)) for entry in trees.environment_of(pid) if entry.startswith(name)
+    ]
 
 
 def _ancestors() -> set[int]:
@@ -328,7 +345,7 @@ def _ancestors() -> set[int]:
     pid = os.getpid()
     while pid > 0 and pid not in found:
         found.add(pid)
-        fields = _guard.read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        fields = trees.read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         pid = int(fields[1]) if len(fields) > 1 else 0
     return found
 
@@ -342,8 +359,8 @@ def _reap(pid: int, wait: bool = False) -> bool:
 
 
 def _start_guard(channel: int) -> int:
-    """A bare interpreter that imports nothing but guard.py (through its byte code cache, unlike a script)."""
-    folder = str(Path(_guard.__file__).parent)
+    """A bare interpreter that imports guard.py and its two helpers, through their byte code caches, unlike a script."""
+    folder = str(Path(__file__).parent)
     program = f"import sys; sys.path.append({folder!r}); import guard; guard.main({os.getpid()})"
     # Without SWEEP_*: in a run of another sweep, the guard must not look like one of that run's processes.
     env = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}

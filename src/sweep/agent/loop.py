@@ -7,7 +7,6 @@ A loop turn: wait for something (a guard's message, a run's row, a signal, a tim
 
 from __future__ import annotations
 
-import os
 import secrets
 import selectors
 import signal
@@ -15,7 +14,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +22,7 @@ from sweep.agent.environment import MissingVariable
 from sweep.agent.gpus import Slot
 from sweep.agent.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
 from sweep.agent.inbox import RunInbox
-from sweep.agent.session import LeaseLost, Leading, Session, Timing, carry_orders
+from sweep.agent.session import Leading, LeaseLost, Session, Timing, carry_orders
 from sweep.agent.sockets import RunServer
 from sweep.agent.starting import Launcher, Prepared
 from sweep.agent.view import SlotLine, Snapshot, View
@@ -32,6 +30,7 @@ from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepView
+from sweep.spec import CommandError
 from sweep.stores import HistoryChunk, Lease, Store, StoreError
 
 OBJECTIVE_S = 0.05
@@ -85,9 +84,7 @@ class Loop:
         self.agent = f"{_short_host()}-{secrets.token_hex(4)}"
         now = time.monotonic()
         self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count)
-        self.session = Session(
-            store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time
-        )
+        self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server = RunServer(self.selector)
         self.guardian = Guardian()
@@ -132,7 +129,9 @@ class Loop:
             wakeup()
 
     def _over(self) -> bool:
-        return self.lost or (bool(self.core.draining) and self.core.idle and not self.session.pending and not self.history)
+        return self.lost or (
+            bool(self.core.draining) and self.core.idle and not self.session.pending and not self.history
+        )
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -159,7 +158,11 @@ class Loop:
     def _times(self, now: float) -> list[float]:
         """When something is due, by the monotonic clock."""
         times = [self._next_poll, self._next_show, now + self.options.timing.agent_ttl_s / 4]
-        times += [due for due in (self.core.next_wake_s(), self._history_due, self._objective_due) if due is not None]
+        times += [
+            due
+            for due in (self.core.next_wake_s(), self._history_due, self._objective_due)
+            if due is not None
+        ]
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
             times.append(now + max(0.0, driver.wake_at_s - time.time()))
@@ -171,18 +174,22 @@ class Loop:
 
     def _start_guard(self) -> None:
         self.guardian.start(kill_after_s=self.spec.limits.kill_after_s)
-        self.selector.register(self.guardian.fileno(), selectors.EVENT_READ, None)
+        self._guard_fd = self.guardian.fileno()
+        self.selector.register(self._guard_fd, selectors.EVENT_READ, None)
 
     def _guard_events(self, now: float) -> None:
         for event in self.guardian.poll():
             if isinstance(event, Spawned):
                 self._spawned(event, now)
             elif isinstance(event, SpawnFailed):
-                self._failed_to_start(event.id, f"cannot start the program: {event.message}", now)
+                self._failed_to_start(event, now)
             elif isinstance(event, Exited):
                 self._exited(event, now)
             elif isinstance(event, GuardDied):
                 self._guard_died()
+        for run, text in self.server.complaints():
+            name = "" if run is None else f"{self.launcher.run_id(run)}: "
+            self.view.say(f"{name}{text}", "warning")
 
     def _spawned(self, event: Spawned, now: float) -> None:
         local = self.runs.get(event.id)
@@ -201,25 +208,31 @@ class Loop:
             prepared.recorded_env,
             str(prepared.folder),
         )
-        self._perform(self.core.started(event.id, started, now))
+        self._perform(self.core.started(assignment.run, started, now))
         self.view.started(assignment)
 
-    def _failed_to_start(self, run: int, message: str, now: float) -> None:
-        local = self.runs.pop(run, None)
+    def _failed_to_start(self, event: SpawnFailed, now: float) -> None:
+        local = self.runs.get(event.id)
         if local is None:
             return
+        run = local.assignment.run
+        del self.runs[run]
         self.server.forget(run)
-        self._perform(self.core.start_failed(run, message, now), local, now)
+        self._perform(
+            self.core.start_failed(run, f"cannot start the program: {event.message}", now), local, now
+        )
 
     def _exited(self, event: Exited, now: float) -> None:
-        local = self.runs.pop(event.id, None)
+        local = self.runs.get(event.id)
         if local is None or local.prepared is None or local.inbox is None:
             return
-        for connected in self.server.drain(event.id):
+        run = local.assignment.run
+        for connected in self.server.drain(run):
             self._perform(self.core.connected(*connected))
         local.inbox.take_unsent(local.prepared.unsent)
         self._collect(local)
-        self.server.forget(event.id)
+        del self.runs[run]
+        self.server.forget(run)
         ended = a.Ended(
             exit_code=event.status,
             score=local.inbox.score(self._goal()),
@@ -227,10 +240,10 @@ class Loop:
             rows=local.inbox.rows,
             tail=self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else "",
         )
-        self._perform(self.core.exited(event.id, ended, now), local, now)
+        self._perform(self.core.exited(run, ended, now), local, now)
 
     def _guard_died(self) -> None:
-        self.selector.unregister(self.guardian.fileno())
+        self.selector.unregister(self._guard_fd)
         gone = list(self.runs.values())
         for local in gone:
             self.server.drain(local.assignment.run)
@@ -308,8 +321,10 @@ class Loop:
         now = time.monotonic()
         local = self.runs[assignment.run] = LocalRun(assignment, now)
         try:
-            local.prepared = self.launcher.prepare(self.agent, assignment, self.slots[assignment.slot], self.server.path)
-        except (OSError, MissingVariable) as error:
+            local.prepared = self.launcher.prepare(
+                self.agent, assignment, self.slots[assignment.slot], self.server.path
+            )
+        except (OSError, MissingVariable, CommandError) as error:
             del self.runs[assignment.run]
             actions = self.core.start_failed(assignment.run, str(error), now)
             for action in actions:
@@ -317,15 +332,22 @@ class Loop:
                     self.view.ended(assignment, action.entry, 0.0)
             return actions
         metric = self.spec.metric.name if self.spec.metric is not None else None
-        local.inbox = self.server.expect(assignment.run, self.launcher.run_id(assignment.run), assignment.attempt, metric)
+        local.inbox = self.server.expect(
+            assignment.run, self.launcher.run_id(assignment.run), assignment.attempt, metric
+        )
         prepared = local.prepared
-        self.guardian.spawn(assignment.run, prepared.argv, prepared.env, str(prepared.workdir), str(prepared.output))
+        self.guardian.spawn(
+            assignment.run,
+            prepared.argv,
+            prepared.env,
+            prepared.workdir,
+            prepared.output,
+        )
         return []
 
     def _forget(self, action: a.Forget) -> None:
         self.view.say(f"{action.reason}; everything here is ended and begins anew", "warning")
-        for run in self.runs:
-            self.guardian.kill(run, signal.SIGKILL, everything=True)
+        self.guardian.kill_all()
         self.runs.clear()
         self.history.clear()
 
@@ -339,7 +361,9 @@ class Loop:
         taken = inbox.take()
         if taken.steps:
             self.session.add(
-                e.ObjectiveReported(assignment.run, assignment.attempt, taken.first, tuple(taken.steps), tuple(taken.values))
+                e.ObjectiveReported(
+                    assignment.run, assignment.attempt, taken.first, tuple(taken.steps), tuple(taken.values)
+                )
             )
         if taken.count:
             self.history.append(
@@ -349,7 +373,9 @@ class Loop:
     def _commit_due(self, now: float) -> bool:
         if now < self._trouble_until:
             return False
-        if self.session.pending or any(due is not None and now >= due for due in (self._history_due, self._objective_due)):
+        if self.session.pending or any(
+            due is not None and now >= due for due in (self._history_due, self._objective_due)
+        ):
             return True
         driver = self.session.driver
         if driver is not None:
@@ -431,7 +457,9 @@ class Loop:
         ours.setblocking(False)
         theirs.setblocking(False)
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before: dict[int, Any] = {n: signal.signal(n, lambda number, _: self._signals.append(number)) for n in numbers}
+        before: dict[int, Any] = {
+            n: signal.signal(n, lambda number, _: self._signals.append(number)) for n in numbers
+        }
         old_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self.selector.register(ours, selectors.EVENT_READ, lambda: _empty(ours))
 
@@ -478,5 +506,3 @@ def _empty(sock: socket.socket) -> None:
 def _short_host() -> str:
     name = socket.gethostname().split(".")[0]
     return "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"
-
-

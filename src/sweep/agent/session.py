@@ -12,12 +12,10 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.agent import Action, AgentCore
-from sweep.core.index import SWEEP_KEY
+from sweep.core.index import SWEEP_KEY, decode_sweep
 from sweep.core.names import agent_lease, controller_lease
 from sweep.core.views import SweepState, SweepView
 from sweep.stores.base import HistoryChunk, Lease, StaleFence, Store, StoreError
-
-_decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
 
 
 class Leading(Protocol):
@@ -180,7 +178,7 @@ class Session:
             self._cursor = orders[-1].position
         row = self.store.read_index(self.sweep, SWEEP_KEY).rows.get(SWEEP_KEY)
         if row is not None:
-            self.view = _decode_sweep(row)
+            self.view = decode_sweep(row)
             self.phase, self.reason = self.view.state, self.view.reason
         return [recorded.entry for recorded in orders]
 

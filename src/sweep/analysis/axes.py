@@ -152,7 +152,8 @@ def _linear_ticks(low: float, high: float, most: int, integer: bool) -> list[Tic
     if not (raw > 0 and math.isfinite(raw)):
         return [Tick(low, text.number(low))]
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    factors = (1, 2, 5, 10) if integer else (1, 2, 2.5, 5, 10)
+    step = next(factor * power for factor in factors if factor * power >= raw * 0.999)
     if integer:
         step = max(1.0, float(round(step)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 TREES = 16
 RESAMPLES = 20
-SHUFFLES = 5
+SHUFFLES_OF_FEW, SHUFFLES_OF_MANY = 10, 5
 PED_RESAMPLES = 20
 PED_SHUFFLES = 10
 LARGEST_RESAMPLE = 1000
@@ -59,24 +59,24 @@ def forest(axes: list[Axis], places: Floats, target: Floats, generator: np.rando
 
     groups, features = _features(axes, places)
     true = [_drops(features, groups, target, generator) for _ in range(RESAMPLES)]
-    shuffled = [_shuffled_drops(features, groups, target, generator) for _ in range(SHUFFLES)]
-    drops = np.array([drop for _, drop in true])
-    explained = float(np.median([r2 for r2, _ in true]))
+    shuffles = SHUFFLES_OF_FEW if len(target) <= 300 else SHUFFLES_OF_MANY
+    shuffled = [_shuffled_drops(features, groups, target, generator) for _ in range(shuffles)]
     method = f"permutation importance of extremely randomised trees (scikit-learn {sklearn.__version__})"
     silent = ""
-    if explained <= 0:
-        silent = f"from the parameters, unseen trials cannot be told better than by chance (R² {explained:.2f})"
-    return _estimate(method, drops, np.array(shuffled), silent)
+    if np.mean([r2 for r2, _ in true]) <= max(r2 for r2, _ in shuffled):
+        silent = "the parameters predict unseen trials no better than they predict a shuffled objective"
+    return _estimate(method, np.array([drop for _, drop in true]), np.array([drop for _, drop in shuffled]), silent)
 
 
 def _shuffled_drops(
     features: Floats, groups: list[list[int]], target: Floats, generator: np.random.Generator
-) -> Floats:
-    """What parameters seem worth when the objective has nothing to do with them; a mean, as the real one is."""
+) -> tuple[float, Floats]:
+    """What the forest and the parameters seem worth when the objective has nothing to do with them; means over
+    resamples, as the real ones are."""
     shuffled = generator.permutation(target)
-    repeats = 6 if len(target) <= 300 else 3
-    drops = [_drops(features, groups, shuffled, generator)[1] for _ in range(repeats)]
-    return np.asarray(np.mean(drops, axis=0), dtype=np.float64)
+    found = [_drops(features, groups, shuffled, generator) for _ in range(3)]
+    mean = np.mean([drop for _, drop in found], axis=0)
+    return float(np.mean([r2 for r2, _ in found])), np.asarray(mean, dtype=np.float64)
 
 
 def _estimate(method: str, drops: Floats, shuffled: Floats, silent: str) -> Estimate:

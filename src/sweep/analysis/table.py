@@ -46,10 +46,7 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
 
     def value(self, parameter: Parameter) -> Any:
         """Its value of `parameter`, or ABSENT."""
-        try:
-            return value_at(self.config, parameter.path)
-        except KeyError:
-            return ABSENT
+        return _value(self.config, parameter)
 
 
 class SweepTable:
@@ -120,6 +117,10 @@ class SweepTable:
             return math.inf
         return row.score if self.goal == "minimize" else -row.score
 
+    def value(self, run: RunView, parameter: Parameter) -> Any:
+        """A run's value of `parameter`, or ABSENT."""
+        return _value(run.config, parameter)
+
     def curve(self, run: RunView) -> Series | None:
         """The objective over the steps of a run; None when it logged none."""
         history = self.histories.get(run.run)
@@ -148,6 +149,13 @@ def _as_run(view: RunView) -> Run:
     run.state = view.state
     run.score = view.objective if view.objective is not None and math.isfinite(view.objective) else None
     return run
+
+
+def _value(config: Config, parameter: Parameter) -> Any:
+    try:
+        return value_at(config, parameter.path)
+    except KeyError:
+        return ABSENT
 
 
 def _key(value: Any) -> str:

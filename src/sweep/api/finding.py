@@ -45,13 +45,17 @@ def find_run(store: Store, text: str) -> tuple[str, int]:
     runs = _runs(store, sweep)
     if len(runs) == 1:
         return sweep, runs[0]
-    raise NotFound(f"{text} is sweep {sweep}, which has {len(runs)} runs; name one, such as {run_id(sweep, 0)}")
+    raise NotFound(
+        f"{text} is sweep {sweep}, which has {len(runs)} runs; name one, such as {run_id(sweep, 0)}"
+    )
 
 
 def _runs(store: Store, sweep: str) -> list[int]:
     from sweep.api.reading import load_rows
 
-    return sorted(int(key[len(RUN_PREFIX) :]) for key in load_rows(store, sweep)[1] if key.startswith(RUN_PREFIX))
+    return sorted(
+        int(key[len(RUN_PREFIX) :]) for key in load_rows(store, sweep)[1] if key.startswith(RUN_PREFIX)
+    )
 
 
 def _pick(sweep: str, runs: list[int], number: int) -> int:
@@ -73,5 +77,3 @@ def _unique(text: str, known: Iterable[str], what: str, hint: str) -> str:
     near = difflib.get_close_matches(text, names, n=1)
     also = f"did you mean {near[0]}? " if near else ""
     raise NotFound(f"there is no {what} {text!r}; {also}{hint}")
-
-

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from sweep.core.index import Views, decode_views, rebuild
+from sweep.core.index import SWEEP_KEY, Views, decode_sweep, decode_views, rebuild
 from sweep.core.names import controller_lease
 from sweep.core.state import State
+from sweep.core.views import SweepView
 from sweep.stopping import make_stopper
 from sweep.stores import HistoryChunk, Store
 
@@ -38,3 +39,11 @@ def load_views(store: Store, sweep: str) -> Views:
 def read_history(store: Store, sweep: str, runs: list[int]) -> dict[int, list[HistoryChunk]]:
     """The logged rows of these runs, as recorded."""
     return {run: store.read_history(sweep, run) for run in runs}
+
+
+def load_sweep_view(store: Store, sweep: str) -> SweepView:
+    """The sweep's own row, without reading its runs where the index is current."""
+    index = store.read_index(sweep, SWEEP_KEY)
+    if index.upto == store.position(sweep) and SWEEP_KEY in index.rows:
+        return decode_sweep(index.rows[SWEEP_KEY])
+    return load_views(store, sweep).sweep

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -50,11 +49,12 @@ def create_sweep(
     """Record a sweep: its spec, where it runs, the code and machine as they are. `path` is the spec's file."""
     sweep = new_id()
     workdir = working_folder(spec, path, cwd)
-    record: dict[str, Any] = record_sweep(workdir, path, store.put_blob, environ, argv)
-    record["workdir"] = str(workdir)
-    entry = e.SweepCreated(sweep, spec_to_builtins(spec), source, str(path), record)
-    appended = store.append(sweep, [entry], writer=f"create/{sweep}", first_seq=1)
-    store.write_index(sweep, Index(appended.last, rebuild(State(make_stopper), appended.recorded)))
+    with store.batch():
+        record = record_sweep(workdir, path, store.put_blob, environ, argv)
+        record["workdir"] = str(workdir)
+        entry = e.SweepCreated(sweep, spec_to_builtins(spec), source, str(path), record)
+        appended = store.append(sweep, [entry], writer=f"create/{sweep}", first_seq=1)
+        store.write_index(sweep, Index(appended.last, rebuild(State(make_stopper), appended.recorded)))
     return Created(sweep, workdir, tuple(record.get("warnings", ())))
 
 

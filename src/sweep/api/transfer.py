@@ -40,7 +40,9 @@ def export_lines(store: Store, sweep: str) -> Iterator[str]:
             digests += blobs_of(entry.record, store.get_blob)
     for run in range(runs):
         for chunk in store.read_history(sweep, run):
-            yield _line({"history": {**_chunk_fields(chunk), "data": chunk.data.decode("utf-8", "surrogateescape")}})
+            yield _line(
+                {"history": {**_chunk_fields(chunk), "data": chunk.data.decode("utf-8", "surrogateescape")}}
+            )
     for digest in dict.fromkeys(digests):
         data = store.get_blob(digest)
         if data is not None:
@@ -57,7 +59,9 @@ def import_lines(store: Store, lines: Iterable[str]) -> str:
 def _import(store: Store, records: Iterator[tuple[int, dict[str, Any]]]) -> str:
     number, header = next(records, (1, {}))
     if header.get("format") != FORMAT:
-        raise BadExport(f"line 1: this is not an export of a sweep (its first line should name the format {FORMAT})")
+        raise BadExport(
+            f"line 1: this is not an export of a sweep (its first line should name the format {FORMAT})"
+        )
     sweep = str(header["sweep"])
     if store.position(sweep):
         raise BadExport(f"sweep {sweep} is already in this store")

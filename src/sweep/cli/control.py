@@ -12,7 +12,9 @@ from sweep.core import entries as e
 from sweep.core.views import SweepView
 
 
-def _control(name: str, text: str, make: Callable[[str], e.AnyEntry], done: Callable[[SweepView], str]) -> click.Command:
+def _control(
+    name: str, text: str, make: Callable[[str], e.AnyEntry], done: Callable[[SweepView], str]
+) -> click.Command:
     def run(sweep_id: str, store_url: str | None, as_json: bool) -> None:
         with opened(store_url) as store:
             sweep = find_sweep(store, sweep_id)
@@ -23,7 +25,9 @@ def _control(name: str, text: str, make: Callable[[str], e.AnyEntry], done: Call
             print_json({"id": sweep, "state": after.state, "reason": after.reason, "was": before.state})
             return
         reason = f" ({after.reason})" if after.reason else ""
-        click.echo(f"sweep {sweep}: {done(after) if after.state != before.state else f'is {after.state}'}{reason}")
+        click.echo(
+            f"sweep {sweep}: {done(after) if after.state != before.state else f'is {after.state}'}{reason}"
+        )
 
     run.__doc__ = text
     decorated = click.argument("sweep_id", metavar="ID")(store_option(json_option(run)))

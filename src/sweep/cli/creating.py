@@ -48,7 +48,9 @@ def record(store: Store, parsed: Parsed, file: Path) -> Created:
 def describe(spec: SweepSpec) -> str:
     """Method and size in a few words: `bayes search, 30 trials`."""
     total = trials(spec)
-    how_many = "no end (set run_cap)" if math.isinf(total) else f"{total:,.0f} trial{'s' if total != 1 else ''}"
+    how_many = (
+        "no end (set run_cap)" if math.isinf(total) else f"{total:,.0f} trial{'s' if total != 1 else ''}"
+    )
     if spec.replicates > 1:
         how_many += f" × {spec.replicates} replicates"
     return f"{spec.method} search, {how_many}"
@@ -95,7 +97,9 @@ def validate_command(file: Path, as_json: bool) -> None:
     click.echo(f"{file}: {describe(spec)}")
     for parameter in spec.space.parameters:
         points = size(type(spec.space)((parameter,)))
-        click.echo(f"  {parameter.name}: {parameter.declared}{'' if points is None else f', {points:,} values'}")
+        click.echo(
+            f"  {parameter.name}: {parameter.declared}{'' if points is None else f', {points:,} values'}"
+        )
 
 
 def _facts(parsed: Parsed) -> dict[str, Any]:

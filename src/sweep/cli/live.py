@@ -35,7 +35,9 @@ class PlainView:
     def __enter__(self) -> PlainView:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         pass
 
     def line(self, text: str, colour: str | None = None) -> None:
@@ -88,7 +90,9 @@ class PlainView:
         self.line(f"sweep {self.sweep} {ended} ({counts or 'no runs'})")
         if sweep.best_run is not None and self.spec.metric is not None and sweep.best is not None:
             best = next((run for run in views.runs if run.run == sweep.best_run), None)
-            self.line(f"best: {run_id(self.sweep, sweep.best_run)} with {self.spec.metric.name} {sweep.best:.6g}")
+            self.line(
+                f"best: {run_id(self.sweep, sweep.best_run)} with {self.spec.metric.name} {sweep.best:.6g}"
+            )
             if best is not None:
                 self.line(f"  {config_text(best.config, 2000)}")
 
@@ -108,7 +112,9 @@ class PlainView:
             for line in event.tail.rstrip().splitlines():
                 self.line(f"  | {line}")
         else:
-            self.line(f"  | {last}   (as before; `sweep logs {run_id(self.sweep, event.run)}` prints all of it)")
+            self.line(
+                f"  | {last}   (as before; `sweep logs {run_id(self.sweep, event.run)}` prints all of it)"
+            )
 
 
 class LiveView(PlainView):
@@ -124,11 +130,15 @@ class LiveView(PlainView):
         from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False)
+        self._live = Live(
+            console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False
+        )
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._live.stop()
         self._live = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from sweep.cli.main import UserMistake
 
 @command("export", "sweep export latest --out sweep.jsonl")
 @click.argument("sweep_id", metavar="ID")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write (default: standard output).")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write (default: standard output)."
+)
 @store_option
 def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> None:
     """Write everything that is recorded about sweep ID as JSON lines: journal, history, code. Nothing is lost."""
@@ -29,7 +30,7 @@ def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> No
         try:
             with partial.open("w", encoding="utf-8") as file:
                 count = sum(1 for line in lines if file.write(line + "\n"))
-            os.replace(partial, out)
+            partial.replace(out)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise UserMistake(f"cannot write {out}: {error.strerror}") from None
@@ -49,5 +50,7 @@ def import_command(file: Path, store_url: str | None) -> None:
                 with file.open(encoding="utf-8") as lines:
                     sweep = import_lines(store, lines)
             except (OSError, UnicodeDecodeError) as error:
-                raise UserMistake(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+                raise UserMistake(
+                    f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
+                ) from None
     click.echo(sweep)

@@ -19,8 +19,14 @@ FORMATS = ("html", "png")
 
 @command("plot", "sweep plot latest --out pictures --format html,png")
 @click.argument("sweep_id", metavar="ID")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the pictures (default: sweep-ID).")
-@click.option("--format", "formats", default="html,png", show_default=True, metavar="html,png", help="What to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the pictures (default: sweep-ID).",
+)
+@click.option(
+    "--format", "formats", default="html,png", show_default=True, metavar="html,png", help="What to write."
+)
 @store_option
 @json_option
 def plot_command(sweep_id: str, out: Path | None, formats: str, store_url: str | None, as_json: bool) -> None:
@@ -52,11 +58,24 @@ def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[str], as
         raise UserMistake(f"cannot write to {folder}: {error.strerror}") from None
     if as_json:
         rows = [
-            {"parameter": r.parameter, "importance": r.importance, "low": r.low, "high": r.high, "correlation": r.correlation}
+            {
+                "parameter": r.parameter,
+                "importance": r.importance,
+                "low": r.low,
+                "high": r.high,
+                "correlation": r.correlation,
+            }
             for r in ranking.rows
         ]
         print_json(
-            {"id": sweep, "method": ranking.method, "n": ranking.n, "note": ranking.note, "importance": rows, "files": [str(p) for p in paths]}
+            {
+                "id": sweep,
+                "method": ranking.method,
+                "n": ranking.n,
+                "note": ranking.note,
+                "importance": rows,
+                "files": [str(p) for p in paths],
+            }
         )
         return
     _print_best(views)
@@ -72,5 +91,7 @@ def _print_best(views: Views) -> None:
     best = next((run for run in views.runs if run.run == sweep.best_run), None)
     if best is None or views.spec.metric is None or sweep.best is None:
         return
-    click.echo(f"best of sweep {sweep.sweep}: {run_id(sweep.sweep, best.run)}, {views.spec.metric.name} {sweep.best:.6g}")
+    click.echo(
+        f"best of sweep {sweep.sweep}: {run_id(sweep.sweep, best.run)}, {views.spec.metric.name} {sweep.best:.6g}"
+    )
     click.echo(f"  {config_text(best.config, 2000)}\n")

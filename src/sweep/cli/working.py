@@ -18,10 +18,15 @@ GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
 
 count_option = click.option("--count", type=click.IntRange(1), metavar="N", help="Leave after N runs.")
 slots_option = click.option(
-    "--slots", type=click.IntRange(1), metavar="N", help="Run at most N at once (default: what the machine has room for)."
+    "--slots",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Run at most N at once (default: what the machine has room for).",
 )
 gpus_option = click.option(
-    "--gpus", metavar="0,1|none", help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows)."
+    "--gpus",
+    metavar="0,1|none",
+    help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows).",
 )
 
 
@@ -67,7 +72,7 @@ def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str 
 
 def work(store: Store, sweep: str, count: int | None, slots: int | None, gpus: str | None) -> int:
     """Be an agent of `sweep`; returns the exit code."""
-    from sweep.agent import Node, NotEnough, run_agent
+    from sweep.agent import Node, NotEnough, Timing, run_agent
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
@@ -91,6 +96,7 @@ def work(store: Store, sweep: str, count: int | None, slots: int | None, gpus: s
             root=store_folder(store),
             workdir=workdir,
             count=count,
+            timing=Timing(lease_s(), lease_s()),
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
         )
@@ -105,3 +111,15 @@ def store_folder(store: Store) -> Path:
     if store.url.startswith("sqlite:///"):
         return Path(store.url.removeprefix("sqlite:///")).parent
     return Path.cwd() / ".sweep"
+
+
+def lease_s() -> float:
+    """How long an agent may be silent before it counts as lost: SWEEP_LEASE_S, seconds (default 10)."""
+    text = os.environ.get("SWEEP_LEASE_S", "10")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= 3600.0:
+        raise UserMistake(f"SWEEP_LEASE_S must be a number of seconds from 1 to 3600, not {text!r}")
+    return seconds

@@ -18,15 +18,17 @@ from sweep.stores import Lease, StaleFence, Store
 SETTLE_TTL_S = 10.0
 
 
-def make_search(state: State) -> SearchPort:
+def make_search(state: State, warn: Callable[[str], None]) -> SearchPort:
     """The searcher of the sweep's current spec: in this process when it is light, in a child when it is heavy."""
     searcher = make_searcher(state.spec)
-    return ChildSearch(state.spec) if searcher.heavy else InlineSearch(searcher)
+    return ChildSearch(state.spec, warn) if searcher.heavy else InlineSearch(searcher)
 
 
 def driver_maker(store: Store, sweep: str, warn: Callable[[str], None]) -> Callable[[Lease], Driver]:
     """What an agent calls when it has become the sweep's controller."""
-    return lambda lease: Driver(store, sweep, lease, make_stopper, make_search, warn)
+    return lambda lease: Driver(
+        store, sweep, lease, make_stopper, lambda state: make_search(state, warn), warn
+    )
 
 
 def settle(store: Store, sweep: str) -> None:

@@ -2,7 +2,8 @@
 
 read entries -> evolve -> decide -> append decisions under the lease -> evolve them -> do the commands. All of a step
 happens inside one store batch, so that an ended run and the next assignment are one commit; when the batch fails,
-`forget` drops the folded state and the next step folds the journal again.
+`forget` drops the folded state and the next step folds the journal again. Where a store lets others write between two
+appends of a batch, an append that they overtook changes nothing: the driver reads, and decides again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sweep.core.decide import Propose, WakeAt, decide
 from sweep.core.index import IndexFold
 from sweep.core.names import AGENT_LEASES, agent_lease
 from sweep.core.state import MakeStopper, State
-from sweep.stores.base import IndexUpdate, Lease, Store
+from sweep.stores.base import IndexUpdate, Lease, Moved, Store
 
 MAX_ROUNDS = 10_000
 """A step that decides this often without coming to rest is a bug."""
@@ -39,9 +40,17 @@ class Driver:
         self._state: State | None = None
         self._fold: IndexFold | None = None
         self._search: SearchPort | None = None
+        self._searches = 0
+        """The revision of the spec that the searcher was made for."""
+        self._answer: Answer | None = None
+        """What the searcher said and the journal does not have yet."""
+        self._void = False
+        """The open question was about a journal that never came to be."""
         self._writer = f"controller/{sweep}/{lease.token}"
         self._seq = 0
         self._indexed = 0
+        self._rows: dict[str, bytes] = {}
+        """Rows of the index that the store does not have yet."""
         self.wake_at_s: float | None = None
         """Unix time at which `step` should run again at the latest."""
 
@@ -58,8 +67,10 @@ class Driver:
         return self._search.fileno() if self._search is not None and self._search.busy else None
 
     def forget(self) -> None:
-        """A batch failed: what is folded may be ahead of the store."""
-        self._state = self._fold = None
+        """A batch failed: what is folded may be ahead of the store, and so may what the searcher was told."""
+        self._state = self._fold = self._answer = None
+        self._rows = {}
+        self._void = self._search is not None and self._search.busy
 
     def close(self) -> None:
         """End the searcher. The lease stays with whoever acquired it."""
@@ -72,19 +83,18 @@ class Driver:
 
         Raises StaleFence when the lease is lost.
         """
-        self.catch_up()
-        self._note_lost_agents()
-        self._take_answer()
+        overtaken = True
         for _ in range(MAX_ROUNDS):
-            lookahead = self._search.lookahead if self._search is not None else 0
-            decisions, commands = decide(self.state, now_s, lookahead)
-            if decisions:
-                self._append(decisions)
-            elif not self._do(commands):
-                break
-        else:
-            raise RuntimeError("the controller does not come to rest; please report this")
-        self._flush_index()
+            try:
+                if overtaken:
+                    self._look_around()
+                    overtaken = False
+                if self._at_rest(now_s):
+                    self._flush_index()
+                    return
+            except Moved:
+                overtaken = True
+        raise RuntimeError("the controller does not come to rest; please report this")
 
     def catch_up(self) -> None:
         """Fold what others have written."""
@@ -94,6 +104,21 @@ class Driver:
             fold.fold(recorded)
 
     # --- inside
+
+    def _look_around(self) -> None:
+        """Take in everything that does not come from deciding."""
+        self.catch_up()
+        self._note_lost_agents()
+        self._take_answer()
+
+    def _at_rest(self, now_s: float) -> bool:
+        """Decide once and act on it. True when there was nothing to do."""
+        lookahead = self._search.lookahead if self._search is not None else 0
+        decisions, commands = decide(self.state, now_s, lookahead)
+        if decisions:
+            self._append(decisions)
+            return False
+        return not self._do(commands)
 
     def _recover(self) -> None:
         self._seq = self.store.last_seq(self.sweep, self._writer)
@@ -137,15 +162,24 @@ class Driver:
             self._append(lost)
 
     def _take_answer(self) -> None:
+        if self._answer is None:
+            self._answer = self._poll()
+        if self._answer is not None:
+            self._record(self._answer)
+            self._answer = None
+
+    def _poll(self) -> Answer | None:
         if self._search is None or not self._search.busy:
-            return
+            return None
         try:
             answer = self._search.poll()
         except SearchFailed as failure:
             self._warn(str(failure))
-            return
-        if answer is not None:
-            self._record(answer)
+            self._void = False
+            return None
+        if answer is not None and self._void:
+            self._void, answer = False, None
+        return answer
 
     def _record(self, answer: Answer) -> None:
         """Write proposals down, unless the sweep has moved on to another spec meanwhile."""
@@ -180,25 +214,28 @@ class Driver:
 
     def _propose(self, n: int) -> None:
         state = self.state
-        if self._search is None:
-            assert self._make_search is not None
-            self._search = self._make_search(state)
-        if self._search.busy:
+        if self._search is not None and self._search.busy:
             return
+        if self._search is None or self._searches != state.revision:
+            assert self._make_search is not None
+            self.close()
+            self._search, self._searches = self._make_search(state), state.revision
         request = Request(len(state.trials), n, state.revision, state.position)
         self._search.ask(state.spec, request, state.observations)
         self._take_answer()
 
     def _flush_index(self) -> None:
         assert self._fold is not None
-        rows = self._fold.take()
-        if rows or self._indexed != self.state.position:
-            self._indexed = self.state.position
+        position = self.state.position
+        self._rows.update(self._fold.take())
+        if self._rows or self._indexed != position:
             self.store.append(
                 self.sweep,
                 [],
                 writer=self._writer,
                 first_seq=self._seq + 1,
                 fence=self.lease,
-                index=IndexUpdate(self._indexed, rows),
+                after=position,
+                index=IndexUpdate(position, self._rows),
             )
+            self._indexed, self._rows = position, {}

@@ -25,18 +25,22 @@ class IllegalDecision(Exception):
 def evolve(state: State, recorded: e.Recorded) -> str | None:
     """Fold `recorded` into `state`. Returns None, or why the entry was ignored.
 
-    Raises IllegalDecision for a decision that is not legal, ValueError for a gap in the journal.
+    Raises IllegalDecision for a decision that is not legal, ValueError for a gap in the journal; nothing has changed then.
     """
     if recorded.position != state.position + 1:
         raise ValueError(f"journal entry {recorded.position} does not follow {state.position}")
-    entry = recorded.entry
-    state.position = recorded.position
+    entry, last_s = recorded.entry, state.last_s
     state.last_s = recorded.at_s
-    refusal = _HANDLERS[type(entry)](state, entry)
+    if state.sweep or type(entry) is e.SweepCreated:
+        refusal = _HANDLERS[type(entry)](state, entry)
+    else:
+        refusal = "the sweep does not exist yet"
     if refusal is not None:
         if e.is_decision(entry):
+            state.last_s = last_s
             raise IllegalDecision(f"entry {recorded.position}, {type(entry).__name__}: {refusal}")
         state.ignored.append((recorded.position, refusal))
+    state.position = recorded.position
     return refusal
 
 
@@ -73,6 +77,7 @@ def _resume(state: State, entry: e.ResumeRequested) -> str | None:
         state.reopen = _by("resumed", entry.by)
         return None
     state.phase, state.reason, state.stop_requested = "active", "", ""
+    _take_up_again(state)
     return None
 
 
@@ -105,7 +110,7 @@ def _extend(state: State, entry: e.ExtendRequested) -> str | None:
 def _retry(state: State, entry: e.RetryRequested) -> str | None:
     taken = 0
     for number in entry.runs:
-        run = state.runs[number] if number < len(state.runs) else None
+        run = _find(state, number)
         if run is None or (run.state, e.RetryRequested) not in TABLE:
             continue
         _requeue(state, run)
@@ -136,10 +141,15 @@ def _reopened(state: State, _: e.SweepReopened) -> str | None:
     if state.phase != "ended":
         return "the sweep has not ended"
     state.phase, state.reason, state.reopen, state.stop_requested = "active", "", "", ""
+    _take_up_again(state)
+    return None
+
+
+def _take_up_again(state: State) -> None:
+    """Runs that were cancelled while they waited wait again."""
     for run in state.runs:
         if run.shelved:
             _requeue(state, run)
-    return None
 
 
 # --- agents ------------------------------------------------------------------------------------------------------
@@ -199,7 +209,7 @@ def _proposed(state: State, entry: e.TrialsProposed) -> str | None:
 def _added(state: State, entry: e.RunAdded) -> str | None:
     if entry.run != len(state.runs):
         return f"run {entry.run} does not follow {len(state.runs) - 1}"
-    if entry.trial >= len(state.trials):
+    if not 0 <= entry.trial < len(state.trials):
         return f"there is no trial {entry.trial}"
     run = Run(entry.run, entry.trial, entry.replicate, entry.purpose, entry.seed)
     state.runs.append(run)
@@ -210,8 +220,12 @@ def _added(state: State, entry: e.RunAdded) -> str | None:
     return None
 
 
+def _find(state: State, number: int) -> Run | None:
+    return state.runs[number] if 0 <= number < len(state.runs) else None
+
+
 def _run_entry(state: State, entry: RunEntry) -> str | None:
-    run = state.runs[entry.run] if entry.run < len(state.runs) else None
+    run = _find(state, entry.run)
     if run is None:
         return f"there is no run {entry.run}"
     refusal = refuse(run, entry)
@@ -224,6 +238,8 @@ def _run_entry(state: State, entry: RunEntry) -> str | None:
         _absorb(state, run, entry)
         return None
     advance(run, entry, state.spec.retry.max)
+    if type(entry) is e.RunStarted and run.values:
+        state.to_judge = True  # earlier attempts may have condemned it while nobody could be told
     if type(entry) is e.AttemptEnded:
         state.agents[holder].runs.discard(run.run)
         run.score = best_finite((run.score, entry.score), state.goal)

@@ -21,7 +21,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_run = msgspec.msgpack.Decoder(RunView).decode
 _decode_agent = msgspec.msgpack.Decoder(AgentView).decode
 _decode_spec = msgspec.msgpack.Decoder(SpecView).decode
-_decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
+decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
 
 SWEEP_KEY = "sweep"
 SPEC_KEY = "spec"
@@ -50,9 +50,7 @@ def decode_views(upto: int, rows: Mapping[str, bytes]) -> Views:
     runs = [_decode_run(rows[key]) for key in sorted(rows) if key.startswith(RUN_PREFIX)]
     created = _decode_spec(rows[SPEC_KEY])
     spec = spec_from_builtins(created.spec)
-    return Views(
-        upto, spec, created, _decode_sweep(rows[SWEEP_KEY]), runs, sorted(agents, key=lambda a: a.joined_s)
-    )
+    return Views(upto, spec, created, decode_sweep(rows[SWEEP_KEY]), runs, decode_agents(rows))
 
 
 def decode_agents(rows: Mapping[str, bytes]) -> list[AgentView]:
@@ -218,7 +216,7 @@ class IndexFold:
     def _sync_sweep(self, entry: e.AnyEntry, at_s: float) -> None:
         state = self.state
         if self._sweep is None and self._load is not None and (blob := self._load(SWEEP_KEY)) is not None:
-            self._sweep = _decode_sweep(blob)
+            self._sweep = decode_sweep(blob)
         if self._sweep is None:
             self._sweep = SweepView(sweep=state.sweep, name=state.spec.name or "", state=state.phase)
         view = self._sweep
@@ -233,9 +231,9 @@ class IndexFold:
         )
         if isinstance(entry, e.RetryRequested):
             for number in entry.runs:
-                if number < len(state.runs):
+                if 0 <= number < len(state.runs):
                     self._sync(self._run(number))
-        if isinstance(entry, e.SweepReopened):
+        if isinstance(entry, e.SweepReopened | e.ResumeRequested):
             for run in state.runs:
                 if run.state == "queued":
                     self._sync(self._run(run.run))

@@ -69,14 +69,14 @@ def decode(data: bytes) -> AnyEntry:
     """
     try:
         return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _reading_error(data, error) from error
 
 
 def _encode_slowly(entry: Entry) -> bytes:
     try:
         return _ENCODER.encode([type(entry).__name__, *map(_portable, _field_values(entry))])
-    except (TypeError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise _writing_error(entry, error) from error
 
 
@@ -88,7 +88,7 @@ def _reading_error(data: bytes, error: Exception) -> JournalError:
     """Tell a journal from the future from a damaged one."""
     try:
         raw = msgspec.msgpack.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raw = None
     if isinstance(raw, list) and raw and isinstance(raw[0], str):
         if raw[0] not in _TYPES:
@@ -266,7 +266,9 @@ def _special(key: str, value: Any) -> Any:
             case "$dict":
                 return {_as_key(_from_json(name)): _from_json(item) for name, item in value}
     except (TypeError, ValueError) as error:
-        raise DamagedEntry(f"{key!r} in an exported entry has a value that cannot be read: {error}") from error
+        raise DamagedEntry(
+            f"{key!r} in an exported entry has a value that cannot be read: {error}"
+        ) from error
     raise UnknownEntry(f"this version of sweep does not know the exported value {key!r}; upgrade sweep")
 
 

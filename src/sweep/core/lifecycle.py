@@ -32,6 +32,7 @@ TABLE: dict[tuple[RunState, type[e.Entry]], tuple[RunState, ...]] = {
     ("paused", e.RunCancelled): ("cancelled",),
     ("failed", e.RetryRequested): ("queued",),
     ("cancelled", e.RetryRequested): ("queued",),
+    ("cancelled", e.ResumeRequested): ("queued",),
     ("cancelled", e.SweepReopened): ("queued",),
 }
 
@@ -111,8 +112,6 @@ def advance(run: RunLike, entry: RunEntry, retry_max: int) -> None:
 
 def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry_max: int) -> None:
     after = _after_attempt(run, entry.outcome, retry_max)
-    if after not in TABLE[run.state, e.AttemptEnded]:
-        after = "failed"
     if not (run.order and after == run.order):
         run.reason = entry.reason
     run.state, run.agent, run.order = after, "", ""
@@ -120,18 +119,15 @@ def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry_max: int) -> None:
 
 def _after_attempt(run: RunLike, outcome: e.Outcome, retry_max: int) -> RunState:
     """Lost and preempted attempts go again, unless the run was told to end anyway; failures as often as `retry` says."""
+    after: RunState
     if outcome == "failed":
         run.charged += 1
-        return "queued" if run.charged <= retry_max and not run.order else _ordered(run, "failed")
-    if outcome == "lost" or outcome == "preempted":
+        after = "queued" if run.charged <= retry_max else "failed"
+    elif outcome == "lost" or outcome == "preempted":
         run.lost += outcome == "lost"
-        if run.order:
-            return _ordered(run, "queued")
-        return "failed" if run.lost > LOST_LIMIT else "queued"
-    return outcome
-
-
-def _ordered(run: RunLike, otherwise: RunState) -> RunState:
-    if run.order == "pruned" and run.state == "running":
+        after = "failed" if run.lost > LOST_LIMIT else "queued"
+    else:
+        return outcome
+    if run.order == "pruned":
         return "pruned"
-    return "cancelled" if run.order == "cancelled" else otherwise
+    return "cancelled" if run.order == "cancelled" else after

@@ -72,7 +72,7 @@ _ASSIGNMENT = re.compile(
 )
 _VALUE = re.compile(r"[^\s\"',;&]+")
 _PLAIN = re.compile(
-    r"(?i)^(?:true|false|yes|no|on|off|none|null|[+-]?[\d.]{1,5}|\*+|\$.*|<.*>|\[redacted\].*)?$"
+    r"(?i)^(?:true|false|yes|no|on|off|none|null|[+-]?\d{0,2}\.?\d|\*+|\$\w+|\$\{[^{}]*\}|<[^<>]*>|\[redacted\].*)?$"
 )
 
 

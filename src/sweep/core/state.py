@@ -136,7 +136,7 @@ class State:
         """Trials up to this number have their runs."""
         self.observations: list[Observation] = []
         self.to_judge = False
-        """Whether objective values came since the running runs were last judged."""
+        """Whether something came that a stopper could condemn a running run for since they were last judged."""
 
     @property
     def spec(self) -> SweepSpec:

@@ -263,5 +263,7 @@ def _record(folder: Path, listing: Listing, keeper: _Keeper, known: Sequence[str
         left_out=tuple(left_out[:MAX_SHOWN]),
         left_out_count=len(left_out),
         left_out_blob=keeper.store(list_bytes(left_out[:MAX_LEFT_OUT])) if left_out else "",
-        warnings=tuple(scrub(text, known) for text in (*listing.warnings, *explain(left_out, caps))),
+        warnings=tuple(
+            scrub(text, known, assignments=False) for text in (*listing.warnings, *explain(left_out, caps))
+        ),
     )

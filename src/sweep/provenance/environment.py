@@ -1,22 +1,23 @@
-"""Python and its packages, as they are in this process, and the lock files beside the code."""
+"""Python and its packages, of this process or of another interpreter, and the lock files beside the code."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import re
-import sys
+import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from sweep.provenance import _probe
 from sweep.provenance.scrub import scrub
 from sweep.provenance.urls import strip_user_info
 
 MAX_LOCK_BYTES = 20_000_000
+PROBE_TIMEOUT_S = 30.0
 
 _LOCK_FILE = re.compile(
     r"uv\.lock|pylock(\.[^.]+)?\.toml|requirements.*\.(txt|in)|poetry\.lock|pdm\.lock|Pipfile\.lock|pixi\.lock"
@@ -26,37 +27,47 @@ _HEADER = re.compile(r"^(Name|Version):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
+class ProbeError(Exception):
+    """An interpreter did not say what it is."""
+
+
 def python_record() -> dict[str, Any]:
     """The interpreter of this process."""
-    in_venv = sys.prefix != sys.base_prefix
-    return {
-        "version": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "build": " ".join(platform.python_build()),
-        "compiler": platform.python_compiler(),
-        "executable": scrub(sys.executable or ""),
-        "prefix": scrub(sys.prefix),
-        "base_prefix": scrub(sys.base_prefix),
-        "venv": in_venv,
-        "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),  # noqa: PTH112, PTH118
-        "gil": bool(getattr(sys, "_is_gil_enabled", lambda: True)()),
-    }
+    return _python(_probe.facts())
 
 
 def packages_record() -> list[dict[str, Any]]:
-    """Every installed distribution, sorted by name: `name` (normalised), `version`, and, where it was not installed from
-    an index, `url` (without user info), `commit`, `editable`. Of two with one name the first on `sys.path` counts,
-    as it does for imports."""
-    found: dict[str, dict[str, Any]] = {}
-    for distribution in importlib.metadata.distributions():
-        record = _package(distribution)
-        if record is not None:
-            found.setdefault(record["name"], record)
-    return [found[name] for name in sorted(found)]
+    """Every distribution installed for this process, sorted by name: `name` (normalised), `version`, and, where it was
+    not installed from an index, `url` (without user info), `commit`, `editable`. Of two with one name the first on
+    `sys.path` counts, as it does for imports."""
+    return _packages(_probe.facts())
 
 
-def editable_folders(packages: list[dict[str, Any]]) -> dict[str, Path]:
-    """Name -> source folder of the packages that were installed in place, where it still exists."""
+def interpreter_record(
+    executable: str, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """`python_record` and `packages_record` of another interpreter, started once in `environ`. Raises ProbeError."""
+    source = Path(_probe.__file__).read_text(encoding="utf-8")
+    try:
+        done = subprocess.run(
+            [executable, "-c", source],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=True,
+        )
+        facts = json.loads(done.stdout)
+        return _python(facts), _packages(facts)
+    except subprocess.CalledProcessError as error:
+        words = error.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+        raise ProbeError(f"{executable} ended with {error.returncode}: {scrub(words)}") from error
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+        raise ProbeError(f"{executable} did not say which packages it has: {type(error).__name__}") from error
+
+
+def editable_folders(packages: Iterable[Mapping[str, Any]]) -> dict[str, Path]:
+    """Name -> source folder of the packages that were installed in place, where it exists on this machine."""
     folders: dict[str, Path] = {}
     for package in packages:
         url = urlsplit(package.get("url", ""))
@@ -80,7 +91,7 @@ def lock_files(folder: Path, root: Path) -> dict[str, str]:
                     found[name] = hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest()
             except OSError:
                 continue
-        if place == root:
+        if place == root or root not in place.parents:
             break
     return dict(sorted(found.items()))
 
@@ -92,14 +103,22 @@ def _lock_files_in(folder: Path) -> list[Path]:
         return []
 
 
-def _package(distribution: importlib.metadata.Distribution) -> dict[str, Any] | None:
-    # Read by hand: the full parser of `distribution.metadata` takes most of the time.
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    header = dict(reversed(_HEADER.findall(text.partition("\n\n")[0])))
-    if not header.get("Name"):
-        return None
-    record = {"name": _SEPARATORS.sub("-", header["Name"]).lower(), "version": header.get("Version", "")}
-    return {**record, **_origin(distribution.read_text("direct_url.json"))}
+def _python(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: scrub(value) if isinstance(value, str) else bool(value) for key, value in facts["python"].items()
+    }
+
+
+def _packages(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for metadata, direct_url in facts["packages"]:
+        header = dict(reversed(_HEADER.findall(metadata)))
+        if header.get("Name"):
+            name = _SEPARATORS.sub("-", header["Name"]).lower()
+            found.setdefault(
+                name, {"name": name, "version": header.get("Version", ""), **_origin(direct_url)}
+            )
+    return [found[name] for name in sorted(found)]
 
 
 def _origin(text: str | None) -> dict[str, Any]:

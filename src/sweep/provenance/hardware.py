@@ -90,7 +90,7 @@ def _os_name() -> str:
 
 
 def _cpu() -> dict[str, Any]:
-    model, flags = "", []
+    flags: list[str] = []
     if sys.platform == "darwin":
         model = _sysctl("machdep.cpu.brand_string")
     else:
@@ -102,7 +102,9 @@ def _cpu() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cores_usable": len(affinity(0)) if affinity else os.cpu_count(),
         "vector_flags": [flag for flag in flags if _VECTOR_FLAG.fullmatch(flag)],
-        "flags_digest": hashlib.blake2b(" ".join(flags).encode(), digest_size=16).hexdigest() if flags else "",
+        "flags_digest": hashlib.blake2b(" ".join(flags).encode(), digest_size=16).hexdigest()
+        if flags
+        else "",
     }
 
 
@@ -113,7 +115,9 @@ def _memory_bytes() -> int:
 
 
 def _sysctl(name: str) -> str:
-    done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=True)
+    done = subprocess.run(
+        ["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=True
+    )
     return done.stdout.strip()
 
 

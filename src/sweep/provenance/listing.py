@@ -96,7 +96,7 @@ def list_code(folder: Path) -> Listing:
 
 def _list_repository(folder: Path) -> Listing:
     root = top = git.toplevel(folder)
-    if top in (Path.home(), Path("/")):
+    if top in (_home(), Path("/")):
         # A repository of somebody's settings: all of a home folder is not this sweep's code.
         root = folder
     listing = Listing(root)
@@ -104,6 +104,14 @@ def _list_repository(folder: Path) -> Listing:
     if folder != top and git.is_ignored(top, folder):
         _walk_into(listing, folder)
     return listing
+
+
+def _home() -> Path | None:
+    """None for an account without a home folder, as containers have them."""
+    try:
+        return Path.home().resolve()
+    except RuntimeError:
+        return None
 
 
 def _collect(listing: Listing, folder: Path, prefix: str, depth: int) -> GitRecord:

@@ -50,11 +50,18 @@ def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(values, key=lambda value: (-len(value), value)))
 
 
-def scrub(text: str, known: Sequence[str] = ()) -> str:
-    """`text` without tokens, user info of addresses, and the values in `known`; always valid UTF-8."""
+def scrub(text: str, known: Sequence[str] = (), *, assignments: bool = True) -> str:
+    """`text` without tokens, user info of addresses, and the values in `known`; always valid UTF-8. Without
+    `assignments` what follows `password:` stays, for sentences of our own about secrets."""
     for value in known:
         text = text.replace(value, REDACTED)
-    return redact(strip_urls(text)).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = strip_urls(text)
+    if assignments:
+        text = redact(text)
+    else:
+        for start, end in reversed(find_tokens(text)):
+            text = text[:start] + REDACTED + text[end:]
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def scrub_arguments(arguments: Sequence[str], known: Sequence[str] = ()) -> list[str]:

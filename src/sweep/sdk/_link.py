@@ -212,6 +212,8 @@ class Link:
     def _retry(self) -> None:
         if self._state == SENDING:
             self._break()
+        if self._state == BROKEN and monotonic() < self._retry_at:
+            return
         if self._state == BROKEN and not self._connect():
             if monotonic() - (self._broken_at or 0.0) > _GIVE_UP_S:
                 self._give_up("there is no connection to the agent")
@@ -221,6 +223,7 @@ class Link:
 
     def _flush(self, until: float | None) -> bool:
         """Send what is held, until it would block or, with `until`, until that time. Whether all is gone."""
+        waiting = False
         while self._held or self._tail:
             if not self._held:
                 self._held.append(b"".join(self._tail))
@@ -228,17 +231,22 @@ class Link:
             block = self._held[0]
             self._state = SENDING
             try:
-                if until is not None and self._socket is not None:
-                    self._socket.settimeout(max(until - monotonic(), 0.001))
+                if waiting and until is not None and self._socket is not None:
+                    self._socket.settimeout(max(until - monotonic(), 0.001))  # 0 would mean: do not wait
                 self._offset += self._send(memoryview(block)[self._offset :], _FLAGS)
             except (BlockingIOError, timeout):
                 self._state = HOLDING
                 self._retry_at = monotonic() + _RETRY_S
-                return False
+                if until is None or monotonic() >= until:
+                    return False
+                waiting = True
+                continue
             except OSError:
                 self._break()
                 return False
             self._state = HOLDING
+            if waiting and until is not None and monotonic() > until:
+                return False
             if self._offset == len(block):
                 self._held.popleft()
                 self._offset = 0
@@ -404,8 +412,9 @@ class Link:
         if self._socket is None:
             return
         try:
+            self._socket.setblocking(False)
             self._socket.recv(65536, MSG_DONTWAIT)
-        except (OSError, timeout):
+        except OSError:
             pass
 
     # --- the thread that sends what is held when nobody logs any more

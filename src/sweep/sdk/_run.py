@@ -4,7 +4,7 @@ A mistake of the program raises at once and says what would be right. Trouble of
 standard error, once for each kind.
 """
 
-# ruff: noqa: PTH
+# ruff: noqa: PTH100, PTH103, PTH118, PTH123
 # pathlib: importing it costs more than everything else here together.
 
 from __future__ import annotations

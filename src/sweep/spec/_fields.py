@@ -18,11 +18,13 @@ from sweep.spec._problems import number, show
 from sweep.spec._scalars import numeric_text
 
 _DURATION = re.compile(
-    r"(?:(?P<d>\d+(?:\.\d+)?)d)?\s*(?:(?P<h>\d+(?:\.\d+)?)h)?\s*(?:(?P<m>\d+(?:\.\d+)?)m(?!s))?\s*"
-    r"(?:(?P<s>\d+(?:\.\d+)?)s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)ms)?"
+    r"(?:(?P<d>\d+(?:\.\d+)?)d)? ?(?:(?P<h>\d+(?:\.\d+)?)h)? ?(?:(?P<m>\d+(?:\.\d+)?)m(?!s))? ?"
+    r"(?:(?P<s>\d+(?:\.\d+)?)s)? ?(?:(?P<ms>\d+(?:\.\d+)?)ms)?"
 )
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _EXACT = 2**53
+_LONGEST_DURATION = 40
+_NO_DURATION = "must be a duration such as 90s, 2h, 1h30m or 500ms (or seconds as a number)"
 MAX_SEED = 2**63 - 1
 
 
@@ -82,24 +84,24 @@ def _ranged(
 
 def read_gpus(value: Any) -> int | float:
     """A share of one GPU (0.5), or whole GPUs."""
-    value = _ranged(read_number, least=0)(value)
-    if value > 1 and value != int(value):
-        raise wrong(f"must be a share of one GPU below 1 (0.5), or a whole number, not {number(value)}")
-    return value
+    gpus: int | float = _ranged(read_number, least=0)(value)
+    if gpus > 1 and gpus != int(gpus):
+        raise wrong(f"must be a share of one GPU below 1 (0.5), or a whole number, not {number(gpus)}")
+    return gpus
 
 
 def read_duration(value: Any) -> float:
     """Seconds: a number, or text such as `90s`, `2h`, `1h30m`, `500ms`."""
     if isinstance(value, str) and numeric_text(value) is None:
         text = value.strip()
-        match = _DURATION.fullmatch(text)
-        if not text or match is None:
-            raise wrong(f"must be a duration such as 90s, 2h, 1h30m or 500ms (or seconds as a number), not {show(value)}")
+        match = _DURATION.fullmatch(text) if 0 < len(text) <= _LONGEST_DURATION else None
+        if match is None:
+            raise wrong(f"{_NO_DURATION}, not {show(value)}")
         return math.fsum(float(part) * _SECONDS[unit] for unit, part in match.groupdict().items() if part)
     try:
         seconds = float(read_number(value))
     except PydanticCustomError:
-        raise wrong(f"must be a duration such as 90s, 2h, 1h30m or 500ms (or seconds as a number), not {show(value)}") from None
+        raise wrong(f"{_NO_DURATION}, not {show(value)}") from None
     if seconds < 0:
         raise wrong(f"must not be negative, but is {number(value)}")
     return seconds
@@ -133,12 +135,16 @@ def read_exact_int(value: Any) -> int:
     """A whole number that a float holds exactly."""
     whole = read_whole(value)
     if abs(whole) > _EXACT:
-        raise wrong(f"must lie between -2**53 and 2**53, where every whole number is exact; it is {number(whole)}")
+        raise wrong(
+            f"must lie between -2**53 and 2**53, where every whole number is exact; it is {number(whole)}"
+        )
     return whole
 
 
 def read_impute_while_running(value: Any) -> bool | str:
-    if isinstance(value, bool) or value in ("worst", "best", "latest"):
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in ("worst", "best", "latest"):
         return value
     raise wrong(f"must be true, false, worst, best or latest, not {show(value)}")
 
@@ -166,8 +172,11 @@ Seed = Annotated[
 ]
 Gpus = Annotated[float, *_field(read_gpus, type="number", minimum=0)]
 Duration = Annotated[float, *_field(read_duration, anyOf=[{"type": "number", "minimum": 0}, _DURATION_TEXT])]
-Limit = Annotated[float, *_field(read_limit, anyOf=[{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT])]
+Limit = Annotated[
+    float, *_field(read_limit, anyOf=[{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT])
+]
 Text = Annotated[str, *_field(read_text, type="string", minLength=1)]
+Word = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Bool = Annotated[bool, *_field(read_bool, type="boolean")]
 ImputeWhileRunning = Annotated[
     bool | str,

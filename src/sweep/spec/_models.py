@@ -36,7 +36,9 @@ class CategoricalParameter(Model):
     """One of several values, all equally likely. Equal values count once (3 and 3.0 are equal, 1 and true are not)."""
 
     distribution: Literal["categorical"] = "categorical"
-    values: list[Any] = Field(description="Any YAML values: numbers, text, null, lists, mappings.", examples=[[16, 32, 64]])
+    values: list[Any] = Field(
+        description="Any YAML values: numbers, text, null, lists, mappings.", examples=[[16, 32, 64]]
+    )
 
 
 class WeightedParameter(Model):
@@ -44,15 +46,17 @@ class WeightedParameter(Model):
 
     distribution: Literal["categorical_w_probabilities"] = "categorical_w_probabilities"
     values: list[Any] = Field(description="Any YAML values.", examples=[["adam", "sgd"]])
-    probabilities: list[f.Share] = Field(description="One for each value; they add up to 1.", examples=[[0.8, 0.2]])
+    probabilities: list[f.Share] = Field(
+        description="One for each value; they add up to 1.", examples=[[0.8, 0.2]]
+    )
 
 
 class IntUniformParameter(Model):
     """A whole number, all equally likely, both ends included."""
 
     distribution: Literal["int_uniform"] = "int_uniform"
-    min: f.Whole = Field(description="Smallest value.", examples=[1])
-    max: f.Whole = Field(description="Largest value.", examples=[10])
+    min: f.Whole = Field(description="Lower bound.", examples=[1])
+    max: f.Whole = Field(description="Upper bound.", examples=[10])
 
 
 class UniformParameter(Model):
@@ -71,37 +75,41 @@ class QUniformParameter(Model):
     distribution: Literal["q_uniform", "q_log_uniform", "q_log_uniform_values"] = "q_uniform"
     min: f.Number = Field(description="Lower bound.", examples=[0.0])
     max: f.Number = Field(description="Upper bound.", examples=[0.5])
-    q: f.Positive = Field(1.0, description="The step. A whole number (2, not 2.0) gives integers.", examples=[0.05])
+    q: f.Positive = Field(
+        default=1.0, description="The step. A whole number (2, not 2.0) gives integers.", examples=[0.05]
+    )
 
 
 class NormalParameter(Model):
     """A number without bounds, around a middle."""
 
     distribution: Literal["normal", "log_normal"]
-    mu: f.Number = Field(0.0, description="Mean (of the logarithm, for `log_normal`).")
-    sigma: f.Positive = Field(1.0, description="Standard deviation (of the logarithm, for `log_normal`).")
+    mu: f.Number = Field(default=0.0, description="Mean (of the logarithm, for `log_normal`).")
+    sigma: f.Positive = Field(
+        default=1.0, description="Standard deviation (of the logarithm, for `log_normal`)."
+    )
 
 
 class QNormalParameter(NormalParameter):
     """A multiple of q without bounds, around a middle."""
 
     distribution: Literal["q_normal", "q_log_normal"]  # type: ignore[assignment]
-    q: f.Positive = Field(1.0, description="The step. A whole number (2, not 2.0) gives integers.")
+    q: f.Positive = Field(default=1.0, description="The step. A whole number (2, not 2.0) gives integers.")
 
 
 class BetaParameter(Model):
     """A number between 0 and 1, Beta(a, b)."""
 
     distribution: Literal["beta"]
-    a: f.Positive = Field(1.0, description="First shape.")
-    b: f.Positive = Field(1.0, description="Second shape.")
+    a: f.Positive = Field(default=1.0, description="First shape.")
+    b: f.Positive = Field(default=1.0, description="Second shape.")
 
 
 class QBetaParameter(BetaParameter):
     """A multiple of q between 0 and 1, after Beta(a, b)."""
 
     distribution: Literal["q_beta"]  # type: ignore[assignment]
-    q: f.Positive = Field(1.0, description="The step. A whole number (1, not 1.0) gives integers.")
+    q: f.Positive = Field(default=1.0, description="The step. A whole number (1, not 1.0) gives integers.")
 
 
 class NestedParameter(Model):
@@ -132,30 +140,44 @@ class MetricModel(Model):
     """The objective: which logged value is optimised, and in which direction."""
 
     name: f.Text = Field(description="Name under which the program logs it.", examples=["val/loss"])
-    goal: Literal["minimize", "maximize"] = Field("minimize", description="Which direction is better.")
+    goal: Literal["minimize", "maximize"] = Field(
+        default="minimize", description="Which direction is better."
+    )
     target: f.Number | None = Field(
-        None, description="No new runs start once a run has reached this value.", examples=[0.95]
+        default=None, description="No new runs start once a run has reached this value.", examples=[0.95]
     )
     impute: Literal["worst", "best", "latest"] = Field(
-        "worst", description="Accepted for compatibility. A run without a value counts as the worst one seen."
+        default="worst",
+        description="Accepted for compatibility. A run without a value counts as the worst one seen.",
     )
-    impute_while_running: f.ImputeWhileRunning = Field(False, description="Accepted for compatibility.")
+    impute_while_running: f.ImputeWhileRunning = Field(
+        default=False, description="Accepted for compatibility."
+    )
 
 
 class EarlyTerminateModel(Model):
     """Ends poor runs early. An iteration is one logged value of the metric. Give `min_iter`, or `max_iter` and `s`."""
 
-    type: Literal["hyperband", "none"] = Field(description="The rule; `none` switches it off.", examples=["hyperband"])
+    type: Literal["hyperband", "none"] = Field(
+        description="The rule; `none` switches it off.", examples=["hyperband"]
+    )
     min_iter: f.AtLeastOne | None = Field(
-        None, description="The first iteration at which a run may be ended; further ones at min_iter·eta^k.", examples=[3]
+        default=None,
+        description="The first iteration at which a run may be ended; further ones at min_iter·eta^k.",
+        examples=[3],
     )
     max_iter: f.AtLeastOne | None = Field(
-        None, description="The length of a whole run; runs may be ended at max_iter/eta^k, k = 1 … s.", examples=[27]
+        default=None,
+        description="The length of a whole run; runs may be ended at max_iter/eta^k, k = 1 … s.",
+        examples=[27],
     )
-    s: f.AtLeastOne | None = Field(None, description="How many such iterations there are.", examples=[2])
-    eta: f.AboveOne = Field(3.0, description="At each of them, about 1 run in eta goes on.")
+    s: f.AtLeastOne | None = Field(
+        default=None, description="How many such iterations there are.", examples=[2]
+    )
+    eta: f.AboveOne = Field(default=3.0, description="At each of them, about 1 run in eta goes on.")
     strict: f.Bool = Field(
-        True, description="Compare a run's value at that iteration; false compares the best value up to it."
+        default=True,
+        description="Compare a run's value at that iteration; false compares the best value up to it.",
     )
 
 
@@ -163,10 +185,10 @@ class ResourcesModel(Model):
     """What one run gets."""
 
     cpus: f.Positive | None = Field(
-        None, description="CPU cores. Not given: the node's cores shared out evenly.", examples=[4]
+        default=None, description="CPU cores. Not given: the node's cores shared out evenly.", examples=[4]
     )
     gpus: f.Gpus | None = Field(
-        None,
+        default=None,
         description="GPUs: a whole number, or a share of one below 1. Not given: one where the node has GPUs, else none.",
         examples=[0.5],
     )
@@ -175,15 +197,21 @@ class ResourcesModel(Model):
 class LimitsModel(Model):
     """Time limits: `90s`, `2h`, `1h30m`, `500ms`, or seconds as a number."""
 
-    run_time: f.Limit | None = Field(None, description="The longest that one attempt may take; then it fails.", examples=["2h"])
+    run_time: f.Limit | None = Field(
+        default=None, description="The longest that one attempt may take; then it fails.", examples=["2h"]
+    )
     no_progress: f.Limit | None = Field(
-        None, description="The longest that a run may log nothing; then the attempt fails.", examples=["15m"]
+        default=None,
+        description="The longest that a run may log nothing; then the attempt fails.",
+        examples=["15m"],
     )
     wall_time: f.Limit | None = Field(
-        None, description="How long after its creation the sweep starts new runs.", examples=["12h"]
+        default=None,
+        description="How long the sweep may take, from its first agent on; then its runs are ended.",
+        examples=["12h"],
     )
     kill_after: f.Duration = Field(
-        DEFAULT_KILL_AFTER_S,
+        default=DEFAULT_KILL_AFTER_S,
         description="How long a run may take to end after SIGTERM, before SIGKILL.",
         examples=["30s"],
     )
@@ -193,7 +221,9 @@ class RetryModel(Model):
     """What happens to runs that fail by their own fault."""
 
     max: f.AtLeastZero = Field(
-        0, description="How often a failed run is tried again. A lost or preempted node is not counted.", examples=[2]
+        default=0,
+        description="How often a failed run is tried again. A lost or preempted node is not counted.",
+        examples=[2],
     )
 
 
@@ -207,48 +237,61 @@ class SweepFile(Model):
     parameters: SkipValidation[dict[str, Parameter]] = Field(
         description="The search space: a mapping from each parameter's name to its distribution."
     )
-    metric: MetricModel | None = Field(None, description="The objective. `bayes` and `early_terminate` need it.")
-    program: f.Text | None = Field(
-        None, description="The training script. Not needed when `command` does without it.", examples=["train.py"]
+    metric: MetricModel | None = Field(
+        default=None, description="The objective. `bayes` and `early_terminate` need it."
     )
-    command: list[str] | None = Field(
-        None,
+    program: f.Text | None = Field(
+        default=None,
+        description="The training script. Not needed when `command` does without it.",
+        examples=["train.py"],
+    )
+    command: list[f.Word] | None = Field(
+        default=None,
         description="The command line of a run, one item per argument, with macros.",
         examples=[list(DEFAULT_COMMAND)],
     )
-    run_cap: f.AtLeastOne | None = Field(None, description="The most trials that the sweep makes.", examples=[100])
-    early_terminate: EarlyTerminateModel | None = Field(None, description="Ends poor runs early.")
-    name: f.Text | None = Field(None, description="For people.", examples=["first look"])
-    description: f.Text | None = Field(None, description="For people.")
+    run_cap: f.AtLeastOne | None = Field(
+        default=None, description="The most trials that the sweep makes.", examples=[100]
+    )
+    early_terminate: EarlyTerminateModel | None = Field(default=None, description="Ends poor runs early.")
+    name: f.Text | None = Field(default=None, description="For people.", examples=["first look"])
+    description: f.Text | None = Field(default=None, description="For people.")
     seed: f.Seed | None = Field(
-        None, description="Decides every random choice. Not given: drawn once, and recorded.", examples=[1]
+        default=None,
+        description="Decides every random choice. Not given: drawn once, and recorded.",
+        examples=[1],
     )
     replicates: f.AtLeastOne = Field(
-        1, description="Runs per config, each with its own seed; the trial's score is their mean.", examples=[3]
+        default=1,
+        description="Runs per config, each with its own seed; the trial's score is their mean.",
+        examples=[3],
     )
     engine: Engine | None = Field(
-        None, description="The searcher of `method: bayes`. Not given: `optuna-tpe`.", examples=["skopt-et"]
+        default=None,
+        description="The searcher of `method: bayes`. Not given: `optuna-tpe`.",
+        examples=["skopt-et"],
     )
-    resources: ResourcesModel = Field(ResourcesModel(), description="What one run gets.")
-    limits: LimitsModel = Field(LimitsModel(), description="Time limits.")
-    retry: RetryModel = Field(RetryModel(), description="What happens to failed runs.")
-    env: dict[str, str] = Field(
-        {},
+    resources: ResourcesModel = Field(default=ResourcesModel(), description="What one run gets.")
+    limits: LimitsModel = Field(default=LimitsModel(), description="Time limits.")
+    retry: RetryModel = Field(default=RetryModel(), description="What happens to failed runs.")
+    env: dict[str, f.Word] = Field(
+        default={},
         description="Environment variables of the runs. `${envvar:X}` is replaced on the node that runs it; secrets must be given so.",
         examples=[{"OMP_NUM_THREADS": "1", "HF_TOKEN": "${envvar:HF_TOKEN}"}],
     )
     workdir: f.Text | None = Field(
-        None, description="Folder that runs start in, relative to the file's own folder (the default)."
+        default=None,
+        description="Folder that runs start in, relative to the file's own folder (the default).",
     )
-    project: Any = Field(None, description="Kept, without effect.")
-    entity: Any = Field(None, description="Kept, without effect.")
-    apiVersion: Any = Field(None, description="Kept, without effect.")
-    kind: Any = Field(None, description="Kept, without effect.")
-    controller: Any = Field(None, description="Kept, without effect.")
-    job: Any = Field(None, description="Kept, without effect.")
-    image_uri: Any = Field(None, description="Kept, without effect.")
-    scheduler: Any = Field(None, description="Kept, without effect.")
-    metrics: Any = Field(None, description="Kept, without effect.")
+    project: Any = Field(default=None, description="Kept, without effect.")
+    entity: Any = Field(default=None, description="Kept, without effect.")
+    apiVersion: Any = Field(default=None, description="Kept, without effect.")
+    kind: Any = Field(default=None, description="Kept, without effect.")
+    controller: Any = Field(default=None, description="Kept, without effect.")
+    job: Any = Field(default=None, description="Kept, without effect.")
+    image_uri: Any = Field(default=None, description="Kept, without effect.")
+    scheduler: Any = Field(default=None, description="Kept, without effect.")
+    metrics: Any = Field(default=None, description="Kept, without effect.")
 
 
 HOSTED_KEYS = (
@@ -282,7 +325,10 @@ DISTRIBUTIONS: dict[str, tuple[type[Model], str]] = {
         IntUniformParameter,
         "A whole number from `min` to `max`, both included. Inferred when both are whole numbers.",
     ),
-    "uniform": (UniformParameter, "Uniform between `min` and `max`. Inferred when either has a decimal point."),
+    "uniform": (
+        UniformParameter,
+        "Uniform between `min` and `max`. Inferred when either has a decimal point.",
+    ),
     "q_uniform": (QUniformParameter, "`uniform`, rounded to a multiple of `q` inside the bounds."),
     "log_uniform_values": (
         UniformParameter,
@@ -297,7 +343,10 @@ DISTRIBUTIONS: dict[str, tuple[type[Model], str]] = {
         UniformParameter,
         "The old form of `log_uniform_values`: `min` and `max` are exponents, X lies in [exp(min), exp(max)].",
     ),
-    "q_log_uniform": (QUniformParameter, "`log_uniform` (bounds are exponents), rounded to a multiple of `q`."),
+    "q_log_uniform": (
+        QUniformParameter,
+        "`log_uniform` (bounds are exponents), rounded to a multiple of `q`.",
+    ),
     "inv_log_uniform": (
         UniformParameter,
         "X with log(1/X) uniform between `min` and `max`: X lies in [exp(-max), exp(-min)].",

@@ -71,19 +71,33 @@ class Report:
         self.source = source
         self._found: dict[Problem, None] = {}
 
-    def error(self, at: Path, message: str) -> None:
-        self._add(at, message, "error")
+    def error(self, at: Path, message: str, *, place: Path | None = None) -> None:
+        """`place`: where to point, when that is more exact than the key that the message is about."""
+        self._add(at, message, "error", at if place is None else place)
 
     def warn(self, at: Path, message: str) -> None:
-        self._add(at, message, "warning")
+        self._add(at, message, "warning", at)
 
     def error_at(self, line: int, column: int, at: Path, message: str) -> None:
         """For what is found before there is a tree of values to look a position up in."""
         self._found[Problem(self.path, line, column, dotted(at), message)] = None
 
-    def _add(self, at: Path, message: str, severity: Literal["error", "warning"]) -> None:
-        line, column = (self.source and self.source.mark(at)) or (None, None)
+    def _add(self, at: Path, message: str, severity: Literal["error", "warning"], place: Path) -> None:
+        line, column = (self.source and self.source.mark(place)) or (None, None)
         self._found[Problem(self.path, line, column, dotted(at), message, severity)] = None
+
+    def line(self, path: Path) -> str:
+        """` (line 12)`, or nothing where there are no lines."""
+        mark = self.source.mark(path) if self.source else None
+        return f" (line {mark[0]})" if mark else ""
+
+    def text(self, path: Path) -> str | None:
+        """A scalar as it was written; None when that is not known."""
+        return self.source.text(path) if self.source else None
+
+    def is_plain(self, path: Path) -> bool:
+        """False when the scalar at `path` was written in quotes, so that its type was meant."""
+        return self.source is None or self.source.is_plain(path)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -156,3 +170,9 @@ def nearest(word: str, known: list[str]) -> str | None:
 def listed(words: list[str], last: str = "and") -> str:
     """`a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def show_type(value: Any) -> str:
+    """`numpy.int64`, for what has no place in a spec."""
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

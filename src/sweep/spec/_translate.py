@@ -15,6 +15,7 @@ from sweep.spec._models import GROUPS, Model
 from sweep.spec._problems import Path, Report, listed, nearest, show
 
 M = TypeVar("M", bound=Model)
+_SHORT = 40
 
 _KINDS = {
     "model_type": "a mapping (`key: value` lines)",
@@ -51,7 +52,9 @@ MEANT: dict[str, str] = {
 }
 
 
-def validate(model: type[M], value: Any, at: Path, report: Report, meant: Mapping[str, str] = MEANT) -> M | None:
+def validate(
+    model: type[M], value: Any, at: Path, report: Report, meant: Mapping[str, str] = MEANT
+) -> M | None:
     """`value` as a `model`; None (and errors in the report) when it is not one."""
     try:
         return model.model_validate(value)
@@ -79,7 +82,7 @@ def _message(model: type[Model], kind: str, path: Path, error: Any, meant: Mappi
     if kind == "literal_error":
         return _choice(value, choices(owner.model_fields[str(path[-1])]))
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}, not {show(value)}{_rewrite(owner, path, value)}"
+        return f"must be {_KINDS[kind]}, not {show(value)}{_rewrite(owner, kind, path, value)}"
     return f"{show(value)} is not valid here"
 
 
@@ -116,14 +119,17 @@ def _example(owner: type[Model], name: str) -> str:
     return f"; write, for example, `{name}: {example if isinstance(example, str) else show_yaml(example)}`"
 
 
-def _rewrite(owner: type[Model], path: Path, value: Any) -> str:
-    """How a bare value is written as the mapping that it must be."""
+def _rewrite(owner: type[Model], kind: str, path: Path, value: Any) -> str:
+    """How a bare value is written as the list or mapping that it must be."""
+    if kind == "list_type" and isinstance(value, str | int | float):
+        plain = str(value) if isinstance(value, str) else show(value)
+        return f"; write `{path[-1]}: [{plain}]`" if len(plain) < _SHORT else ""
     group = GROUPS.get(str(path[-1])) if owner.__name__ == "SweepFile" else None
     if group is None or isinstance(value, dict | list) or value is None:
         return ""
     first = next(iter(group.model_fields))
     plain = str(value) if isinstance(value, str) else show(value)
-    return f"; write `{path[-1]}: {{{first}: {plain}}}`" if len(plain) < 40 else ""
+    return f"; write `{path[-1]}: {{{first}: {plain}}}`" if len(plain) < _SHORT else ""
 
 
 def show_yaml(value: Any) -> str:

@@ -15,15 +15,13 @@ from typing import Any, NoReturn
 import yaml
 
 from sweep.spec._problems import Path, Report, SpecError, shorten
-from sweep.spec._scalars import read_scalar, text_problem
+from sweep.spec._scalars import read_scalar
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000
 _CORE = "tag:yaml.org,2002:"
 _MERGE = _CORE + "merge"
-_UNPRINTABLE = re.compile(
-    "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
+_UNPRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WORDS_OF_THE_PARSER = {
     "mapping values are not allowed": "a second `: ` on the line, or a line that is indented too far; a text with `: ` in it needs quotes",
     "cannot start any token": "no value can begin with this character; write the text in quotes, and indent with spaces, not tabs",
@@ -104,7 +102,12 @@ def read_tree(text: str, report: Report) -> Tree:
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         _fail(report, (1, 1), f"this is not YAML: {shorten(str(error))}")
     if composer.root is None:
-        raise SpecError((*report.errors, *_only(report, "the file is empty; a sweep needs at least `method` and `parameters`")))
+        raise SpecError(
+            (
+                *report.errors,
+                *_only(report, "the file is empty; a sweep needs at least `method` and `parameters`"),
+            )
+        )
     if composer.broken:
         report.stop_on_errors()
     return Tree(composer.root)
@@ -160,7 +163,7 @@ class _Composer:
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
         self._nodes = 0
-        self._resolver = yaml.resolver.Resolver()
+        self._resolver: Any = yaml.resolver.Resolver()
 
     def take(self, event: Any) -> None:
         mark = (event.start_mark.line + 1, event.start_mark.column + 1)
@@ -216,8 +219,8 @@ class _Composer:
         elif frame.key is None:
             frame.key = Node(node.kind, mark, node.value, node.text, node.plain, node.is_merge)
         else:
-            self._add_entry(frame, frame.key, node)
-            frame.key = None
+            key, frame.key = frame.key, None
+            self._add_entry(frame, key, node)
 
     def _add_entry(self, frame: _Frame, key: Node, value: Node) -> None:
         if key.is_merge:
@@ -250,7 +253,7 @@ class _Composer:
         frame.node.entries = {**merged, **frame.node.entries}
 
     def _scalar(self, event: Any, mark: _Mark) -> Node:
-        plain = event.style is None
+        plain = event.style in (None, "")
         tag = event.tag
         if tag is None:
             tag = self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
@@ -270,7 +273,11 @@ class _Composer:
             return str(tag)
         self.broken = True
         shown = shorten(tag.replace(_CORE, "!!") if tag else "")
-        self._error(mark, "", f"the tag `{shown}` is not allowed: values are plain data; a text that begins with `!` needs quotes")
+        self._error(
+            mark,
+            "",
+            f"the tag `{shown}` is not allowed: values are plain data; a text that begins with `!` needs quotes",
+        )
         return _CORE + "str"
 
     def _error(self, mark: _Mark, key: str, message: str) -> None:
@@ -290,7 +297,9 @@ def _key_problem(key: Node) -> str | None:
         return f"a key must be text, not a {'list' if key.kind == 'list' else 'mapping'}; a text with `{{` or `[` in front needs quotes"
     if isinstance(key.value, str):
         return None
-    shown = "null" if key.value is None else str(key.value).lower() if isinstance(key.value, bool) else "a number"
+    shown = (
+        "null" if key.value is None else str(key.value).lower() if isinstance(key.value, bool) else "a number"
+    )
     name = shorten(key.text)
     return f"YAML reads the key `{name}` as {shown}, and a key must be text; write it in quotes: '{name}'"
 
@@ -305,14 +314,19 @@ class _Builder:
     def build(self, node: Node, depth: int) -> Any:
         self._count += 1
         if self._count > MAX_NODES:
-            _fail(self._report, node.mark, f"with its aliases expanded, the file has more than {MAX_NODES:,} values")
+            _fail(
+                self._report,
+                node.mark,
+                f"with its aliases expanded, the file has more than {MAX_NODES:,} values",
+            )
         if depth > MAX_DEPTH:
-            _fail(self._report, node.mark, f"with its aliases expanded, the file is nested more than {MAX_DEPTH} deep")
+            _fail(
+                self._report,
+                node.mark,
+                f"with its aliases expanded, the file is nested more than {MAX_DEPTH} deep",
+            )
         if node.kind == "list":
             return [self.build(item, depth + 1) for item in node.items]
         if node.kind == "map":
             return {key: self.build(value, depth + 1) for key, (_, value) in node.entries.items()}
         return node.value
-
-
-__all__ = ["MAX_DEPTH", "MAX_NODES", "Tree", "read_tree", "text_problem"]

@@ -26,6 +26,10 @@ class Moved(StoreError):
     """The journal went on past the position that the append was based on: read, decide again."""
 
 
+class Unreadable(StoreError):
+    """An entry that this version cannot read: a newer sweep wrote it, or it is damaged. Nobody may lead such a sweep."""
+
+
 class Lease(msgspec.Struct, frozen=True):
     """A held lease. `token` grows with every new acquisition of `name`: it is the fencing token."""
 
@@ -100,7 +104,13 @@ class Store(Protocol):
         ...
 
     def read(
-        self, sweep: str, after: int, *, addressee: str | None = None, limit: int | None = None, wait_s: float = 0.0
+        self,
+        sweep: str,
+        after: int,
+        *,
+        addressee: str | None = None,
+        limit: int | None = None,
+        wait_s: float = 0.0,
     ) -> list[Recorded]:
         """Entries with position > after, in order; with `addressee` only those addressed to it. Waits up to
         `wait_s` for at least one."""

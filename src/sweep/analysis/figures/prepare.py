@@ -21,7 +21,7 @@ from sweep.core.views import RunView
 
 MOST_BARS = 20
 MOST_PANELS = 12
-MOST_AXES = 12
+MOST_AXES = 10
 MOST_POINTS = 2000
 MOST_LINES = 1000
 MOST_CURVES = 300
@@ -47,12 +47,12 @@ class ImportancePicture(Picture, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One trial on a picture. `y` is a position on the objective's axis, None without a score; `over` where it lies
-    outside and is drawn at the edge."""
+    """One trial on a picture; `y` is a position on the objective's axis. Without a score it is a mark on the side of
+    the worse values; `over` where the score lies outside the axis and is drawn at its edge."""
 
     trial: int
     x: float
-    y: float | None
+    y: float
     state: str
     score: float | None = None
     over: bool = False
@@ -67,12 +67,17 @@ class Stairs(msgspec.Struct, frozen=True):
     points: tuple[Point, ...]
     best_x: tuple[float, ...]
     best_y: tuple[float, ...]
+    whole: bool = False
+    """Whether x counts something."""
 
 
 class BestPicture(Picture, kw_only=True):
     axis: Axis | None = None
     panels: tuple[Stairs, ...] = ()
     """Over finished trials, then over time."""
+    low: float = 0.0
+    high: float = 1.0
+    """The objective's axis with room for the marks of trials without a score."""
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -156,15 +161,10 @@ def prepare_importance(table: SweepTable, importance: Importance) -> ImportanceP
     picture.noise = importance.noise
     picture.subtitle = f"{importance.method[0].upper()}{importance.method[1:]}, {importance.n} trials"
     hidden = len(importance.rows) - len(picture.rows)
-    picture.note = " ".join(
-        filter(
-            None,
-            [
-                "Lines span 90% of bootstrap resamples. Shares sum to 1.",
-                importance.note or "",
-                f"{text.plural(hidden, 'parameter')} that matter less are not shown." if hidden else "",
-            ],
-        )
+    picture.note = _notes(
+        "Lines span 90% of bootstrap resamples over trials.",
+        importance.note or "",
+        f"{text.plural(hidden, 'parameter')} of less importance {'is' if hidden == 1 else 'are'} not shown." if hidden else "",
     )
     return picture
 
@@ -188,15 +188,18 @@ def prepare_best(table: SweepTable) -> BestPicture:
     times = [(row.ended_s or start_s) - start_s for row in ended]
     size, unit = _time_unit(max(times))
     picture.panels = (
-        _stairs("finished trials", [float(i + 1) for i in range(len(ended))], ended, table, axis, low=0.0),
-        _stairs(f"time since the first start ({unit})", [t / size for t in times], ended, table, axis, low=0.0),
+        _stairs("finished trials", [float(i + 1) for i in range(len(ended))], ended, table, axis, whole=True),
+        _stairs(f"time since the first start ({unit})", [t / size for t in times], ended, table, axis),
     )
+    room = 0.09 * (axis.high - axis.low) if len(scores) < len(ended) else 0.0
+    worse_is_up = table.goal == "minimize"
+    picture.low, picture.high = axis.low - (0.0 if worse_is_up else room), axis.high + (room if worse_is_up else 0.0)
     picture.note = _beyond(axis)
     return picture
 
 
 def _stairs(
-    label: str, xs: list[float], rows: list[TrialRow], table: SweepTable, axis: Axis, *, low: float
+    label: str, xs: list[float], rows: list[TrialRow], table: SweepTable, axis: Axis, *, whole: bool = False
 ) -> Stairs:
     best: float | None = None
     best_x: list[float] = []
@@ -211,13 +214,15 @@ def _stairs(
         best_x.append(xs[-1])
         best_y.append(best_y[-1])
     kept = _thin(list(zip(xs, rows, strict=True)), MOST_POINTS, lambda pair: table.rank_key(pair[1]))
-    points = tuple(_point(row, x, axis) for x, row in kept)
-    return Stairs(label, low, high * 1.03, points, tuple(best_x), tuple(best_y))
+    points = tuple(_point(row, x, axis, table.goal == "minimize") for x, row in kept)
+    return Stairs(label, 0.0, high * 1.03, points, tuple(best_x), tuple(best_y), whole)
 
 
-def _point(row: TrialRow, x: float, axis: Axis) -> Point:
-    if row.score is None or row.state == "failed":
-        return Point(row.trial, x, None, row.state)
+def _point(row: TrialRow, x: float, axis: Axis, worse_is_up: bool) -> Point:
+    if row.score is None:
+        edge = axis.high if worse_is_up else axis.low
+        middle = edge + (0.045 if worse_is_up else -0.045) * (axis.high - axis.low)
+        return Point(row.trial, x, middle, "failed")
     place = axis.position(row.score)
     clipped = axis.clip(place)
     return Point(row.trial, x, clipped, row.state, row.score, over=clipped != place)
@@ -255,10 +260,14 @@ def prepare_curves(table: SweepTable) -> CurvesPicture:
     picture.curves = tuple(sorted(curves, key=lambda c: (c.rank is not None, -(c.rank or 0), c.run)))
     steps = [step for curve in curves for step in (curve.steps[0], curve.steps[-1])]
     picture.low, picture.high = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1.0
-    picture.subtitle = f"{table.metric}, {table.direction}; the best {len(ranks)} of {text.plural(len(series), 'run')} in colour"
-    thinned = f"{len(kept)} of {len(series)} curves are drawn, the best among them." if len(kept) < len(series) else ""
-    outside = "Some values lie beyond the axis." if axis.beyond else ""
-    picture.note = " ".join(filter(None, [thinned, outside]))
+    top = f"; the best {len(ranks)} of {text.plural(len(series), 'run')} in colour" if ranks else ""
+    picture.subtitle = f"{table.metric}, {table.direction}{top}"
+    outside = any(axis.clip(place) != place for curve in curves for place in curve.places if not math.isnan(place))
+    picture.note = _notes(
+        f"{len(kept)} of {len(series)} curves are drawn, the best among them." if len(kept) < len(series) else "",
+        "Some values lie beyond the axis." if outside else "",
+        "A gap stands for values that were not finite." if any(math.isnan(p) for c in curves for p in c.places) else "",
+    )
     return picture
 
 
@@ -268,7 +277,7 @@ def _curve_values(series: Iterable[tuple[RunView, Any]]) -> list[float]:
     values: list[float] = []
     for _, found in series:
         column = found.values
-        start = len(column) // 20
+        start = len(column) // 20 if len(column) >= 100 else 0
         values.extend(v for v in column[start :: max(len(column) // 50, 1)] if math.isfinite(v))
         values.extend(v for v in column[-1:] if math.isfinite(v))
     return values or [v for _, found in series for v in found.values if math.isfinite(v)]
@@ -353,8 +362,8 @@ def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
     panels = []
     for parameter in chosen:
         axis = parameter_axis(parameter, [row.value(parameter) for row in table.trials])
-        points = [_point(row, _spread(axis, row, parameter), objective) for row in rows]
-        panels.append(Panel(axis, tuple(point for point in points if math.isfinite(point.x))))
+        points = [_point(row, _spread(axis, row, parameter), objective, table.goal == "minimize") for row in rows]
+        panels.append(Panel(axis, tuple(points)))
     picture.panels = tuple(panels)
     picture.subtitle = f"{table.metric} against each parameter, {table.direction}"
     picture.note = _notes(_thinned(len(rows), len(table.scored)), hidden, _beyond(objective))
@@ -372,10 +381,11 @@ def _chosen(table: SweepTable, importance: Importance, most: int) -> tuple[list[
 
 
 def _spread(axis: Axis, row: TrialRow, parameter: Parameter) -> float:
-    """Position of a trial on a parameter's axis; on a categorical one moved by an offset that depends on the trial."""
+    """Position of a trial on a parameter's axis, at its lower end without a value; on a categorical axis moved by an
+    offset that depends on the trial."""
     place = axis.position(row.value(parameter))
-    if axis.scale != "category":
-        return place
+    if axis.scale != "category" or math.isnan(place):
+        return axis.low if math.isnan(place) else place
     return place + 0.44 * (math.modf(row.trial * 0.618033988749895)[0] - 0.5)
 
 

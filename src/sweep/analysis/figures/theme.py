@@ -39,7 +39,7 @@ STATES = {
     "completed": StateStyle("completed", "#0072B2", "o", "circle", "solid", 0.45),
     "pruned": StateStyle("pruned", "#E69F00", "D", "diamond-open", "dash", 0.4),
     "failed": StateStyle("failed", "#D55E00", "x", "x-thin-open", "dot", 0.6),
-    "running": StateStyle("running", "#009E73", "s", "square-open", "solid", 0.8),
+    "running": StateStyle("running", "#56B4E9", "s", "square-open", "solid", 0.8),
     "cancelled": StateStyle("cancelled", "#8a94a0", "v", "triangle-down-open", "dashdot", 0.5),
 }
 OPEN_MARKERS = frozenset(("pruned", "running", "cancelled"))

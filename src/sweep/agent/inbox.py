@@ -1,0 +1,189 @@
+"""What one attempt has said: rows to be committed, objective values, summary.
+
+Rule of this file: no sockets and no clock. A row is numbered by its place in the order of arrival, whoever sent it; the
+number that the sender gave it only tells a repetition from something new, since lines are sent again after a connection
+has broken, and the rest arrives in a file.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sweep.agent.lines import BadLine, Line, decode, number
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What is to be committed."""
+
+    first: int
+    """Number of the first objective value of these, within the attempt, from 0."""
+    steps: list[float]
+    values: list[float]
+    first_row: int
+    count: int
+    data: bytes
+    """Rows first_row … first_row+count-1, separated by newlines."""
+
+
+class RunInbox:
+    """The receiving end of one attempt."""
+
+    def __init__(self, run: int, attempt: int, metric: str | None) -> None:
+        """`metric`: name of the objective; `val.loss` also finds `val/loss`, which is how nested values arrive."""
+        self.run, self.attempt = run, attempt
+        self.rows = 0
+        """Rows so far, committed or not."""
+        self.duplicates = 0
+        self.malformed = 0
+        self.complaint = ""
+        """What was wrong with the first line that could not be used."""
+        self.config: dict[str, Any] = {}
+        """Defaults that the program filled into its config."""
+        self.ended = False
+        """The program has said that this was all."""
+        self.raises = False
+        """The program wants to be told to stop, and no signal."""
+        self.last_objective: float | None = None
+        """The objective's latest value, may be NaN or infinite; None before the first."""
+        self.pending_bytes = 0
+        self.last_report_s: float | None = None
+        """When something last came, by the caller's clock; None before the first."""
+        self._keys = () if metric is None else tuple(dict.fromkeys((metric, metric.replace(".", "/"))))
+        self._raw: list[bytes] = []
+        self._steps: list[float] = []
+        self._values: list[float] = []
+        self._objectives = 0
+        self._low, self._high = math.inf, -math.inf
+        self._last_numbers: dict[str, int | float | str] = {}
+        self._last_others: dict[str, Any] = {}
+        self._summary: dict[str, Any] = {}
+        self._next = 0
+        """All of the sender's numbers below this have been seen, except for those in the gaps."""
+        self._gaps: list[tuple[int, int]] = []
+
+    # --- taking in
+
+    def feed(self, raw: bytes) -> bool:
+        """One line without its newline; whether it was new and fit for use. Never raises on what a program sent."""
+        try:
+            line, raw = decode(raw)
+        except BadLine as error:
+            self.reject(f"{error}: {raw[:200].decode('utf-8', 'replace')}")
+            return False
+        if line.op:
+            return self.heed(line)
+        return self._add(line, raw)
+
+    def heed(self, line: Line) -> bool:
+        """A line that is no row."""
+        if line.op == "summary":
+            for name, value in (line.m or {}).items():
+                self._summary[name] = number(value) if isinstance(value, str) else value
+                if name in self._keys:
+                    self._judge(number(value))
+            self._summary.update(line.x or {})
+        elif line.op == "config":
+            self.config.update(line.c or {})
+        elif line.op == "end":
+            self.ended = True
+        # Anything else is the word of a later version: not for us.
+        return line.op in ("summary", "config", "end")
+
+    def reject(self, complaint: str) -> None:
+        """Count a line that cannot be used."""
+        self.malformed += 1
+        self.complaint = self.complaint or complaint
+
+    def take_unsent(self, path: Path) -> int:
+        """Take in the rows that the program could not send. Returns how many were new; 0 when there is no such file."""
+        before = self.rows
+        try:
+            with path.open("rb") as file:
+                for raw in file:
+                    if raw.strip():
+                        self.feed(raw.rstrip(b"\r\n"))
+        except OSError:
+            pass
+        return self.rows - before
+
+    def _add(self, line: Line, raw: bytes) -> bool:
+        i = line.i
+        if i == self._next:
+            self._next += 1
+        elif i is not None and not self._is_new(i):
+            self.duplicates += 1
+            return False
+        self._raw.append(raw)
+        self.pending_bytes += len(raw)
+        if line.m:
+            self._last_numbers.update(line.m)
+            for key in self._keys:
+                if key in line.m:
+                    self._report(line.m[key], line.s)
+                    break
+        if line.x:
+            self._last_others.update(line.x)
+        self.rows += 1
+        return True
+
+    def _is_new(self, i: int) -> bool:
+        if i > self._next:
+            self._gaps.append((self._next, i))
+            self._next = i + 1
+            return True
+        for index, (first, end) in enumerate(self._gaps):
+            if first <= i < end:
+                self._gaps[index : index + 1] = [gap for gap in ((first, i), (i + 1, end)) if gap[0] < gap[1]]
+                return True
+        return False
+
+    def _report(self, raw: int | float | str, step: int | float | None) -> None:
+        value = number(raw)
+        if value is None:
+            return
+        self._steps.append(self.rows if step is None else step)
+        self._values.append(float(value))
+        self.last_objective = float(value)
+        self._judge(value)
+
+    def _judge(self, value: float | None) -> None:
+        if value is not None and math.isfinite(value):
+            self._low, self._high = min(self._low, value), max(self._high, value)
+
+    # --- giving out
+
+    @property
+    def has_objective(self) -> bool:
+        """Objective values wait to be committed."""
+        return bool(self._values)
+
+    def take(self) -> Taken:
+        """Everything that waits to be committed; it is the caller's from then on."""
+        taken = Taken(
+            self._objectives,
+            self._steps,
+            self._values,
+            self.rows - len(self._raw),
+            len(self._raw),
+            b"\n".join(self._raw),
+        )
+        self._objectives += len(self._values)
+        self._steps, self._values, self._raw, self.pending_bytes = [], [], [], 0
+        return taken
+
+    def score(self, goal: str) -> float | None:
+        """The best finite value of the objective so far, over rows and summary; None without one."""
+        best = self._high if goal == "maximize" else self._low
+        return float(best) if math.isfinite(best) else None
+
+    def summary(self) -> dict[str, Any]:
+        """The last value of each name, overridden by what the program set itself. NaN and infinities are floats."""
+        numbers = {
+            name: number(value) if isinstance(value, str) else value
+            for name, value in self._last_numbers.items()
+        }
+        return {**self._last_others, **numbers, **self._summary}

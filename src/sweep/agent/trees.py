@@ -1,0 +1,149 @@
+"""Finding and killing whole trees of processes.
+
+Rule of this file: it is imported both by the agent (as `sweep.agent.trees`) and by the guard's bare interpreter (as
+`trees`), so the standard library only, and of that only what costs next to nothing to import (`_signal`, not `signal`).
+
+Everything here works through /proc, which Linux has. Without it (macOS) nothing is found, and a process group is all
+that can be signalled.
+"""
+
+# ruff: noqa: PTH110, PTH208
+# pathlib: importing it would cost more than everything else that the guard needs.
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+MARKS = (b"SWEEP_AGENT", b"SWEEP_RUN_ID", b"SWEEP_ATTEMPT")
+"""Environment variables by which a process is known to belong to a run."""
+
+
+def become_subreaper() -> bool:
+    """Make orphaned descendants children of this process. False where the system has no such thing."""
+    if not sys.platform.startswith("linux"):
+        return False
+    set_child_subreaper = 36
+    try:
+        import _ctypes  # a tenth of the cost of ctypes
+
+        whole_program: Any = None
+        prctl = _ctypes.dlsym(_ctypes.dlopen(whole_program, os.RTLD_NOW), "prctl")
+        return bool(_ctypes.call_function(prctl, (set_child_subreaper, 1, 0, 0, 0)) == 0)
+    except (ImportError, AttributeError, OSError):
+        pass
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) == 0)
+    except (ImportError, AttributeError, OSError):
+        return False
+
+
+def read_bytes(path: str) -> bytes:
+    """A file under /proc; empty when its process is gone or not ours to look at."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _listed_children(pid: int) -> list[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(c) for t in threads for c in read_bytes(f"/proc/{pid}/task/{t}/children").split()]
+
+
+def _scanned_children() -> Callable[[int], list[int]]:
+    """For kernels built without the `children` files: one look at every process."""
+    table: dict[int, list[int]] = {}
+    for pid in processes():
+        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        if len(fields) > 1:
+            table.setdefault(int(fields[1]), []).append(pid)
+    return lambda pid: table.get(pid, [])
+
+
+def processes() -> list[int]:
+    """All process ids that /proc shows; none where there is no /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """Process ids below `roots` (without these), parents before children. Empty where there is no /proc."""
+    listed = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+    children = _listed_children if listed else _scanned_children()
+    found: list[int] = []
+    level = list(roots)
+    seen = set(level)
+    while level:
+        level = [child for pid in level for child in children(pid) if child not in seen]
+        seen.update(level)
+        found += level
+    return found
+
+
+def children() -> list[int]:
+    """The children of this (single-threaded) process, or of its main thread; zombies, too."""
+    me = os.getpid()
+    path = f"/proc/{me}/task/{me}/children"
+    if os.path.exists(path):
+        return [int(child) for child in read_bytes(path).split()]
+    return _scanned_children()(me)
+
+
+def environment_of(pid: int) -> set[bytes]:
+    """The `NAME=value` strings that a process was started with; empty when they cannot be read."""
+    return set(read_bytes(f"/proc/{pid}/environ").split(b"\0"))
+
+
+def send_signal(pid: int, number: int) -> None:
+    """To one process; one that is gone or not ours is passed over."""
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def signal_group(pid: int, number: int) -> None:
+    """To the process group that `pid` leads."""
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass
+
+
+def kill_until_gone(find: Callable[[], Iterable[int]], limit_s: float) -> bool:
+    """SIGKILL what `find` returns until it returns nothing, so that a process that forks meanwhile does not get away.
+    False when something was still there after `limit_s` seconds. Blocks for that long at most."""
+    until_s = time.monotonic() + limit_s
+    pause_s = 0.0005
+    while found := list(find()):
+        for pid in found:
+            send_signal(pid, signal.SIGKILL)
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.02)
+    return True

@@ -1,0 +1,339 @@
+"""`sweep ls`, `status`, `runs`, `show`, `best` and `logs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweep.analysis.query import QueryError, select
+from sweep.analysis.records import Record, record, to_csv
+from sweep.api import find_run, find_sweep, load_sweep_view, load_views
+from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.live import config_text, duration_text
+from sweep.cli.main import UserMistake
+from sweep.core.index import Views
+from sweep.core.names import run_id
+from sweep.core.views import AttemptView, RunView, SweepView
+
+FOLLOW_S = 0.2
+
+
+@command("ls", "sweep ls")
+@store_option
+@json_option
+def ls_command(store_url: str | None, as_json: bool) -> None:
+    """List the sweeps that are recorded in this project, the latest last."""
+    with opened(store_url) as store:
+        sweeps = [load_sweep_view(store, sweep) for sweep in store.sweeps()]
+    if as_json:
+        print_json([_sweep_record(view) for view in sweeps])
+        return
+    if not sweeps:
+        click.echo("no sweeps yet; `sweep create FILE` records one", err=True)
+        return
+    rows = [
+        (view.sweep, view.name, view.state, _progress(view), _number(view.best), _local(view.created_s))
+        for view in sweeps
+    ]
+    print_table(("ID", "NAME", "STATE", "RUNS", "BEST", "CREATED"), rows)
+
+
+def _sweep_record(view: SweepView) -> dict[str, Any]:
+    return {
+        "id": view.sweep,
+        "name": view.name,
+        "state": view.state,
+        "reason": view.reason,
+        "created": _iso(view.created_s),
+        "ended": _iso(view.ended_s),
+        "trials": view.trials,
+        "run_cap": view.run_cap,
+        "runs": view.counts,
+        "best": view.best,
+        "best_run": None if view.best_run is None else run_id(view.sweep, view.best_run),
+    }
+
+
+def _progress(view: SweepView) -> str:
+    done = sum(view.counts.get(state, 0) for state in ("completed", "pruned", "failed", "cancelled"))
+    busy = sum(view.counts.get(state, 0) for state in ("assigned", "running"))
+    return f"{done} done" + (f", {busy} running" if busy else "")
+
+
+@command("status", "sweep status latest")
+@click.argument("sweep_id", metavar="ID")
+@store_option
+@json_option
+def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
+    """Show how far sweep ID is: runs by state, the best so far, who works on it, what runs now."""
+    with opened(store_url) as store:
+        views = load_views(store, find_sweep(store, sweep_id))
+    if as_json:
+        agents = [
+            {
+                "id": a.agent,
+                "host": a.host,
+                "pid": a.pid,
+                "slots": a.slots,
+                "gpus": list(a.gpus),
+                "state": a.state,
+            }
+            for a in views.agents
+        ]
+        running = [record(run, time.time()) for run in views.runs if run.state in ("assigned", "running")]
+        print_json({**_sweep_record(views.sweep), "agents": agents, "running": running})
+        return
+    _print_status(views)
+
+
+def _print_status(views: Views) -> None:
+    sweep, spec = views.sweep, views.spec
+    title = f"sweep {sweep.sweep}" + (f" ({sweep.name})" if sweep.name else "")
+    click.echo(f"{title} is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else ""))
+    cap = f" of {sweep.run_cap}" if sweep.run_cap is not None else ""
+    engine = f" ({spec.engine})" if spec.engine else ""
+    click.echo(f"  search    {spec.method}{engine}, {sweep.trials}{cap} trials proposed, seed {spec.seed}")
+    click.echo(f"  runs      {', '.join(f'{n} {state}' for state, n in sweep.counts.items()) or 'none yet'}")
+    if sweep.best_run is not None and sweep.best is not None and spec.metric is not None:
+        click.echo(
+            f"  best      {spec.metric.name} {sweep.best:.6g} in {run_id(sweep.sweep, sweep.best_run)}"
+        )
+    for agent in views.agents:
+        if agent.state == "joined":
+            click.echo(
+                f"  agent     {agent.agent} on {agent.host}, {agent.slots} slots, since {_local(agent.joined_s)}"
+            )
+    now = time.time()
+    for run in views.runs:
+        if run.state in ("assigned", "running"):
+            since = run.attempts[-1].started_s or run.attempts[-1].assigned_s or now
+            click.echo(
+                f"  running   {run.id} for {duration_text(now - since)}: {config_text(run.config, 90)}"
+            )
+
+
+@command("runs", "sweep runs latest --filter 'state == \"completed\" and lr < 0.1' --sort -objective")
+@click.argument("sweep_id", metavar="ID")
+@click.option(
+    "--filter",
+    "where",
+    metavar="EXPR",
+    help="Only runs for which this holds: state, objective, lr, summary.x, …",
+)
+@click.option("--sort", metavar="KEY", help="Order by this field; -KEY for descending.")
+@click.option(
+    "--format", "how", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+)
+@store_option
+@json_option
+def runs_command(
+    sweep_id: str, where: str | None, sort: str | None, how: str, store_url: str | None, as_json: bool
+) -> None:
+    """List the runs of sweep ID: state, objective, config; filtered, sorted, as table, CSV or JSON."""
+    with opened(store_url) as store:
+        views = load_views(store, find_sweep(store, sweep_id))
+    now = time.time()
+    try:
+        records = select((record(run, now) for run in views.runs), where, sort)
+    except QueryError as error:
+        raise UserMistake(str(error)) from None
+    if as_json or how == "json":
+        print_json(records)
+    elif how == "csv":
+        click.echo(to_csv(records), nl=False)
+    else:
+        _print_runs(views, records)
+
+
+def _print_runs(views: Views, records: Sequence[Record]) -> None:
+    names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
+    metric = views.spec.metric.name if views.spec.metric is not None else "objective"
+    replicates = views.spec.replicates > 1
+    rows = []
+    for row in records:
+        flat = dict(flat_config(row["config"]))
+        seed = (str(row["replicate"]),) if replicates else ()
+        duration = "" if row["duration_s"] is None else duration_text(row["duration_s"])
+        rows.append(
+            (
+                row["id"],
+                *seed,
+                row["state"],
+                _number(row["objective"]),
+                duration,
+                *(_number(flat.get(n)) for n in names),
+            )
+        )
+    print_table(("RUN", *(("REPLICATE",) if replicates else ()), "STATE", metric, "TIME", *names), rows)
+    if not rows:
+        click.echo("no runs", err=True)
+
+
+def flat_config(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        items += flat_config(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return items
+
+
+@command("show", "sweep show latest-3")
+@click.argument("run", metavar="RUN")
+@store_option
+@json_option
+def show_command(run: str, store_url: str | None, as_json: bool) -> None:
+    """Show everything that is recorded about RUN: config, seed, attempts, outcome, command, summary."""
+    with opened(store_url) as store:
+        sweep, number = find_run(store, run)
+        view = next(view for view in load_views(store, sweep).runs if view.run == number)
+        rows = sum(chunk.count for chunk in store.read_history(sweep, number))
+    found = record(view, time.time())
+    if as_json:
+        print_json({**found, "history_rows": rows})
+        return
+    reason = f" ({view.reason})" if view.reason else ""
+    click.echo(f"run {view.id} is {view.state}{reason}")
+    fields = [
+        ("trial", f"{view.trial}, replicate {view.replicate}"),
+        ("seed", view.seed),
+        ("objective", _number(view.objective)),
+        ("history", f"{rows} rows"),
+        ("started", found["started"]),
+        ("ended", found["ended"]),
+        ("took", None if found["duration_s"] is None else duration_text(found["duration_s"])),
+    ]
+    for name, value in fields:
+        if value not in (None, ""):
+            click.echo(f"  {name:<10}{value}")
+    _print_map("config", dict(flat_config(view.config)))
+    _print_map("summary", view.summary)
+    for attempt in view.attempts:
+        _print_attempt(attempt)
+
+
+def _print_map(title: str, values: dict[str, Any]) -> None:
+    if values:
+        click.echo(f"  {title}")
+        width = max(len(name) for name in values)
+        for name, value in values.items():
+            click.echo(f"    {name:<{width}}  {_number(value)}")
+
+
+def _print_attempt(attempt: AttemptView) -> None:
+    outcome = attempt.outcome or "not ended yet"
+    click.echo(f"  attempt {attempt.attempt}: {outcome}" + (f" ({attempt.reason})" if attempt.reason else ""))
+    gpus = f", GPUs {', '.join(attempt.gpus)}" if attempt.gpus else ""
+    if attempt.host:
+        click.echo(f"    on        {attempt.host}, slot {attempt.slot}{gpus}, process {attempt.pid}")
+    if attempt.exit_code is not None:
+        click.echo(f"    exit      {attempt.exit_code}")
+    if attempt.command:
+        import shlex
+
+        click.echo(f"    command   {shlex.join(attempt.command)}")
+    if attempt.folder:
+        click.echo(f"    folder    {attempt.folder}")
+    for line in attempt.tail.rstrip().splitlines():
+        click.echo(f"    | {line}")
+
+
+@command("best", "sweep best latest")
+@click.argument("sweep_id", metavar="ID")
+@store_option
+@json_option
+def best_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
+    """Show the best completed or pruned run of sweep ID and its config."""
+    with opened(store_url) as store:
+        views = load_views(store, find_sweep(store, sweep_id))
+    best = next((run for run in views.runs if run.run == views.sweep.best_run), None)
+    if best is None or views.spec.metric is None:
+        why = (
+            "it has no metric"
+            if views.spec.metric is None
+            else "no run has ended with a finite value of the metric yet"
+        )
+        raise UserMistake(f"sweep {views.sweep.sweep} has no best run: {why}")
+    if as_json:
+        print_json(record(best, time.time()))
+        return
+    click.echo(f"{best.id}: {views.spec.metric.name} {best.objective:.6g}, seed {best.seed}, {best.state}")
+    _print_map("config", dict(flat_config(best.config)))
+    _print_map("summary", best.summary)
+
+
+@command("logs", "sweep logs latest-3 -f")
+@click.argument("run", metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the run has ended.")
+@click.option("--attempt", type=click.IntRange(1), help="Of this attempt (default: the last).")
+@store_option
+def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | None) -> None:
+    """Print what RUN has written to standard output and standard error."""
+    with opened(store_url) as store:
+        sweep, number = find_run(store, run)
+        chosen = _log_attempt(_view(store, sweep, number), attempt)
+        path = log_path(chosen)
+        position = _copy(path, 0)
+        while follow and _view(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
+            time.sleep(FOLLOW_S)
+            position = _copy(path, position)
+        _copy(path, position)
+
+
+def _view(store: Any, sweep: str, number: int) -> RunView:
+    return next(view for view in load_views(store, sweep).runs if view.run == number)
+
+
+def _log_attempt(view: RunView, attempt: int | None) -> AttemptView:
+    if not view.attempts:
+        raise UserMistake(f"run {view.id} has not started yet")
+    if attempt is not None and attempt > len(view.attempts):
+        raise UserMistake(f"run {view.id} has {len(view.attempts)} attempts")
+    return view.attempts[attempt - 1 if attempt else -1]
+
+
+def log_path(attempt: AttemptView) -> Path:
+    """The file that holds an attempt's output. Raises UserMistake when it is not on this machine."""
+    path = Path(attempt.folder) / f"output-{attempt.attempt}.log"
+    if not attempt.folder or not path.is_file():
+        where = f"on {attempt.host}: {path}" if attempt.folder else "nowhere: its process never started"
+        raise UserMistake(f"its output is not on this machine, but {where}")
+    return path
+
+
+def _copy(path: Path, position: int) -> int:
+    out = click.get_binary_stream("stdout")
+    with path.open("rb") as file:
+        file.seek(position)
+        while data := file.read(1 << 16):
+            out.write(data)
+        out.flush()
+        return file.tell()
+
+
+# --- small things
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be, two spaces apart."""
+    lines = [tuple(header), *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _local(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _iso(at_s: float | None) -> str | None:
+    return None if at_s is None else datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,306 @@
+"""The content of a file -> SweepSpec: each group of keys read, then what must hold between them.
+
+The rule of this file: plain data and a `Report` in, a spec or None out; nothing here knows of YAML or files.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
+from sweep.core.spec import (
+    DEFAULT_COMMAND,
+    EarlyTerminate,
+    Limits,
+    Metric,
+    Resources,
+    Retry,
+    SweepSpec,
+)
+from sweep.spec._command import check_command
+from sweep.spec._fields import MAX_SEED
+from sweep.spec._models import GROUPS, HOSTED_KEYS, SweepFile
+from sweep.spec._parameters import read_space
+from sweep.spec._problems import Path, Report, listed, nearest, number, shorten, show
+from sweep.spec._translate import show_yaml, validate
+
+DEFAULT_ENGINE = "optuna-tpe"
+_REFERENCE = re.compile(r"\$\{envvar:[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+def build_spec(content: Any, report: Report, draw_seed: Callable[[], int]) -> SweepSpec | None:
+    """The spec that `content` (plain data) describes; None when the report has errors."""
+    if not isinstance(content, dict):
+        report.error((), f"a sweep file is a mapping (`method: …`, `parameters: …`), not {show(content)}")
+        return None
+    given = _without_nulls(content)
+    file = validate(SweepFile, {**given, **_read_below(given)}, (), report)
+    method = content.get("method")
+    space = None
+    if "parameters" in content:
+        space = read_space(content["parameters"], method if isinstance(method, str) else None, report)
+    command = _command(given, report)
+    env = _env(given, report)
+    _check_hosted(given, report)
+    _check_secret_texts(given, report)
+    _check_missing(given, report)
+    if file is not None:
+        _check_together(file, report)
+        check_command(command, file.program, report)
+    if file is None or space is None or report.errors:
+        return None
+    seed = file.seed if file.seed is not None else _drawn(draw_seed)
+    extra = {key: content[key] for key in HOSTED_KEYS if key in given}
+    return SweepSpec(
+        method=file.method,
+        space=space,
+        seed=seed,
+        metric=_metric(file),
+        name=file.name,
+        description=file.description,
+        program=file.program,
+        command=command,
+        run_cap=file.run_cap,
+        early_terminate=_early_terminate(file),
+        replicates=file.replicates,
+        engine=(file.engine or DEFAULT_ENGINE) if file.method == "bayes" else None,
+        resources=_resources(file),
+        limits=_limits(file),
+        retry=Retry(max=file.retry.max),
+        env=env,
+        workdir=file.workdir,
+        extra=extra,
+    )
+
+
+def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A key with nothing behind it counts as not given, at the top and in the groups of keys."""
+    given: dict[str, Any] = {}
+    for key, value in content.items():
+        if key in GROUPS and isinstance(value, dict):
+            value = {name: item for name, item in value.items() if item is not None}
+        if (
+            value is not None
+            or key not in SweepFile.model_fields
+            or SweepFile.model_fields[key].is_required()
+        ):
+            given[key] = value
+    return given
+
+
+def _read_below(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`command` and `env` are read here, not by pydantic: their numbers keep the form in which they were written."""
+    return {key: default for key, default in (("command", []), ("env", {})) if key in given}
+
+
+def _drawn(draw_seed: Callable[[], int]) -> int:
+    seed = draw_seed()
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"draw_seed gave {seed}, and a seed lies between 0 and 2**63 - 1")
+    return seed
+
+
+# --- texts that may be written as numbers ----------------------------------------------------------------------
+
+
+def _as_written(value: Any, at: Path, report: Report) -> str | None:
+    """A scalar as text: `1.10` stays 1.10. None for what is no scalar."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, bool | int | float):
+        return None
+    text = report.text(at)
+    if text is not None:
+        return text
+    return show(value) if isinstance(value, bool) else str(value)
+
+
+def _command(given: Mapping[str, Any], report: Report) -> tuple[str, ...]:
+    command = given.get("command")
+    if command is None:
+        return DEFAULT_COMMAND
+    if not isinstance(command, list):
+        report.error(
+            ("command",), f"must be a list, one item per argument, not {show(command)}{_split(command)}"
+        )
+        return ()
+    if not command:
+        report.error(
+            ("command",), "is empty; leave it out for the default, " + show_yaml(list(DEFAULT_COMMAND))
+        )
+    items: list[str] = []
+    for index, item in enumerate(command):
+        text = _as_written(item, ("command", index), report)
+        if text is None:
+            hint = "; a text with `: ` in it needs quotes" if isinstance(item, dict) else ""
+            report.error(("command", index), f"must be text, not {show(item)}{hint}")
+        else:
+            items.append(text)
+    return tuple(items)
+
+
+def _split(command: Any) -> str:
+    if not isinstance(command, str) or len(command) > 200 or find_tokens(command, assignments=True):
+        return ""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    shown = (
+        f"[{', '.join(word if re.fullmatch(r'[A-Za-z0-9_./=-]+', word) else repr(word) for word in words)}]"
+    )
+    return f"; write `command: {shown}`" if words and len(shown) <= 200 else ""
+
+
+def _env(given: Mapping[str, Any], report: Report) -> dict[str, str]:
+    env = given.get("env")
+    if env is None:
+        return {}
+    if not isinstance(env, dict):
+        hint = "; write `NAME: value` lines without dashes" if isinstance(env, list) else ""
+        report.error(("env",), f"must be a mapping (`NAME: value` lines), not {show(env)}{hint}")
+        return {}
+    read: dict[str, str] = {}
+    for name, value in env.items():
+        at: Path = ("env", name)
+        text = _as_written(value, at, report)
+        if text is None:
+            hint = "; write '' for an empty value" if value is None else ""
+            report.error(at, f"must be text or a number, not {show(value)}{hint}")
+        elif message := _env_problem(name, text):
+            report.error(at, message)
+        else:
+            read[name] = text
+    return read
+
+
+def _env_problem(name: str, text: str) -> str | None:
+    if not name or "=" in name or any(char.isspace() for char in name):
+        return "this cannot be the name of an environment variable"
+    if name.startswith("SWEEP_"):
+        return "variables that begin with SWEEP_ are set by sweep itself; choose another name"
+    literal = _REFERENCE.sub("", text)
+    is_literal = literal == text and not harmless_value(text)
+    if find_tokens(literal) or (looks_secret_name(name) and is_literal):
+        return (
+            f"a secret must not stand in the file, which is recorded; write `{shorten(name)}: ${{envvar:{shorten(name)}}}`, "
+            "and it is read from the environment of the node that runs it"
+        )
+    return None
+
+
+# --- what has no effect, or should not be there ----------------------------------------------------------------
+
+
+def _check_hosted(given: Mapping[str, Any], report: Report) -> None:
+    keys = [key for key in given if key in HOSTED_KEYS]
+    if keys:
+        has, what = ("has", "it names") if len(keys) == 1 else ("have", "they name")
+        others = f"{listed([f'`{key}`' for key in keys])} {has}"
+        report.warn(
+            (keys[0],), f"{others} no effect here: {what} a part of a hosted service; kept in the record"
+        )
+
+
+def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
+    for key in ("name", "description", *HOSTED_KEYS):
+        if find_tokens(str(given.get(key, ""))):
+            report.warn((key,), "looks like a secret, and the file is recorded; remove it")
+
+
+# --- what must hold between keys -------------------------------------------------------------------------------
+
+
+def _check_missing(given: Mapping[str, Any], report: Report) -> None:
+    """Keys that only others make necessary. A misspelt one is reported as such, and is not missing."""
+    meant = {nearest(key, list(SweepFile.model_fields)) for key in given if key not in SweepFile.model_fields}
+    if not {"program", "command"} & (given.keys() | meant):
+        report.error((), "neither `program` nor `command` is given; add, for example, `program: train.py`")
+    if given.get("method") == "bayes" and "metric" not in given.keys() | meant:
+        report.error(("method",), "bayes needs a metric; add `metric: {name: …, goal: minimize}`")
+
+
+def _check_together(file: SweepFile, report: Report) -> None:
+    if file.engine is not None and file.method != "bayes":
+        report.error(
+            ("engine",), f"only `method: bayes` has engines, and the method is {file.method}; remove it"
+        )
+    if file.metric is not None and (file.metric.impute != "worst" or file.metric.impute_while_running):
+        report.warn(
+            ("metric",), "`impute` has no effect here: a run without a value counts as the worst one seen"
+        )
+    _check_early_terminate(file, report)
+
+
+def _check_early_terminate(file: SweepFile, report: Report) -> None:
+    early = file.early_terminate
+    if early is None or early.type == "none":
+        return
+    at: Path = ("early_terminate",)
+    if file.metric is None:
+        report.error(at, "needs a metric to compare runs by; add `metric: {name: …, goal: minimize}`")
+    if early.min_iter is None and early.max_iter is None:
+        report.error(at, "needs `min_iter`, or `max_iter` and `s`; write, for example, `min_iter: 3`")
+    elif early.min_iter is None and early.s is None:
+        report.error(
+            at,
+            "`max_iter` needs `s`, the number of iterations at which runs may end; write, for example, `s: 2`",
+        )
+    elif early.min_iter is not None and early.max_iter is not None:
+        if early.max_iter < early.min_iter:
+            report.error(at, f"min_iter ({early.min_iter}) must not be above max_iter ({early.max_iter})")
+        elif early.s is None:
+            report.warn((*at, "max_iter"), "has no effect without `s`: runs may end at min_iter·eta^k")
+    elif early.max_iter is not None and early.max_iter < early.eta:
+        report.warn(
+            at,
+            f"ends no run: max_iter/eta ({early.max_iter}/{number(early.eta)}) is below the first iteration",
+        )
+
+
+# --- structs ---------------------------------------------------------------------------------------------------
+
+
+def _metric(file: SweepFile) -> Metric | None:
+    if file.metric is None:
+        return None
+    target = file.metric.target
+    return Metric(
+        name=file.metric.name,
+        goal=file.metric.goal,
+        target=None if target is None else float(target),
+        impute=file.metric.impute,
+        impute_while_running=file.metric.impute_while_running,
+    )
+
+
+def _early_terminate(file: SweepFile) -> EarlyTerminate | None:
+    early = file.early_terminate
+    if early is None:
+        return None
+    return EarlyTerminate(
+        type=early.type,
+        min_iter=early.min_iter,
+        max_iter=early.max_iter,
+        s=early.s,
+        eta=float(early.eta),
+        strict=early.strict,
+    )
+
+
+def _resources(file: SweepFile) -> Resources:
+    cpus, gpus = file.resources.cpus, file.resources.gpus
+    return Resources(cpus=None if cpus is None else float(cpus), gpus=None if gpus is None else float(gpus))
+
+
+def _limits(file: SweepFile) -> Limits:
+    limits = file.limits
+    return Limits(
+        run_time_s=limits.run_time,
+        no_progress_s=limits.no_progress,
+        wall_time_s=limits.wall_time,
+        kill_after_s=limits.kill_after,
+    )

@@ -1,0 +1,95 @@
+"""What every store does alike: settle entries, cut history, name blobs. Pure functions, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from sweep.core.entries import AnyEntry
+from sweep.core.journal import JournalError, decode, settle
+from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, Unreadable
+
+Settled = tuple[int, bytes, AnyEntry]
+"""A writer's number, the entry as bytes, and the entry as readers will see it."""
+
+
+def settle_all(entries: Sequence[AnyEntry], first_seq: int) -> list[Settled]:
+    """Number and encode entries. Raises `JournalError` before anything is written."""
+    return [(seq, *settle(entry)) for seq, entry in enumerate(entries, first_seq)]
+
+
+def check_after(sweep: str, after: int | None, position: int, asked: int, fresh: int) -> None:
+    """Raise Moved unless the journal stands where the caller thinks, or the append is a repetition of one that
+    succeeded (which itself has moved the journal)."""
+    repeated = asked > 0 and fresh == 0
+    if after is not None and after != position and not repeated:
+        raise Moved(
+            f"the journal of sweep {sweep} is at {position}, not at {after}: somebody else has written"
+        )
+
+
+def stale(fence: Lease) -> StaleFence:
+    return StaleFence(f"{fence.holder} no longer holds the lease {fence.name!r} (token {fence.token})")
+
+
+def readable(sweep: str, position: int, data: bytes) -> AnyEntry:
+    """The entry in `data`. Raises Unreadable, naming where it stands."""
+    try:
+        return decode(data)
+    except JournalError as error:
+        raise Unreadable(f"sweep {sweep}, journal entry {position}: {error}") from error
+
+
+def prefix_end(prefix: str) -> str | None:
+    """The least string above every string that begins with `prefix`, by code points; None when there is none."""
+    for end in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[end])
+        if code < 0x10FFFF:
+            following = 0xE000 if code + 1 == 0xD800 else code + 1  # text holds no surrogates
+            return prefix[:end] + chr(following)
+    return None
+
+
+def digest_of(data: bytes) -> str:
+    """The name of a blob: BLAKE2b with 256 bits, in hex."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+# --- history ---------------------------------------------------------------------------------------------------
+
+
+def check_chunk(chunk: HistoryChunk) -> None:
+    """Raise ValueError when `count` is not the number of rows in `data`: later cuts would lose or double rows."""
+    rows = len(_rows_of(chunk.data)) if chunk.count or chunk.data else 0
+    if rows != chunk.count or chunk.first_row < 0:
+        raise ValueError(
+            f"run {chunk.run}, attempt {chunk.attempt}: a chunk from row {chunk.first_row} says {chunk.count} rows, has {rows}"
+        )
+
+
+def without(chunk: HistoryChunk, present: Iterable[tuple[int, int]]) -> list[HistoryChunk]:
+    """What is left of `chunk` without the rows present already, given as (first row, count), ascending and disjoint."""
+    start, end = chunk.first_row, chunk.first_row + chunk.count
+    gaps: list[tuple[int, int]] = []
+    for first, count in present:
+        if first > start:
+            gaps.append((start, min(first, end)))
+        start = max(start, first + count)
+        if start >= end:
+            break
+    if start < end:
+        gaps.append((start, end))
+    if gaps == [(chunk.first_row, end)]:
+        return [chunk]
+    return [_cut(chunk, first, last) for first, last in gaps]
+
+
+def _cut(chunk: HistoryChunk, first: int, end: int) -> HistoryChunk:
+    rows = _rows_of(chunk.data)[first - chunk.first_row : end - chunk.first_row]
+    tail = b"\n" if chunk.data.endswith(b"\n") else b""
+    return HistoryChunk(chunk.run, chunk.attempt, first, end - first, b"\n".join(rows) + tail)
+
+
+def _rows_of(data: bytes) -> list[bytes]:
+    """Rows stand between newlines; one newline at the end closes the last row and begins none."""
+    return data.removesuffix(b"\n").split(b"\n")

@@ -1,0 +1,201 @@
+"""The SQLite file itself: making and opening it, its tables, and SQLite's errors in words.
+
+The rule of this file: a file that is not ours, or that a newer version made, is left exactly as it was; and two
+processes that make the same store in the same instant both succeed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from sweep.stores._filesystem import Mount, refuse_network
+from sweep.stores.base import StoreError
+
+SCHEMA = 1
+"""`PRAGMA user_version` of the files that this version writes; it opens no other."""
+
+_APPLICATION = 0x53574550
+"""`PRAGMA application_id`, "SWEP": tells our files from anybody else's."""
+
+_TABLES = (
+    # The order of creation of sweeps; a sweep is here exactly when it has a journal.
+    "CREATE TABLE sweep (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE journal (
+        sweep TEXT NOT NULL, position INTEGER NOT NULL, at REAL NOT NULL, writer TEXT NOT NULL, seq INTEGER NOT NULL,
+        addressee TEXT, based_on INTEGER, format INTEGER NOT NULL, entry BLOB NOT NULL,
+        PRIMARY KEY (sweep, position)
+    ) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX journal_writer ON journal (sweep, writer, seq)",
+    "CREATE INDEX journal_addressee ON journal (sweep, addressee, position) WHERE addressee IS NOT NULL",
+    """CREATE TABLE history (
+        sweep TEXT NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL, first_row INTEGER NOT NULL,
+        rows INTEGER NOT NULL, data BLOB NOT NULL,
+        UNIQUE (sweep, run, attempt, first_row)
+    )""",
+    "CREATE TABLE listing (sweep TEXT NOT NULL, key TEXT NOT NULL, row BLOB NOT NULL, PRIMARY KEY (sweep, key)) WITHOUT ROWID",
+    "CREATE TABLE listing_upto (sweep TEXT PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE lease (
+        name TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, expires REAL NOT NULL, ttl REAL NOT NULL,
+        boot TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    # The last fencing token of all leases together: it grows even when leases are gone.
+    "CREATE TABLE token (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL)",
+    "INSERT INTO token VALUES (1, 0)",
+    # codec: 0 as it is, 1 zlib.
+    "CREATE TABLE blob (digest TEXT PRIMARY KEY, codec INTEGER NOT NULL, data BLOB NOT NULL)",
+)
+
+_PRAGMAS = (
+    "PRAGMA synchronous = FULL",  # a commit is on the disk before it is acted on
+    "PRAGMA trusted_schema = OFF",  # a file somebody sent must not run code through its schema
+    "PRAGMA cell_size_check = ON",  # notice a damaged page before reading from it
+)
+
+
+def open_file(
+    path: Path, *, create: bool, busy_timeout_s: float, mounts: list[Mount] | None
+) -> sqlite3.Connection:
+    """A connection to the store in the file `path` (absolute), in autocommit mode. Raises StoreError."""
+    refuse_network(path, mounts)
+    try:
+        if create:
+            _make_empty(path)
+        elif not path.exists() or path.stat().st_size == 0:
+            raise StoreError(
+                f"no sweep has been recorded here ({path} does not exist); run `sweep create FILE` first"
+            )
+    except OSError as error:
+        raise _os_error(error, path) from error
+    try:
+        # mode=rw: never make a file here, with whatever permissions the umask happens to give.
+        db = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_timeout_s, isolation_level=None
+        )
+    except sqlite3.Error as error:
+        raise in_words(error, path) from error
+    try:
+        _prepare(db, path, busy_timeout_s)
+    except sqlite3.Error as error:
+        db.close()
+        raise in_words(error, path) from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make_empty(path: Path) -> None:
+    """The folder and an empty file, for the owner's eyes only: configs and environments stand in it."""
+    folder = path.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.name == ".sweep" and not (folder / ".gitignore").exists():
+        (folder / ".gitignore").write_text("*\n", "utf-8")
+    # Never open a file that is there: closing it again would drop all locks that this process has on it.
+    if not path.exists():
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+
+
+def _prepare(db: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
+    new = _is_new(db, path)
+    for pragma in _PRAGMAS:
+        db.execute(pragma)
+    _use_wal(db, path, time.monotonic() + busy_timeout_s)
+    if new:
+        _make_tables(db, path)
+
+
+def _is_new(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is still empty. Raises StoreError when it is neither that nor a store we can use."""
+    application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
+    if application == _APPLICATION and version == SCHEMA:
+        return False
+    if application == _APPLICATION:
+        raise StoreError(
+            f"{path} was written by another version of sweep (its format is {version}, this version knows {SCHEMA}); "
+            "upgrade sweep, or name another store with --store"
+        )
+    if application or version or db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()[0]:
+        raise StoreError(
+            f"{path} is an SQLite database, but not one of sweep's; name another file with --store"
+        )
+    return True
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _use_wal(db: sqlite3.Connection, path: Path, deadline_s: float) -> None:
+    """Two processes may both be here; SQLite does not wait for its busy timeout in every such case."""
+    while True:
+        try:
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.005)
+            continue
+        if mode != "wal":
+            raise StoreError(
+                f"the file system of {path} does not support what SQLite needs (write-ahead log: {mode}); name a file "
+                "on a local disk with --store"
+            )
+        return
+
+
+def _make_tables(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _is_new(db, path):  # else somebody else was faster
+            for statement in _TABLES:
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+# --- words -----------------------------------------------------------------------------------------------------
+
+
+def in_words(error: sqlite3.Error, path: Path) -> StoreError:
+    """SQLite's error as what happened and what to do."""
+    folder = path.parent
+    words = {
+        sqlite3.SQLITE_FULL: f"the disk of {path} is full; free some space, then run the same command again",
+        sqlite3.SQLITE_BUSY: f"{path} is busy: another process has been writing to it all this time; try again",
+        sqlite3.SQLITE_READONLY: f"{path} cannot be written (sweep writes beside it even to read); make {folder} and the "
+        "files in it writable, or name another store with --store",
+        sqlite3.SQLITE_CANTOPEN: f"{path} cannot be opened; check that {folder} exists and is writable",
+        sqlite3.SQLITE_PERM: f"{path} cannot be opened: permission denied",
+        sqlite3.SQLITE_NOTADB: f"{path} is not a sweep store (no SQLite database at all); name another with --store",
+        sqlite3.SQLITE_CORRUPT: f"{path} is damaged ({error}); copy it away, then try `sqlite3 {path.name} .recover`",
+        sqlite3.SQLITE_IOERR: f"the disk of {path} reports an error ({error}); check the disk and the system's log",
+        sqlite3.SQLITE_TOOBIG: f"{path}: SQLite cannot keep a single value that large (about 1 GB)",
+    }
+    return StoreError(words.get(_code(error), f"{path}: {error}"))
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code, -1 for an error of Python's own module."""
+    code: int = getattr(error, "sqlite_errorcode", -1)
+    return code & 0xFF if code >= 0 else -1
+
+
+def _os_error(error: OSError, path: Path) -> StoreError:
+    if error.errno == errno.ENOSPC:
+        return StoreError(f"the disk of {path} is full; free some space, then run the same command again")
+    return StoreError(
+        f"the store {path} cannot be made or opened: {error.strerror or error} ({error.filename}); name another with --store"
+    )

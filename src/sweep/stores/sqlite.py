@@ -1,0 +1,488 @@
+"""The default store: one SQLite file in WAL mode, shared by all processes of one machine.
+
+The rules of this file: every change runs in one `BEGIN IMMEDIATE … COMMIT`, so that nobody gets in between; what is
+remembered between calls (positions) is dropped when `PRAGMA data_version` says that somebody else has written, and
+after every rollback; no read transaction outlives its call, so that the log can always be folded back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sqlite3
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
+from sweep.stores._clock import boot_id, monotonic_s
+from sweep.stores._common import (
+    Settled,
+    check_after,
+    check_chunk,
+    digest_of,
+    prefix_end,
+    readable,
+    settle_all,
+    stale,
+    without,
+)
+from sweep.stores._filesystem import Mount
+from sweep.stores._sqlite_file import SCHEMA, in_words, open_file
+from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
+
+BUSY_TIMEOUT_S = 30.0
+_ROUNDING_S = 1.0
+_FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_Method = Callable[Concatenate["SqliteStore", P], R]
+
+
+def _in_words(method: _Method[P, R]) -> _Method[P, R]:
+    """SQLite's errors come out as StoreError; inside a batch they condemn all of it, also when the caller goes on."""
+
+    @functools.wraps(method)
+    def wrapped(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except sqlite3.Error as error:
+            self._broken = in_words(error, self.path)
+            raise self._broken from error
+
+    return wrapped
+
+
+class SqliteStore:
+    """A store in the file `path` (absolute). One object belongs to one thread; many objects may share the file.
+
+    `clock`, `now`, `boot` and `mounts` stand in for the machine's in tests.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        clock: Callable[[], float] = monotonic_s,
+        now: Callable[[], float] = time.time,
+        boot: str | None = None,
+        mounts: list[Mount] | None = None,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self._clock, self._now, self._given_boot = clock, now, boot
+        self._db = open_file(path, create=create, busy_timeout_s=busy_timeout_s, mounts=mounts)
+        self._file = self._identity()
+        self._in_batch = False
+        self._broken: StoreError | None = None
+        self._heads: dict[str, tuple[int, float]] = {}
+        self._version = -1
+
+    @_in_words
+    def close(self) -> None:
+        self._db.close()
+
+    # --- transactions
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        if self._in_batch:
+            raise RuntimeError("a batch is open already: batches do not nest")
+        self._in_batch, self._broken = True, None
+        try:
+            self._begin()
+            yield
+            if self._broken is not None:
+                raise StoreError(f"nothing of this batch was recorded: {self._broken}") from self._broken
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise in_words(error, self.path) from error
+            raise
+        finally:
+            self._in_batch = False
+
+    def _begin(self) -> None:
+        if self._identity() != self._file:
+            raise StoreError(
+                f"{self.path} was moved, deleted or replaced while in use; what is written now would be lost"
+            )
+        if self._db.in_transaction:  # an interrupt came between the end of one and our note of it
+            self._db.execute("ROLLBACK")
+        self._db.execute("BEGIN IMMEDIATE")
+        self._refresh()
+
+    def _roll_back(self) -> None:
+        self._heads.clear()
+        with contextlib.suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The batch that is open, or one for a single operation."""
+        if not self._in_batch:
+            with self.batch():
+                yield
+            return
+        if self._broken is not None:  # SQLite may have rolled back already: another change would stand alone
+            raise StoreError(f"nothing of this batch can be recorded: {self._broken}") from self._broken
+        yield
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several reads that see the same state."""
+        if self._in_batch:
+            yield
+            return
+        try:
+            self._db.execute("BEGIN")
+            yield
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    # --- journal
+
+    @_in_words
+    def append(
+        self,
+        sweep: str,
+        entries: Sequence[AnyEntry],
+        *,
+        writer: str,
+        first_seq: int,
+        fence: Lease | None = None,
+        after: int | None = None,
+        based_on: int | None = None,
+        index: IndexUpdate | None = None,
+        at_s: float | None = None,
+    ) -> Appended:
+        settled = settle_all(entries, first_seq)
+        with self._writing():
+            if fence is not None:
+                self._check_fence(fence)
+            position, previous_s = self._head(sweep)
+            fresh = self._not_yet(sweep, writer, settled)
+            check_after(sweep, after, position, len(settled), len(fresh))
+            now_s = max(previous_s, self._now() if at_s is None else at_s)
+            recorded = self._insert(sweep, position, now_s, writer, based_on, fresh)
+            if index is not None:
+                self._update_index(sweep, index)
+        return Appended(position + len(recorded), recorded)
+
+    def _not_yet(self, sweep: str, writer: str, settled: list[Settled]) -> list[Settled]:
+        """Without those that this writer has appended before."""
+        if not settled or self.last_seq(sweep, writer) < settled[0][0]:
+            return settled
+        span = (sweep, writer, settled[0][0], settled[-1][0])
+        rows = self._db.execute(
+            "SELECT seq FROM journal WHERE sweep = ? AND writer = ? AND seq BETWEEN ? AND ?", span
+        )
+        known = {seq for (seq,) in rows.fetchall()}
+        return [item for item in settled if item[0] not in known]
+
+    def _insert(
+        self, sweep: str, position: int, at_s: float, writer: str, based_on: int | None, fresh: list[Settled]
+    ) -> tuple[Recorded, ...]:
+        if not fresh:
+            return ()
+        if position == 0:
+            self._db.execute("INSERT INTO sweep (name) VALUES (?)", (sweep,))
+        rows, recorded = [], []
+        for at, (seq, data, entry) in enumerate(fresh, position + 1):
+            addressee = addressee_of(entry)
+            rows.append((sweep, at, at_s, writer, seq, addressee, based_on, FORMAT, data))
+            recorded.append(Recorded(at, at_s, writer, seq, entry, addressee, based_on, FORMAT))
+        self._db.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._heads[sweep] = (position + len(rows), at_s)
+        return tuple(recorded)
+
+    @_in_words
+    def read(
+        self,
+        sweep: str,
+        after: int,
+        *,
+        addressee: str | None = None,
+        limit: int | None = None,
+        wait_s: float = 0.0,
+    ) -> list[Recorded]:
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            if self.position(sweep) > after:
+                found = self._read_now(sweep, after, addressee, -1 if limit is None else limit)
+                if found:
+                    return found
+            if self._in_batch or not self._wait_for_others(deadline_s):
+                return []
+
+    def _read_now(self, sweep: str, after: int, addressee: str | None, limit: int) -> list[Recorded]:
+        which, values = (
+            ("", (sweep, after, limit))
+            if addressee is None
+            else ("addressee = ?4 AND", (sweep, after, limit, addressee))
+        )
+        rows = self._db.execute(
+            "SELECT position, at, writer, seq, entry, addressee, based_on, format FROM journal "
+            f"WHERE {which} sweep = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
+            values,
+        ).fetchall()
+        return [
+            Recorded(position, at_s, writer, seq, readable(sweep, position, data), to, based_on, version)
+            for position, at_s, writer, seq, data, to, based_on, version in rows
+        ]
+
+    def _wait_for_others(self, deadline_s: float) -> bool:
+        """Wait until somebody else has written. False when the time is over."""
+        pause_s = _FIRST_POLL_S
+        while not self._refresh():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 1.5, _LAST_POLL_S)
+        return True
+
+    @_in_words
+    def position(self, sweep: str) -> int:
+        if not self._in_batch:
+            self._refresh()
+        return self._head(sweep)[0]
+
+    def _head(self, sweep: str) -> tuple[int, float]:
+        """Position and time of the last entry, as of the last `_refresh`."""
+        head = self._heads.get(sweep)
+        if head is None:
+            row = self._db.execute(
+                "SELECT position, at FROM journal WHERE sweep = ? ORDER BY position DESC LIMIT 1", (sweep,)
+            ).fetchone()
+            head = self._heads[sweep] = row or (0, 0.0)
+        return head
+
+    def _refresh(self) -> bool:
+        """Forget positions when another connection has written since the last call; True then."""
+        version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:
+            return False
+        self._version = version
+        self._heads.clear()
+        return True
+
+    @_in_words
+    def sweeps(self) -> list[str]:
+        return [name for (name,) in self._db.execute("SELECT name FROM sweep ORDER BY number").fetchall()]
+
+    @_in_words
+    def last_seq(self, sweep: str, writer: str) -> int:
+        query = "SELECT MAX(seq) FROM journal WHERE sweep = ? AND writer = ?"
+        return self._db.execute(query, (sweep, writer)).fetchone()[0] or 0
+
+    # --- index
+
+    @_in_words
+    def read_index(self, sweep: str, prefix: str = "") -> Index:
+        query, values = "SELECT key, row FROM listing WHERE sweep = ? AND key >= ?", [sweep, prefix]
+        end = prefix_end(prefix)
+        if end is not None:
+            query, values = f"{query} AND key < ?", [*values, end]
+        with self._snapshot():
+            upto = self._upto(sweep)
+            rows = self._db.execute(f"{query} ORDER BY key", values).fetchall()
+        return Index(upto, dict(rows))
+
+    @_in_words
+    def write_index(self, sweep: str, index: Index) -> None:
+        with self._writing():
+            self._db.execute("DELETE FROM listing WHERE sweep = ?", (sweep,))
+            self._put_rows(sweep, index.upto, index.rows)
+
+    def _update_index(self, sweep: str, index: IndexUpdate) -> None:
+        if index.upto >= self._upto(sweep):  # else a repetition that came late
+            self._put_rows(sweep, index.upto, index.rows)
+
+    def _put_rows(self, sweep: str, upto: int, rows: dict[str, bytes]) -> None:
+        changed = [(sweep, key, row) for key, row in rows.items()]
+        self._db.executemany("INSERT OR REPLACE INTO listing VALUES (?, ?, ?)", changed)
+        self._db.execute("INSERT OR REPLACE INTO listing_upto VALUES (?, ?)", (sweep, upto))
+
+    def _upto(self, sweep: str) -> int:
+        row = self._db.execute("SELECT upto FROM listing_upto WHERE sweep = ?", (sweep,)).fetchone()
+        return row[0] if row else 0
+
+    # --- history
+
+    @_in_words
+    def append_history(self, sweep: str, chunks: Sequence[HistoryChunk]) -> None:
+        for chunk in chunks:
+            check_chunk(chunk)
+        with self._writing():
+            for chunk in chunks:
+                rows = [
+                    (sweep, piece.run, piece.attempt, piece.first_row, piece.count, piece.data)
+                    for piece in without(chunk, self._overlaps(sweep, chunk))
+                ]
+                self._db.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _overlaps(self, sweep: str, chunk: HistoryChunk) -> list[tuple[int, int]]:
+        """(first row, count) of all stored chunks that may share rows with `chunk`: from the last one that begins no
+        later than it (stored chunks are disjoint, so none before that reaches it)."""
+        return self._db.execute(
+            """SELECT first_row, rows FROM history WHERE sweep = ?1 AND run = ?2 AND attempt = ?3 AND first_row < ?5
+               AND first_row >= IFNULL((SELECT MAX(first_row) FROM history
+                                        WHERE sweep = ?1 AND run = ?2 AND attempt = ?3 AND first_row <= ?4), 0)
+               ORDER BY first_row""",
+            (sweep, chunk.run, chunk.attempt, chunk.first_row, chunk.first_row + chunk.count),
+        ).fetchall()
+
+    @_in_words
+    def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
+        rows = self._db.execute(
+            """SELECT run, attempt, first_row, rows, data FROM history
+               WHERE sweep = ?1 AND run = ?2 AND (?3 IS NULL OR attempt = ?3) ORDER BY attempt, first_row""",
+            (sweep, run, attempt),
+        ).fetchall()
+        return [HistoryChunk(*row) for row in rows]
+
+    # --- leases
+
+    def clock(self) -> float:
+        return self._clock()
+
+    @_in_words
+    def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+        if self._held(name) is not None:  # without waiting for the lock: agents ask again and again
+            return None
+        with self._writing():
+            if self._held(name) is not None:
+                return None
+            self._db.execute("UPDATE token SET last = last + 1")
+            token: int = self._db.execute("SELECT last FROM token").fetchone()[0]
+            expires_s = self._clock() + ttl_s
+            row = (name, holder, token, expires_s, ttl_s, self._boot())
+            self._db.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?)", row)
+        return Lease(name, holder, token, expires_s)
+
+    @_in_words
+    def renew(self, lease: Lease, ttl_s: float) -> Lease | None:
+        with self._writing():
+            held = self._held(lease.name)
+            if held is None or (held.holder, held.token) != (lease.holder, lease.token):
+                return None
+            expires_s = self._clock() + ttl_s
+            self._db.execute(
+                "UPDATE lease SET expires = ?, ttl = ? WHERE name = ?", (expires_s, ttl_s, lease.name)
+            )
+        return Lease(lease.name, lease.holder, lease.token, expires_s)
+
+    @_in_words
+    def release(self, lease: Lease) -> None:
+        mine = (lease.name, lease.holder, lease.token)
+        with self._writing():
+            self._db.execute("DELETE FROM lease WHERE name = ? AND holder = ? AND token = ?", mine)
+
+    @_in_words
+    def leases(self, prefix: str) -> list[Lease]:
+        rows = self._db.execute("SELECT * FROM lease ORDER BY name").fetchall()
+        return [
+            lease
+            for lease in map(self._unexpired, rows)
+            if lease is not None and lease.name.startswith(prefix)
+        ]
+
+    def _held(self, name: str) -> Lease | None:
+        row = self._db.execute("SELECT * FROM lease WHERE name = ?", (name,)).fetchone()
+        return None if row is None else self._unexpired(row)
+
+    def _unexpired(self, row: tuple[str, str, int, float, float, str]) -> Lease | None:
+        """None for a lease that has run out, or was given before the machine's last boot: by its number of the boot,
+        or, where that is not known, because it would run longer than it was given for."""
+        name, holder, token, expires_s, ttl_s, boot = row
+        left_s = expires_s - self._clock()
+        if boot != self._boot() or not 0 < left_s <= ttl_s + _ROUNDING_S:
+            return None
+        return Lease(name, holder, token, expires_s)
+
+    def _boot(self) -> str:
+        return boot_id() if self._given_boot is None else self._given_boot
+
+    def _check_fence(self, fence: Lease) -> None:
+        held = self._held(fence.name)
+        if held is None or (held.holder, held.token) != (fence.holder, fence.token):
+            raise stale(fence)
+
+    # --- blobs
+
+    @_in_words
+    def put_blob(self, data: bytes) -> str:
+        digest = digest_of(data)
+        if self._db.execute("SELECT 1 FROM blob WHERE digest = ?", (digest,)).fetchone() is None:
+            packed = zlib.compress(data, 1)
+            row = (digest, 1, packed) if len(packed) < len(data) else (digest, 0, data)
+            with self._writing():
+                self._db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", row)
+        return digest
+
+    @_in_words
+    def get_blob(self, digest: str) -> bytes | None:
+        row = self._db.execute("SELECT codec, data FROM blob WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            return None
+        try:
+            data: bytes = zlib.decompress(row[1]) if row[0] else row[1]
+        except zlib.error:
+            data = b""
+        if digest_of(data) != digest:
+            raise StoreError(f"{self.path}: the blob {digest[:12]} is damaged")
+        return data
+
+    # --- housekeeping
+
+    @_in_words
+    def delete_sweep(self, sweep: str) -> None:
+        with self._writing():
+            for table in ("journal", "history", "listing", "listing_upto"):
+                self._db.execute(f"DELETE FROM {table} WHERE sweep = ?", (sweep,))
+            self._db.execute("DELETE FROM sweep WHERE name = ?", (sweep,))
+            self._heads.pop(sweep, None)
+
+    @_in_words
+    def describe(self) -> dict[str, Any]:
+        """What a person who looks after the store wants to know; plain values, sizes in bytes."""
+        log = Path(f"{self.path}-wal")
+        return {
+            "url": self.url,
+            "path": str(self.path),
+            "size_bytes": self.path.stat().st_size,
+            "log_bytes": log.stat().st_size if log.exists() else 0,
+            "schema": SCHEMA,
+            "sqlite_version": sqlite3.sqlite_version,
+            "journal_mode": self._db.execute("PRAGMA journal_mode").fetchone()[0],
+            "synchronous": {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[
+                self._db.execute("PRAGMA synchronous").fetchone()[0]
+            ],
+            "durability": _DURABILITY_MAC if sys.platform == "darwin" else _DURABILITY,
+        }
+
+
+_DURABILITY = (
+    "every commit is written to the disk (fsync) before it is acted on; it survives a crash and a power cut"
+)
+_DURABILITY_MAC = (
+    "every commit is handed to the disk (fsync) before it is acted on; it survives a crash of programs and of the system, "
+    "but macOS may leave it in the disk's own cache, which a power cut empties"
+)

@@ -1,0 +1,59 @@
+"""The shipped conformance suite over every store."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+for module in ("world", "journal_checks", "side_checks", "batch_checks"):
+    pytest.register_assert_rewrite(f"sweep.testing._store_{module}")
+
+from sweep.stores import Store  # noqa: E402
+from sweep.stores.memory import MemoryStore  # noqa: E402
+from sweep.stores.sqlite import SqliteStore  # noqa: E402
+from sweep.testing.store_conformance import CHECKS, MODULES  # noqa: E402
+
+
+class World:
+    """A store whose lease clock moves only when it is told to."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.clock_s = 1000.0
+        self.handles: list[Store] = []
+        self._make: Callable[[], Store]
+        if kind == "memory":
+            self._make = MemoryStore(clock=lambda: self.clock_s).client
+        else:
+            path = folder / ".sweep" / "store.db"
+            self._make = lambda: SqliteStore(path, create=True, clock=lambda: self.clock_s)
+
+    def open(self) -> Store:
+        handle = self._make()
+        if threading.current_thread() is threading.main_thread():
+            self.handles.append(handle)
+        return handle
+
+    def advance(self, seconds: float) -> None:
+        self.clock_s += seconds
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path, request.param)
+    yield made
+    for handle in made.handles:
+        handle.close()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_store(check: str, world: World) -> None:
+    CHECKS[check](world)
+
+
+def test_the_suite_is_whole() -> None:
+    written = sum(inspect.getsource(module).count("@check\n") for module in MODULES)
+    assert len(CHECKS) == written >= 30
