@@ -21,7 +21,7 @@ DEFAULTS = {
     "batch_size": 32,
     "alpha": 0.0001,
     "activation": "relu",
-    "epochs": 27,
+    "epochs": 20,
 }
 
 

@@ -39,7 +39,9 @@ def tag() -> Iterator[str]:
 def no_stand_in_is_left() -> Iterator[None]:
     yield
     while _stand_ins:
-        _stand_ins.pop().kill()
+        agent = _stand_ins.pop()
+        agent.kill()
+        trees.signal_group(agent.process.pid, signal.SIGKILL)  # what it forked
 
 
 @pytest.fixture
@@ -430,7 +432,7 @@ guardian.start()
 if mode == "deadline":
     guardian.set_deadline(time.monotonic() + 1.5)
 if mode == "fork" and os.fork() == 0:
-    time.sleep(20)  # holds the agent's end of the socket
+    time.sleep(600)  # holds the agent's end of the socket
     os._exit(0)
 env = {**os.environ, "SWEEP_AGENT": tag, "SWEEP_RUN_ID": "r", "SWEEP_ATTEMPT": "1"}
 guardian.spawn("r", ["sh", "-c", script, "sh", tag], env, folder, folder + "/r.log")

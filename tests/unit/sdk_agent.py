@@ -158,14 +158,22 @@ def until(done: Callable[[], bool], limit_s: float = 20.0) -> None:
 def run_program(
     program: str, folder: Path, variables: dict[str, str], meanwhile: Callable[[], object] = lambda: None
 ) -> subprocess.CompletedProcess[str]:
-    """A Python program with only `variables` of ours, in `folder`; `meanwhile` is called again and again."""
+    """`run_command` for a Python program."""
+    return run_command([sys.executable, "-c", program], folder, variables, meanwhile)
+
+
+def run_command(
+    command: list[str],
+    folder: Path,
+    variables: dict[str, str],
+    meanwhile: Callable[[], object] = lambda: None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder`, with only `variables` of ours; `meanwhile` is called again and again."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     environment.update(PYTHONPATH=str(SOURCE), PYTHONWARNINGS="error", **variables)
     out, err = folder / "stdout", folder / "stderr"
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=folder, env=environment, stdout=stdout, stderr=stderr
-        )
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr)
         try:
             end = time.monotonic() + 60
             while process.poll() is None:

@@ -255,6 +255,25 @@ def test_whoever_writes_between_two_appends_is_read_before_deciding_again(number
     led.check_index()
 
 
+def test_a_row_that_could_not_be_written_yet_is_not_read_back_from_the_store() -> None:
+    class Overtaken(Without):
+        armed = False
+
+        def before(self, number: int, entries: Any) -> None:
+            if self.armed and not entries:  # the index, with the run's end in it, is about to be written
+                self.armed = False
+                led.outside(e.RetryRequested((0,)))
+
+    led = Led(make_spec(run_cap=1), store=Overtaken)
+    led.join()
+    led.step()
+    led.outside(e.AttemptEnded(0, 1, "a", "failed", "exit code 1", exit_code=1), writer="a")
+    led.store.armed = True
+    led.step()
+    assert not led.store.armed
+    led.check_index()
+
+
 def test_an_agent_that_leaves_while_its_lease_is_looked_up_is_not_lost() -> None:
     class Leaving(Without):
         def leases(self, prefix: str) -> Any:
@@ -373,6 +392,10 @@ def test_a_revised_spec_gets_a_searcher_of_its_own() -> None:
     led.outside(e.SpecRevised(2, spec_to_builtins(revised)), e.SlotOffered("a", 0, 9), writer="cli")
     led.step()
     assert [spec.metric.name for spec in built if spec.metric] == ["loss", "other"]
+    led.outside(e.ExtendRequested(5), e.SlotOffered("a", 0, 10), writer="cli")
+    led.step()
+    assert len(led.of(e.TrialsProposed)) == 3
+    assert len(built) == 2, "another budget needs no other searcher"
 
 
 def test_a_driver_without_a_searcher_winds_down() -> None:

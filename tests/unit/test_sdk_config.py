@@ -53,7 +53,7 @@ def test_it_is_read_only() -> None:
         lambda: c.pop("lr"),
         lambda: c.setdefault("x", 1),
         lambda: c.__delitem__("lr"),
-        lambda: c.clear(),
+        c.clear,
         lambda: c.__ior__({"lr": 1}),
         lambda: setattr(c.model, "depth", 9),
     ]

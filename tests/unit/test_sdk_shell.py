@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sdk_agent import FakeAgent
@@ -80,20 +77,3 @@ def test_alone_it_shows_the_values(
 def test_as_a_module(agent: FakeAgent) -> None:
     subprocess.run([sys.executable, "-m", "sweep.sdk.shell", "loss=0.5"], check=True, timeout=60)
     assert agent.read()[-1] == {"m": {"loss": 0.5}}
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
-def test_the_documented_client_in_javascript(agent: FakeAgent, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "guide" / "training.md").read_text()
-    script = tmp_path / "train.js"
-    script.write_text(page.split("```js\n")[1].split("```")[0])
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"lr": 0.5, "epochs": 3}))
-    import os
-
-    subprocess.run(
-        ["node", str(script)], check=True, timeout=60, env={**os.environ, "SWEEP_CONFIG": str(config)}
-    )
-    messages = agent.read()
-    assert [message.get("op", "row") for message in messages] == ["hello", "row", "row", "row", "end"]
-    assert [row["s"] for row in agent.rows()] == [0, 1, 2]

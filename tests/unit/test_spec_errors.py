@@ -71,7 +71,7 @@ PARAMETER: list[tuple[str, str]] = [
         "{value: 1, values: [2]}",
         "4:17 parameters.p.values: `constant` does not have this key; it has `value`",
     ),
-    ("{low: 1, high: 2}", "4:7 parameters.p.low: unknown key; write `min`"),
+    ("{low: 1}", "4:7 parameters.p.low: unknown key; write `min`"),
     (
         "{distribution: loguniform, min: 1, max: 2}",
         "4:7 parameters.p.distribution: there is no distribution 'loguniform'; did you mean `log_uniform_values`?",
@@ -89,7 +89,7 @@ PARAMETER: list[tuple[str, str]] = [
     ),
     (
         "{distribution: normal, min: 1}",
-        "4:26 parameters.p.min: `normal` has no bounds; remove it, or use a distribution with `min` and `max`, "
+        "4:29 parameters.p.min: `normal` has no bounds; remove it, or use a distribution with `min` and `max`, "
         "such as uniform",
     ),
     (
@@ -97,33 +97,33 @@ PARAMETER: list[tuple[str, str]] = [
         "4:3 parameters.p: `mu` and `sigma` need `distribution: normal` (or log_normal, q_normal, q_log_normal)",
     ),
     ("{a: 2, b: 1}", "4:3 parameters.p: `a` and `b` need `distribution: beta` (or q_beta)"),
-    ("{distribution: normal, sigma: 0}", "4:26 parameters.p.sigma: must be above 0, not 0"),
-    ("{distribution: beta, a: -1}", "4:24 parameters.p.a: must be above 0, not -1"),
+    ("{distribution: normal, sigma: 0}", "4:29 parameters.p.sigma: must be above 0, not 0"),
+    ("{distribution: beta, a: -1}", "4:27 parameters.p.a: must be above 0, not -1"),
     (
         "{distribution: log_normal, mu: 800}",
         "4:3 parameters.p: exp(mu + sigma) is too large for a floating-point number: `mu` and `sigma` are of the logarithm",
     ),
     (
         "{distribution: q_beta, q: 2}",
-        "4:26 parameters.p.q: q (2) must be at most 1: the values lie between 0 and 1",
+        "4:29 parameters.p.q: q (2) must be at most 1: the values lie between 0 and 1",
     ),
-    ("{distribution: q_uniform, min: 0, max: 9, q: 0}", "4:45 parameters.p.q: must be above 0, not 0"),
+    ("{distribution: q_uniform, min: 0, max: 9, q: 0}", "4:48 parameters.p.q: must be above 0, not 0"),
     (
         "{distribution: q_uniform, min: 1.2, max: 1.8, q: 1}",
-        "4:49 parameters.p.q: no multiple of q (1.0) lies between 1.2 and 1.8; make q smaller",
+        "4:52 parameters.p.q: no multiple of q (1) lies between 1.2 and 1.8; make q smaller",
     ),
     (
         "{distribution: log_uniform_values, min: 0, max: 1}",
-        "4:38 parameters.p.min: min (0.0) must be above 0 for a logarithmic scale",
+        "4:41 parameters.p.min: min (0) must be above 0 for a logarithmic scale",
     ),
     (
         "{distribution: log_uniform, min: 1, max: 1000}",
-        "4:3 parameters.p: the bounds of `log_uniform` are exponents of e, and exp(1.0) to exp(1000.0) is no usable "
+        "4:3 parameters.p: the bounds of `log_uniform` are exponents of e, and exp(1) to exp(1000) is no usable "
         "range; if they are values, write `distribution: log_uniform_values`",
     ),
     (
         "{distribution: inv_log_uniform, min: 1, max: 1000}",
-        "4:3 parameters.p: the bounds of `inv_log_uniform` are exponents of e, and exp(-1000.0) to exp(-1.0) is no usable "
+        "4:3 parameters.p: the bounds of `inv_log_uniform` are exponents of e, and exp(-1000) to exp(-1) is no usable "
         "range; if they are values, write `distribution: inv_log_uniform_values`",
     ),
     ("{values: 5}", "4:7 parameters.p.values: must be a list, not 5; write `values: [5]`"),
@@ -132,15 +132,15 @@ PARAMETER: list[tuple[str, str]] = [
     ("{values: []}", "4:7 parameters.p.values: is empty; a parameter needs at least one value"),
     (
         "{values: [1, 2], probabilities: [1.0]}",
-        "4:22 parameters.p.probabilities: there must be one probability for each value: 1 given for 2 values",
+        "4:23 parameters.p.probabilities: there must be one probability for each value: 1 given for 2 values",
     ),
     (
         "{values: [1, 2], probabilities: [0.5, 0.4]}",
-        "4:22 parameters.p.probabilities: the probabilities add up to 0.9, and must add up to 1",
+        "4:23 parameters.p.probabilities: the probabilities add up to 0.9, and must add up to 1",
     ),
     (
-        "{values: [1, 2], probabilities: [1.5, -0.5]}",
-        "4:38 parameters.p.probabilities[0]: must be at most 1.0, not 1.5",
+        "{values: [1, 2], probabilities: [1.5, 0.0]}",
+        "4:39 parameters.p.probabilities[0]: must be at most 1, not 1.5",
     ),
     (
         "{probabilities: [1.0]}",
@@ -148,7 +148,7 @@ PARAMETER: list[tuple[str, str]] = [
     ),
     (
         "{distribution: categorical, values: [1], probabilities: [1]}",
-        "4:44 parameters.p.probabilities: write `distribution: categorical_w_probabilities`, or leave the distribution out",
+        "4:47 parameters.p.probabilities: write `distribution: categorical_w_probabilities`, or leave the distribution out",
     ),
     ("{}", "4:3 parameters.p: is empty; write `value: …`, `values: […]`, or `min: …` and `max: …` below it"),
     ("", "4:3 parameters.p: is empty; write `value: …`, `values: […]`, or `min: …` and `max: …` below it"),
@@ -165,11 +165,11 @@ PARAMETER: list[tuple[str, str]] = [
     ),
     (
         "{parameters: {lr: {value: 1}}, min: 1}",
-        "4:34 parameters.p.min: a group has only `parameters`; move this below it, or remove it",
+        "4:37 parameters.p.min: a group has only `parameters`; move this below it, or remove it",
     ),
     (
         "{parameters: {o: {parameters: {lr: {min: 2, max: 1}}}}}",
-        "4:39 parameters.p.parameters.o.parameters.lr: min (2) must be below max (1)",
+        "4:42 parameters.p.parameters.o.parameters.lr: min (2) must be below max (1)",
     ),
 ]
 
@@ -203,7 +203,7 @@ GRID: list[tuple[str, str]] = [
     ),
     (
         "{values: [1, 2], probabilities: [0.5, 0.5]}",
-        "4:22 parameters.p.probabilities: a grid visits every value once, so probabilities have no meaning in it; "
+        "4:23 parameters.p.probabilities: a grid visits every value once, so probabilities have no meaning in it; "
         "remove them, or use `method: random`",
     ),
 ]

@@ -195,8 +195,20 @@ def test_bayes_has_an_engine_and_others_have_none() -> None:
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("90", 90.0), ("90s", 90.0), ("2h", 7200.0), ("1h30m", 5400.0), ("1h 30m", 5400.0), ("500ms", 0.5)]
-    + [("0.5", 0.5), ("1.5m", 90.0), ("1d12h", 129600.0), ("1m500ms", 60.5), ("'90'", 90.0), ("1e3", 1000.0)],
+    {
+        "90": 90.0,
+        "90s": 90.0,
+        "2h": 7200.0,
+        "1h30m": 5400.0,
+        "1h 30m": 5400.0,
+        "500ms": 0.5,
+        "0.5": 0.5,
+        "1.5m": 90.0,
+        "1d12h": 129600.0,
+        "1m500ms": 60.5,
+        "'90'": 90.0,
+        "1e3": 1000.0,
+    }.items(),
 )
 def test_durations(written: str, seconds: float) -> None:
     text = "method: random\nprogram: t.py\nparameters: {p: {value: 1}}\nlimits: {run_time: " + written + "}"
@@ -355,7 +367,7 @@ WARNED: list[tuple[str, list[str]]] = [
     (
         "metric: {name: l}\nearly_terminate: {type: hyperband, min_iter: 3, max_iter: 27}",
         [
-            "sweep.yaml:5:47 early_terminate.max_iter: has no effect without `s`: runs may end at min_iter·eta^k"
+            "sweep.yaml:5:49 early_terminate.max_iter: has no effect without `s`: runs may end at min_iter·eta^k"
         ],
     ),
     (

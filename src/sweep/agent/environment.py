@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +21,13 @@ class MissingVariable(Exception):
 
 
 def run_variables(
-    sweep: str, agent: str, assignment: e.RunAssigned, folder: Path, checkpoint: Path, config_file: Path, socket: str
+    sweep: str,
+    agent: str,
+    assignment: e.RunAssigned,
+    folder: Path,
+    checkpoint: Path,
+    config_file: Path,
+    socket: str,
 ) -> dict[str, str]:
     """The `SWEEP_*` variables of one attempt (docs/reference/protocol.md)."""
     return {
@@ -49,7 +57,8 @@ def environment(
 
     The spec's own `env` wins over what the launcher sets; the pins to GPUs win over everything. Raises MissingVariable.
     """
-    own = {key: _expand(value, inherited) for key, value in spec.env.items()}
+    path = f"{inherited.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"  # `sweep log` is found there
+    own = {"PATH": path} | {key: _expand(value, inherited) for key, value in spec.env.items()}
     base = {key: value for key, value in inherited.items() if not key.startswith("SWEEP_")}
     launcher = launcher_env(seed, cpus, {**base, **own})
     recorded = {**launcher, **spec.env, **gpu_variables, **variables}
@@ -60,7 +69,9 @@ def _expand(value: str, inherited: Mapping[str, str]) -> str:
     def look_up(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in inherited:
-            raise MissingVariable(f"env: the variable {name}, named by ${{envvar:{name}}}, is not set on this node")
+            raise MissingVariable(
+                f"env: the variable {name}, named by ${{envvar:{name}}}, is not set on this node"
+            )
         return inherited[name]
 
     return _ENVVAR.sub(look_up, value)

@@ -87,7 +87,7 @@ class Loop:
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server = RunServer(self.selector)
-        self.guardian = Guardian()
+        self.guardian = Guardian(self.spec.limits.kill_after_s)
         self.runs: dict[int, LocalRun] = {}
         self.history: list[HistoryChunk] = []
         self.lost = False
@@ -173,7 +173,7 @@ class Loop:
     # --- what happened
 
     def _start_guard(self) -> None:
-        self.guardian.start(kill_after_s=self.spec.limits.kill_after_s)
+        self.guardian.start()
         self._guard_fd = self.guardian.fileno()
         self.selector.register(self._guard_fd, selectors.EVENT_READ, None)
 
@@ -192,7 +192,7 @@ class Loop:
             self.view.say(f"{name}{text}", "warning")
 
     def _spawned(self, event: Spawned, now: float) -> None:
-        local = self.runs.get(event.id)
+        local = self._local(event.id)
         if local is None or local.prepared is None:
             return
         assignment, prepared = local.assignment, local.prepared
@@ -212,7 +212,7 @@ class Loop:
         self.view.started(assignment)
 
     def _failed_to_start(self, event: SpawnFailed, now: float) -> None:
-        local = self.runs.get(event.id)
+        local = self._local(event.id)
         if local is None:
             return
         run = local.assignment.run
@@ -222,8 +222,14 @@ class Loop:
             self.core.start_failed(run, f"cannot start the program: {event.message}", now), local, now
         )
 
+    def _local(self, guard_id: str) -> LocalRun | None:
+        """The attempt that the guard knows by this ID, None when it no longer counts."""
+        run, _, attempt = guard_id.partition(".")
+        local = self.runs.get(int(run))
+        return local if local is not None and local.assignment.attempt == int(attempt) else None
+
     def _exited(self, event: Exited, now: float) -> None:
-        local = self.runs.get(event.id)
+        local = self._local(event.id)
         if local is None or local.prepared is None or local.inbox is None:
             return
         run = local.assignment.run
@@ -252,7 +258,7 @@ class Loop:
             self.server.forget(local.assignment.run)
         self.runs.clear()
         self.guardian.close(timeout_s=1.0)
-        self.guardian = Guardian()
+        self.guardian = Guardian(self.spec.limits.kill_after_s)
         self._start_guard()
         self._perform(self.core.guard_died())
 
@@ -309,7 +315,9 @@ class Loop:
             elif isinstance(action, a.Start):
                 queue.extend(self._start(action.assignment))
             elif isinstance(action, a.Signal):
-                self.guardian.kill(action.run, action.signal, everything=action.everything)
+                self.guardian.kill(
+                    f"{action.run}.{action.attempt}", action.signal, everything=action.everything
+                )
             elif isinstance(action, a.TellStop):
                 self.server.send_stop(action.run, action.reason)
             elif isinstance(action, a.Say):
@@ -337,7 +345,7 @@ class Loop:
         )
         prepared = local.prepared
         self.guardian.spawn(
-            assignment.run,
+            f"{assignment.run}.{assignment.attempt}",
             prepared.argv,
             prepared.env,
             prepared.workdir,

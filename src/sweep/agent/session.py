@@ -5,6 +5,7 @@ No processes and no waiting here: the real loop and the simulated world both dri
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -155,9 +156,11 @@ class Session:
             self._lease = None
 
     def drop(self) -> None:
-        """Close without a word: the lease is lost, or the process must go at once."""
+        """Close without a word: the lease is lost, or the process must go at once. Never fails: a lease that cannot be
+        given back runs out."""
         self._pending.clear()
-        self._stop_leading(release=True)
+        with contextlib.suppress(StoreError):
+            self._stop_leading(release=True)
 
     # --- inside
 
@@ -172,11 +175,13 @@ class Session:
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:
             return []
-        self._seen = position
         orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
+        index = self.store.read_index(self.sweep, SWEEP_KEY)
         if orders:
             self._cursor = orders[-1].position
-        row = self.store.read_index(self.sweep, SWEEP_KEY).rows.get(SWEEP_KEY)
+        if index.upto >= position:  # else the phase may be an old one: look again
+            self._seen = position
+        row = index.rows.get(SWEEP_KEY)
         if row is not None:
             self.view = decode_sweep(row)
             self.phase, self.reason = self.view.state, self.view.reason

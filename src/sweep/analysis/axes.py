@@ -45,6 +45,11 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         """Name with the scale where it is not the plain one."""
         return f"{self.name} (log scale)" if self.scale == "log" else self.name
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the category labels do not fit side by side on a small picture."""
+        return self.scale == "category" and sum(min(len(label), 18) + 2 for label in self.categories) > 32
+
     def position(self, value: Any) -> float:
         """NaN when the value has no place on this axis."""
         if self.scale == "category":

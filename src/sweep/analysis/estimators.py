@@ -65,7 +65,9 @@ def forest(axes: list[Axis], places: Floats, target: Floats, generator: np.rando
     silent = ""
     if np.mean([r2 for r2, _ in true]) <= max(r2 for r2, _ in shuffled):
         silent = "the parameters predict unseen trials no better than they predict a shuffled objective"
-    return _estimate(method, np.array([drop for _, drop in true]), np.array([drop for _, drop in shuffled]), silent)
+    return _estimate(
+        method, np.array([drop for _, drop in true]), np.array([drop for _, drop in shuffled]), silent
+    )
 
 
 def _shuffled_drops(
@@ -102,7 +104,9 @@ def _drops(
     predicted = model.predict(stacked.reshape(-1, features.shape[1])).reshape(len(groups) + 1, -1)
     errors = ((predicted - target[unseen]) ** 2).mean(axis=1)
     variance = float(target.var()) or 1.0
-    return 1.0 - float(errors[0]) / variance, np.asarray((errors[1:] - errors[0]) / variance, dtype=np.float64)
+    return 1.0 - float(errors[0]) / variance, np.asarray(
+        (errors[1:] - errors[0]) / variance, dtype=np.float64
+    )
 
 
 def _split(n: int, generator: np.random.Generator) -> tuple[Indices, Indices]:
@@ -146,13 +150,16 @@ def ped_anova(
         evaluate = _ped_evaluator(axes, places, minimize)
         true = [evaluate(generator.integers(n, size=size), target) for _ in range(PED_RESAMPLES)]
         shuffled = [
-            evaluate(generator.integers(n, size=size), generator.permutation(target)) for _ in range(PED_SHUFFLES)
+            evaluate(generator.integers(n, size=size), generator.permutation(target))
+            for _ in range(PED_SHUFFLES)
         ]
     method = f"PED-ANOVA of the best tenth of the trials (Optuna {optuna.__version__})"
     return _estimate(method, np.array(true), np.array(shuffled), "")
 
 
-def _ped_evaluator(axes: list[Axis], places: Floats, minimize: bool) -> Callable[[Indices, Floats], list[float]]:
+def _ped_evaluator(
+    axes: list[Axis], places: Floats, minimize: bool
+) -> Callable[[Indices, Floats], list[float]]:
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator
 

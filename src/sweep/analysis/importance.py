@@ -92,7 +92,9 @@ def _estimated(
 
     from sweep.analysis import estimators
 
-    places = np.array([[axis.position(row.value(p)) for p, axis in zip(parameters, axes, strict=True)] for row in rows])
+    places = np.array(
+        [[axis.position(row.value(p)) for p, axis in zip(parameters, axes, strict=True)] for row in rows]
+    )
     ranks = estimators.ranks(np.array([row.score for row in rows], dtype=np.float64))
     generator = np.random.default_rng([table.spec.seed % 2**64, 0x1A9])
     if method == "ped-anova":
@@ -100,7 +102,9 @@ def _estimated(
     else:
         estimate = estimators.forest(axes, places, ranks, generator)
     if not estimate.mean.sum() > 0 or estimate.silent:
-        return _nothing(table, len(rows), estimate.silent or "no parameter explains the objective", estimate.method)
+        return _nothing(
+            table, len(rows), estimate.silent or "no parameter explains the objective", estimate.method
+        )
     found = _rows(parameters, axes, places, ranks, estimate)
     return Importance(
         method=estimate.method,
@@ -188,5 +192,11 @@ def _left_out(table: SweepTable, parameters: list[Parameter]) -> str:
     constant = [p.name for p in varying if p not in parameters]
     if not constant:
         return ""
-    names = ", ".join(text.shorten(name, 32) for name in constant[:4]) + (" and others" if len(constant) > 4 else "")
-    return f"Left out because it had one value: {names}." if len(constant) == 1 else f"Left out, one value each: {names}."
+    names = ", ".join(text.shorten(name, 32) for name in constant[:4]) + (
+        " and others" if len(constant) > 4 else ""
+    )
+    return (
+        f"Left out because it had one value: {names}."
+        if len(constant) == 1
+        else f"Left out, one value each: {names}."
+    )

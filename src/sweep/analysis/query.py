@@ -21,7 +21,17 @@ from sweep.analysis.history import as_number, same_name
 from sweep.analysis.records import Record, flatten, record, to_csv, to_json
 from sweep.core.views import RunView
 
-__all__ = ["QueryError", "Record", "compile_filter", "names_of", "record", "select", "sort_records", "to_csv", "to_json"]
+__all__ = [
+    "QueryError",
+    "Record",
+    "compile_filter",
+    "names_of",
+    "record",
+    "select",
+    "sort_records",
+    "to_csv",
+    "to_json",
+]
 
 Predicate = Callable[[Record], bool]
 _Getter = Callable[[dict[str, Any]], Any]
@@ -125,7 +135,9 @@ class _Names:
             return f"unknown name {name}: did you mean {near[0]}?"
         shown = [name for name in self.full.values() if name not in _RARE][:24]
         more = "" if len(shown) >= len(self.full) - len(_RARE) else ", …"
-        return f'unknown name {name} (a text is written in quotes: "{name}"); names are {", ".join(shown)}{more}'
+        return (
+            f'unknown name {name} (a text is written in quotes: "{name}"); names are {", ".join(shown)}{more}'
+        )
 
 
 _RARE = ("sweep", "purpose", "steps", "command", "folder", "error_class")
@@ -169,8 +181,8 @@ def _hint(line: str) -> str:
     if "&&" in line or "||" in line:
         return "write and, or, not instead of &&, ||, !"
     bare = line
-    for operator in ("==", "!=", "<=", ">="):
-        bare = bare.replace(operator, "  ")
+    for sign in ("==", "!=", "<=", ">="):
+        bare = bare.replace(sign, "  ")
     if "=" in bare:
         return "compare with == (or !=, <, <=, >, >=)"
     allowed = {"and", "or", "not", "in", "is", "None", "True", "False"}
@@ -229,10 +241,10 @@ class _Compiler:
         """A name, a number, a text, none, true, false, or a list of such."""
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             items = [self._literal(item) for item in node.elts]
-            return lambda row: items
+            return lambda _: items
         literal = self._try_literal(node)
         if literal is not _ABSENT:
-            return lambda row: literal
+            return lambda _: literal
         path = self._path(node, 0)
         if path is None:
             raise self.error(_refusal(node), node)
@@ -252,7 +264,11 @@ class _Compiler:
             node.value is None or isinstance(node.value, bool | int | float | str)
         ):
             return node.value
-        if isinstance(node, ast.Name) and node.id.lower() in _WORDS and same_name(node.id) not in self.names.full:
+        if (
+            isinstance(node, ast.Name)
+            and node.id.lower() in _WORDS
+            and same_name(node.id) not in self.names.full
+        ):
             return _WORDS[node.id.lower()]
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             inner = node.operand
@@ -272,7 +288,11 @@ class _Compiler:
             return None if start is None else f"{start}.{node.attr}"
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
             start = self._path(node.value, depth + 1)
-            return None if start is None or not isinstance(node.slice.value, str) else f"{start}.{node.slice.value}"
+            return (
+                None
+                if start is None or not isinstance(node.slice.value, str)
+                else f"{start}.{node.slice.value}"
+            )
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Sub):
             start, end = self._path(node.left, depth + 1), self._part(node.right, depth + 1)
             joint = "/" if isinstance(node.op, ast.Div) else "-"

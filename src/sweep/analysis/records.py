@@ -131,7 +131,9 @@ def _cell(item: Any) -> Any:
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
     end_s = attempt.ended_s if attempt.ended_s is not None else now_s
-    length = max(end_s - attempt.started_s, 0.0) if end_s is not None and attempt.started_s is not None else None
+    length = (
+        max(end_s - attempt.started_s, 0.0) if end_s is not None and attempt.started_s is not None else None
+    )
     return {
         "attempt": attempt.attempt,
         "agent": attempt.agent,

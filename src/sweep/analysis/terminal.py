@@ -25,7 +25,9 @@ _UNICODE = _Marks(_EIGHTHS, "–", "ρ", "η")
 _ASCII = _Marks(" #", "-", "rho", "eta")
 
 
-def importance_lines(importance: Importance, width: int = 80, encoding: str = "utf-8", most: int = 20) -> list[str]:
+def importance_lines(
+    importance: Importance, width: int = 80, encoding: str = "utf-8", most: int = 20
+) -> list[str]:
     """A horizontal bar chart at most `width` columns wide (at least 40), with interval and correlation; the `most`
     important parameters. Plain ASCII when `encoding` is no form of UTF. Without enough signal: the sentence."""
     width = max(width, 40)
@@ -37,7 +39,7 @@ def importance_lines(importance: Importance, width: int = 80, encoding: str = "u
     column = max(_columns(name) for name in names)
     tails = [_tail(row, marks) for row in rows]
     room = width - column - max(map(len, tails)) - 3
-    scale = max(max(row.importance for row in rows), 1e-9)
+    scale = max([row.importance for row in rows] + [1e-9])
     lines = [
         f"{name}{' ' * (column - _columns(name))} {_bar(row.importance / scale, room, marks)} {tail}".rstrip()
         for name, row, tail in zip(names, rows, tails, strict=True)

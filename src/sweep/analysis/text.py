@@ -31,7 +31,11 @@ def duration(seconds: float | None) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    for size, unit, below_size, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, below_size, below in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= size:
             rest = whole % size // below_size
             return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
@@ -47,7 +51,11 @@ def value(item: Any) -> str:
     if isinstance(item, float):
         return number(item, 6)
     if isinstance(item, int):
-        return str(item) if -(10**20) < item < 10**20 else number(float(item) if abs(item) < 10**300 else math.inf)
+        return (
+            str(item)
+            if -(10**20) < item < 10**20
+            else number(float(item) if abs(item) < 10**300 else math.inf)
+        )
     if isinstance(item, str):
         return " ".join(item.split()) or '""'
     return json.dumps(item, ensure_ascii=False, separators=(",", ":"), default=str)

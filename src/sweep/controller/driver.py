@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from sweep.controller.searching import Answer, Request, SearchFailed, SearchPort
 from sweep.core import entries as e
 from sweep.core.decide import Propose, WakeAt, decide
 from sweep.core.index import IndexFold
 from sweep.core.names import AGENT_LEASES, agent_lease
+from sweep.core.spec import SweepSpec
 from sweep.core.state import MakeStopper, State
 from sweep.stores.base import IndexUpdate, Lease, Moved, Store
 
@@ -40,8 +43,8 @@ class Driver:
         self._state: State | None = None
         self._fold: IndexFold | None = None
         self._search: SearchPort | None = None
-        self._searches = 0
-        """The revision of the spec that the searcher was made for."""
+        self._searched: SweepSpec | None = None
+        """The spec that the searcher was made for."""
         self._answer: Answer | None = None
         """What the searcher said and the journal does not have yet."""
         self._void = False
@@ -133,6 +136,8 @@ class Driver:
             raise LookupError(f"there is no sweep {self.sweep} in {self.store.url}")
 
     def _load_row(self, key: str) -> bytes | None:
+        if key in self._rows:
+            return self._rows[key]
         return self.store.read_index(self.sweep, key).rows.get(key)
 
     def _append(self, entries: list[e.AnyEntry]) -> None:
@@ -216,10 +221,11 @@ class Driver:
         state = self.state
         if self._search is not None and self._search.busy:
             return
-        if self._search is None or self._searches != state.revision:
+        if self._search is None or not _searched_alike(self._searched, state.spec):
             assert self._make_search is not None
             self.close()
-            self._search, self._searches = self._make_search(state), state.revision
+            self._search = self._make_search(state)
+        self._searched = state.spec
         request = Request(len(state.trials), n, state.revision, state.position)
         self._search.ask(state.spec, request, state.observations)
         self._take_answer()
@@ -239,3 +245,8 @@ class Driver:
                 index=IndexUpdate(position, self._rows),
             )
             self._indexed, self._rows = position, {}
+
+
+def _searched_alike(one: SweepSpec | None, other: SweepSpec) -> bool:
+    """Whether a searcher made for `one` proposes for `other` as well: only its budget may differ."""
+    return one is other or (one is not None and msgspec.structs.replace(one, run_cap=other.run_cap) == other)

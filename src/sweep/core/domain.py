@@ -9,11 +9,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sweep.core.multiples import Steps, count, is_multiple, multiples, round_to, steps_from
+from sweep.core.multiples import Steps, count, is_finite, is_multiple, multiples, round_to, steps_from
 from sweep.core.space import Beta, Categorical, Config, Constant, Distribution, Normal, Numeric, Space
 
 # Inverse normal CDFs are taken at u in [2**-53, 1 - 2**-53]: within 8.3 sigma, and never infinite.
@@ -64,7 +65,7 @@ def contains(dist: Distribution, value: Any) -> bool:
         return canonical(value) == canonical(dist.value)
     if isinstance(dist, Categorical):
         return _choices(dist).index(value) is not None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         return False
     if dist.integer and value != math.floor(value):
         return False
@@ -286,9 +287,9 @@ def _grid_steps(dist: Numeric) -> Steps:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise ValueError(f"{value!r} is not a number")
-    return float(value)
+    return float(min(max(value, -sys.float_info.max), sys.float_info.max))
 
 
 # --- categorical values ----------------------------------------------------------------------------------------

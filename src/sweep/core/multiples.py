@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 
 # From here on floats are at least 1 apart.
 _EXACT = 2.0**53
+_LARGEST = 1.7976931348623157e308
 
 
 class _Decimal(NamedTuple):
@@ -74,25 +75,30 @@ class Steps(Sequence[Any]):
         """The value nearest to x: round(x / q) * q, clipped to the first and the last."""
         return self._value(self.index_near(x))
 
-    def index_near(self, x: float) -> int:
+    def index_near(self, x: float | int) -> int:
         """Where the value nearest to the finite number `x` stands."""
+        if isinstance(x, int) and abs(x) >= _EXACT:
+            return self._index_of(_Decimal(x, 0))
         if self._first is None:
             quotient, first = (x - self._start / self._scale) / self._unit, 0
         else:
             quotient, first = x / self._unit, self._first
-        if abs(quotient) < _EXACT:
-            index = round(quotient) - first
-        else:
-            value = _decimal(x)
-            places = max(value.places, self._places)
-            shift = int(10 ** (places - self._places))
-            index = (value.over(places) - self._start * shift) // (self._step * shift)
-        return int(min(max(index, 0), self.count_all - 1))
+        if abs(quotient) >= _EXACT:
+            return self._index_of(_decimal(x))
+        return int(min(max(round(quotient) - first, 0), self.count_all - 1))
+
+    def _index_of(self, x: _Decimal) -> int:
+        """`index_near` where floats are too coarse."""
+        places = max(x.places, self._places)
+        shift = int(10 ** (places - self._places))
+        twice = 2 * (x.over(places) - self._start * shift)
+        index = (twice + self._step * shift) // (2 * self._step * shift)
+        return min(max(index, 0), self.count_all - 1)
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """Where `value` (a number) stands. Raises ValueError when it is none of the values."""
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            found = self.index_near(float(value))
+        if is_finite(value):
+            found = self.index_near(value)
             if self._value(found) == value and start <= found < (self.count_all if stop is None else stop):
                 return found
         raise ValueError(f"{value!r} is none of the values")
@@ -142,6 +148,13 @@ def round_to(x: float, q: float | None, integer: bool) -> Any:
         return int(x) if integer else x
     digits = round(multiple) * step.digits
     return digits // 10**step.places if integer else digits / 10**step.places
+
+
+def is_finite(value: Any) -> bool:
+    """Whether `value` is a number (a bool is none) within what floats can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -_LARGEST <= value <= _LARGEST
 
 
 def is_multiple(x: float, q: float | None) -> bool:

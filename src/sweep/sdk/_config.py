@@ -100,7 +100,7 @@ def merge(chosen: Mapping[str, Any], defaults: Mapping[Any, Any]) -> tuple[dict[
 class Summary:
     """Single results of a run, by name: `run.summary["test/accuracy"] = 0.98`. Nested maps are flattened with `/`.
 
-    Holds what this program has set; the best and last value of every logged metric are recorded anyway.
+    Holds what this program has set; the recorded summary has the last value of every logged name as well.
     """
 
     __slots__ = ("_changed", "_values")

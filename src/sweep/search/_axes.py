@@ -49,7 +49,7 @@ class Axis(msgspec.Struct, frozen=True):
         if self.by_index:
             steps = _values(dist)
             assert isinstance(steps, Steps)
-            return steps.index_near(min(max(float(value), -1e300), 1e300))
+            return steps.index_near(min(max(value, steps[0]), steps[-1]))
         clipped = min(max(value, self.low), self.high)
         return round(clipped) if self.kind == "int" else float(clipped)
 

@@ -143,7 +143,7 @@ def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 def _uniform(context: Context, model: m.UniformParameter | m.QUniformParameter) -> Distribution | None:
     if not _ordered(context, model.min, model.max):
         return None
-    bounds = _real_bounds(context, float(model.min), float(model.max))
+    bounds = _real_bounds(context, model.min, model.max)
     if bounds is None:
         return None
     q, integer = _step(model)
@@ -152,7 +152,7 @@ def _uniform(context: Context, model: m.UniformParameter | m.QUniformParameter) 
         return made if _fits_method(context, _grid_instead(made)) else None
     if context.method == "grid" and made.scale == "linear":
         return made  # counted from min, not in multiples of q
-    return made if _has_multiple(context, made) else None
+    return made if _has_multiple(context, made, model) else None
 
 
 def _ordered(context: Context, low: float, high: float) -> bool:
@@ -170,10 +170,10 @@ def _ordered(context: Context, low: float, high: float) -> bool:
 def _real_bounds(context: Context, low: float, high: float) -> tuple[float, float] | None:
     """Bounds of the value itself, whatever the bounds in the file are of."""
     if "log" not in context.declared:
-        return low, high
+        return float(low), float(high)
     if context.declared.endswith("_values"):
         if low > 0:
-            return low, high
+            return float(low), float(high)
         context.error(f"min ({number(low)}) must be above 0 for a logarithmic scale", "min")
         return None
     first, last = (-high, -low) if context.declared == "inv_log_uniform" else (low, high)
@@ -205,14 +205,11 @@ def _step(model: m.Model) -> tuple[float | None, bool]:
     return (None if q is None else float(q)), isinstance(q, int)
 
 
-def _has_multiple(context: Context, made: Numeric) -> bool:
-    q = made.q or 1.0
-    if made.low <= multiples(made.low, made.high, q, False)[0] <= made.high:
+def _has_multiple(context: Context, made: Numeric, model: m.Model) -> bool:
+    if made.low <= multiples(made.low, made.high, made.q or 1.0, False)[0] <= made.high:
         return True
-    context.error(
-        f"no multiple of q ({number(q)}) lies between {number(made.low)} and {number(made.high)}; make q smaller",
-        "q",
-    )
+    q, low, high = number(getattr(model, "q", 1.0)), number(made.low), number(made.high)
+    context.error(f"no multiple of q ({q}) lies between {low} and {high}; make q smaller", "q")
     return False
 
 
@@ -225,7 +222,9 @@ def _beta(context: Context, model: m.BetaParameter) -> Distribution | None:
         instead = f"`distribution: q_beta, a: {number(model.a)}, b: {number(model.b)}, q: 0.1`"
         return Beta(float(model.a), float(model.b)) if _fits_method(context, instead) else None
     if q > 1:
-        context.error(f"q ({number(q)}) must be at most 1: the values lie between 0 and 1", "q")
+        context.error(
+            f"q ({number(getattr(model, 'q', q))}) must be at most 1: the values lie between 0 and 1", "q"
+        )
         return None
     return Beta(float(model.a), float(model.b), q, integer)
 

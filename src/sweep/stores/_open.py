@@ -48,10 +48,13 @@ def _trusted(path: Path, cwd: Path) -> bool:
     """Whether a store that was found, not named, may be used. A sweep's record holds commands that an agent runs, so
     one that a stranger laid down in a shared folder above (`/tmp`) is passed by."""
     try:
-        found = path.stat()
-        return path.is_file() and found.st_uid in (os.getuid(), cwd.stat().st_uid)
+        return path.is_file() and _owner(path) in (os.getuid(), _owner(cwd))
     except OSError:
         return False
+
+
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
 
 
 def _path_of(url: str, cwd: Path) -> Path:

@@ -10,6 +10,7 @@ from sweep.testing._store_world import (
     assigned,
     check,
     chunk,
+    hold,
     positions,
     raises,
     reports,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from sweep.stores import HistoryChunk, Index, IndexUpdate, Moved, StaleFence
+import threading
+
+from sweep.stores import HistoryChunk, Index, IndexUpdate, Lease, Moved, StaleFence
 from sweep.testing._store_world import (
     StoreWorld,
     check,
     chunk,
+    hold,
     raises,
     reports,
+    rows_of,
 )
 
 # --- leases and fences -----------------------------------------------------------------------------------------

@@ -205,11 +205,8 @@ def check_respects_foreign_configs(subject: Subject) -> None:
     strange += [{"a": 99, "n": {"b": "x", "c": 0.0}}, {"other": 1}, {}]
     seen = _ended(strange, 0)
     searcher = subject.make(spec)
-    ended = False
-    while not ended and len(seen) < 2 * _points(subject, spec.space):
-        answer = searcher.propose(seen, 4)
-        seen += _ended(answer.configs, len(seen))
-        ended = answer.exhausted
+    for _ in range(_points(subject, spec.space)):
+        seen += _ended(searcher.propose(seen, 4).configs, len(seen))
     keys = [domain.canonical(observation.config) for observation in seen]
     assert len(set(keys)) == len(keys)
     assert len(keys) == _points(subject, spec.space) + 3

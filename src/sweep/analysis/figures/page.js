@@ -16,7 +16,9 @@
       if (figure.minWidth) plot.style.minWidth = figure.minWidth + "px";
       parent.appendChild(plot);
       const config = {
-        responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        // The buttons are named one by one: by default plotly also offers to send the chart to its cloud.
+        responsive: true, displaylogo: false, plotlyServerURL: "", displayModeBar: figure.buttons.length ? "hover" : false,
+        modeBarButtons: [figure.buttons],
         toImageButtonOptions: { format: "png", scale: 2, filename: key },
       };
       Plotly.newPlot(plot, figure.data, figure.layout, config);
@@ -74,7 +76,8 @@
     if (typeof cell !== "number") return String(cell);
     if (column.kind === "seconds") return seconds(cell);
     if (Number.isInteger(cell)) return String(cell);
-    return String(Number(cell.toPrecision(column.kind === "objective" ? 6 : 5)));
+    const short = Number(cell.toPrecision(column.kind === "objective" ? 6 : 5));
+    return Math.abs(short) < 1e-4 ? short.toExponential() : String(short);
   }
 
   function seconds(s) {

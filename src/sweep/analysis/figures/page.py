@@ -46,7 +46,7 @@ def render(table: SweepTable, pictures: Pictures) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{_text(name)} · {_text(table.sweep.sweep)}</title>",
         f"<style>{_asset('page.css')}</style></head><body>",
-        _header(table, summary(table), pictures, name),
+        _header(table, pictures, name),
         "<main>",
         *(_picture(picture) for picture in _in_order(pictures)),
         _run_section(left_out),
@@ -66,7 +66,8 @@ def _in_order(pictures: Pictures) -> Iterable[Picture]:
 # --- header ----------------------------------------------------------------------------------------------------
 
 
-def _header(table: SweepTable, facts: Summary, pictures: Pictures, name: str) -> str:
+def _header(table: SweepTable, pictures: Pictures, name: str) -> str:
+    facts = summary(table)
     sweep = table.sweep
     engine = f" by {table.spec.engine}" if table.spec.engine else ""
     about = [f"{table.spec.method}{engine}"]
@@ -84,7 +85,7 @@ def _header(table: SweepTable, facts: Summary, pictures: Pictures, name: str) ->
             f'<p class="about"><span class="id">{_text(sweep.sweep)}</span> · {_text(" · ".join(about))}</p>',
             _description(table),
             _facts(table, facts),
-            _best_config(table, facts),
+            _best_config(facts),
             f'<nav>{"".join(links)}<a href="#runs">Runs</a></nav>',
             "</div></header>",
         ]
@@ -122,7 +123,7 @@ def _facts(table: SweepTable, facts: Summary) -> str:
     return f'<dl class="facts">{shown}</dl>'
 
 
-def _best_config(table: SweepTable, facts: Summary) -> str:
+def _best_config(facts: Summary) -> str:
     if facts.best_config is None:
         return ""
     cells = "".join(
@@ -141,7 +142,11 @@ def _picture(picture: Picture) -> str:
         parts.append(f'<p class="empty">{_text(picture.empty)}</p>')
     else:
         many = " many" if picture.key == "slices" else ""
-        hint = " Drag along an axis to select trials; the table of runs follows." if picture.key.startswith("par") else ""
+        hint = (
+            " Drag along an axis to select trials; the table of runs follows."
+            if picture.key.startswith("par")
+            else ""
+        )
         parts.append(f'<p class="subtitle">{_text(picture.subtitle + ("." if hint else "") + hint)}</p>')
         parts.append(f'<div class="scroll"><div class="plots{many}"></div></div>')
         if picture.note:
@@ -150,7 +155,11 @@ def _picture(picture: Picture) -> str:
 
 
 def _run_section(left_out: int) -> str:
-    more = f"The last {left_out:,} runs are not on this page; sweep runs --format csv has all." if left_out else ""
+    more = (
+        f"The last {left_out:,} runs are not on this page; sweep runs --format csv has all."
+        if left_out
+        else ""
+    )
     note = f'<p class="note">{_text(more)}</p>' if more else ""
     return (
         '<section id="runs"><h2>Runs</h2><div class="tools">'

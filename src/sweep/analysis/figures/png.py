@@ -139,9 +139,31 @@ class _Sheet:
     def png(self) -> bytes:
         x, top = 0.25 / WIDTH_IN, self.height_in
         put = self.figure.text
-        put(x, 1 - 0.22 / top, text.shorten(self.picture.title, 90), fontsize=13, fontweight="bold", va="center")
-        put(x, 1 - 0.46 / top, text.shorten(self.picture.subtitle, 150), fontsize=9.5, color=theme.MUTED, va="center")
-        put(1 - x, 1 - 0.22 / top, text.shorten(self.heading, 40), fontsize=8.5, color=theme.MUTED, ha="right", va="center")
+        put(
+            x,
+            1 - 0.22 / top,
+            text.shorten(self.picture.title, 90),
+            fontsize=13,
+            fontweight="bold",
+            va="center",
+        )
+        put(
+            x,
+            1 - 0.46 / top,
+            text.shorten(self.picture.subtitle, 150),
+            fontsize=9.5,
+            color=theme.MUTED,
+            va="center",
+        )
+        put(
+            1 - x,
+            1 - 0.22 / top,
+            text.shorten(self.heading, 40),
+            fontsize=8.5,
+            color=theme.MUTED,
+            ha="right",
+            va="center",
+        )
         for number, line in enumerate(reversed(self._notes)):
             put(x, (0.14 + 0.17 * number) / top, line, fontsize=8.5, color=theme.MUTED, va="center")
         out = io.BytesIO()
@@ -175,13 +197,12 @@ def _importance(picture: ImportancePicture, sheet: _Sheet) -> None:
     bars.barh(places, [row.importance for row in rows], color=colours, height=0.62)
     for place, row in enumerate(rows):
         bars.plot([row.low, row.high], [place, place], color=theme.INK, linewidth=1.3, solid_capstyle="butt")
-    top = max(max(row.high for row in rows), picture.noise, 0.05)
     bars.axvline(picture.noise, color=theme.NOISE, linewidth=1.2, linestyle="--")
     bars.annotate(
         "noise level", (picture.noise, 1), xycoords=("data", "axes fraction"), xytext=(3, 2),
         textcoords="offset points", fontsize=8, color=theme.MUTED, va="bottom",
     )  # fmt: skip
-    bars.set_xlim(0, top * 1.05)
+    bars.set_xlim(0, picture.high)
     bars.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     bars.set_yticks(places, names)
     bars.grid(axis="y", visible=False)
@@ -243,7 +264,13 @@ def _draw_stairs(ax: Any, stairs: Stairs, picture: BestPicture) -> None:
     for state in ("completed", "pruned", "failed"):
         _marks(ax, [p for p in stairs.points if p.state == state], state)
     ax.step(
-        stairs.best_x, stairs.best_y, where="post", color=theme.INK, linewidth=2.0, label="best so far", zorder=4
+        stairs.best_x,
+        stairs.best_y,
+        where="post",
+        color=theme.INK,
+        linewidth=2.0,
+        label="best so far",
+        zorder=4,
     )
     ax.plot(stairs.best_x[:1], stairs.best_y[:1], marker="o", markersize=4, color=theme.INK, zorder=4)
     ax.set_xlabel(stairs.label)
@@ -359,13 +386,17 @@ def _upright(ax: Any, place: int, axis: Axis, *, last: bool, slanted: bool, crow
         height = _unit(axis, tick.position)
         if not 0 <= height <= 1:
             continue
-        ax.plot([place - 0.012 * crowd / 6, place], [height, height], color=theme.INK, linewidth=1.0, zorder=4)
+        ax.plot(
+            [place - 0.012 * crowd / 6, place], [height, height], color=theme.INK, linewidth=1.0, zorder=4
+        )
         ax.annotate(
             text.shorten(tick.label, 14), (place, height), xytext=(-5, 0), textcoords="offset points",
             ha="right", va="center", fontsize=7.5, zorder=5, bbox=halo, annotation_clip=False,
         )  # fmt: skip
     slanted = slanted and not last
-    name = text.shorten(axis.name, 22 if slanted else max(12, 100 // crowd)) + (" (log)" if axis.scale == "log" else "")
+    name = text.shorten(axis.name, 22 if slanted else max(12, 100 // crowd)) + (
+        " (log)" if axis.scale == "log" else ""
+    )
     ax.annotate(
         name, (place, 1), xytext=(-2 if slanted else 0, 6), textcoords="offset points", rotation=22 if slanted else 0,
         ha="left" if slanted else "center", va="bottom", fontsize=9, fontweight="bold" if last else "normal",
@@ -375,11 +406,21 @@ def _upright(ax: Any, place: int, axis: Axis, *, last: bool, slanted: bool, crow
 
 def _colour_bar(sheet: _Sheet) -> None:
     bar = sheet.figure.add_axes(
-        (1 - 0.62 / WIDTH_IN, sheet.bottom_in / sheet.height_in, 0.14 / WIDTH_IN, sheet.body_in / sheet.height_in)
+        (
+            1 - 0.62 / WIDTH_IN,
+            sheet.bottom_in / sheet.height_in,
+            0.14 / WIDTH_IN,
+            sheet.body_in / sheet.height_in,
+        )
     )
     steps = 128
     for number in range(steps):
-        bar.axhspan(number / steps, (number + 1) / steps, color=theme.colour_at(1 - (number + 0.5) / steps), linewidth=0)
+        bar.axhspan(
+            number / steps,
+            (number + 1) / steps,
+            color=theme.colour_at(1 - (number + 0.5) / steps),
+            linewidth=0,
+        )
     bar.set_ylim(0, 1)
     bar.set_xticks([])
     bar.yaxis.tick_right()
@@ -397,7 +438,7 @@ def _slices(picture: SlicesPicture, sheet: _Sheet) -> None:
     assert picture.axis is not None
     columns = min(3, max(len(picture.panels), 2))
     rows = [picture.panels[i : i + columns] for i in range(0, len(picture.panels), columns)]
-    below = [1.35 if any(_crowded(panel.axis) for panel in row) else 0.7 for row in rows]
+    below = [1.35 if any(panel.axis.crowded for panel in row) else 0.7 for row in rows]
     tall = 2.1
     sheet.size(tall * len(rows) + sum(below[:-1]), below[-1] + 0.1)
     grid = []
@@ -410,7 +451,7 @@ def _slices(picture: SlicesPicture, sheet: _Sheet) -> None:
             grid.append(ax)
     states = {point.state for panel in picture.panels for point in panel.points}
     if len(states) > 1:
-        handles = {}
+        handles: dict[str, Any] = {}
         for ax in grid:
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
@@ -426,14 +467,10 @@ def _panel(ax: Any, panel: Panel, objective: Axis, *, first: bool) -> None:
     ax.xaxis.set_label_text(text.shorten(panel.axis.title, 38))
     if not first:
         ax.yaxis.set_ticklabels([])
-    if _crowded(panel.axis):
+    if panel.axis.crowded:
         for label in ax.get_xticklabels():
             label.set(rotation=35, ha="right", fontsize=7, rotation_mode="anchor")
     if panel.axis.scale == "category":
         ax.grid(axis="x", visible=False)
     for state in ("completed", "pruned"):
         _marks(ax, [p for p in panel.points if p.state == state], state)
-
-
-def _crowded(axis: Axis) -> bool:
-    return axis.scale == "category" and sum(len(text.shorten(c, 18)) + 2 for c in axis.categories) > 32

@@ -44,6 +44,8 @@ class Picture(msgspec.Struct, kw_only=True):
 class ImportancePicture(Picture, kw_only=True):
     rows: tuple[ImportanceRow, ...] = ()
     noise: float = 0.0
+    high: float = 1.0
+    """Where the axis of the importance ends."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -159,12 +161,15 @@ def prepare_importance(table: SweepTable, importance: Importance) -> ImportanceP
         return picture
     picture.rows = importance.rows[:MOST_BARS]
     picture.noise = importance.noise
+    picture.high = 1.05 * max([row.high for row in picture.rows] + [importance.noise, 0.05])
     picture.subtitle = f"{importance.method[0].upper()}{importance.method[1:]}, {importance.n} trials"
     hidden = len(importance.rows) - len(picture.rows)
     picture.note = _notes(
         "Lines span 90% of bootstrap resamples over trials.",
         importance.note or "",
-        f"{text.plural(hidden, 'parameter')} of less importance {'is' if hidden == 1 else 'are'} not shown." if hidden else "",
+        f"{text.plural(hidden, 'parameter')} of less importance {'is' if hidden == 1 else 'are'} not shown."
+        if hidden
+        else "",
     )
     return picture
 
@@ -175,7 +180,11 @@ def prepare_importance(table: SweepTable, importance: Importance) -> ImportanceP
 def prepare_best(table: SweepTable) -> BestPicture:
     picture = BestPicture(key="best-so-far", title="Best so far")
     ended = sorted(
-        (row for row in table.trials if row.ended_s is not None and row.state in ("completed", "pruned", "failed")),
+        (
+            row
+            for row in table.trials
+            if row.ended_s is not None and row.state in ("completed", "pruned", "failed")
+        ),
         key=lambda row: (row.ended_s or 0.0, row.trial),
     )
     scores = [row.score for row in ended if row.score is not None]
@@ -184,7 +193,9 @@ def prepare_best(table: SweepTable) -> BestPicture:
         return picture
     picture.axis = axis = _objective_axis(table, scores)
     picture.subtitle = f"{table.metric}, {table.direction}"
-    start_s = min(a.started_s for row in ended for run in row.runs for a in run.attempts if a.started_s is not None)
+    start_s = min(
+        a.started_s for row in ended for run in row.runs for a in run.attempts if a.started_s is not None
+    )
     times = [(row.ended_s or start_s) - start_s for row in ended]
     size, unit = _time_unit(max(times))
     picture.panels = (
@@ -193,7 +204,10 @@ def prepare_best(table: SweepTable) -> BestPicture:
     )
     room = 0.09 * (axis.high - axis.low) if len(scores) < len(ended) else 0.0
     worse_is_up = table.goal == "minimize"
-    picture.low, picture.high = axis.low - (0.0 if worse_is_up else room), axis.high + (room if worse_is_up else 0.0)
+    picture.low, picture.high = (
+        axis.low - (0.0 if worse_is_up else room),
+        axis.high + (room if worse_is_up else 0.0),
+    )
     picture.note = _beyond(axis)
     return picture
 
@@ -254,7 +268,9 @@ def prepare_curves(table: SweepTable) -> CurvesPicture:
         return picture
     picture.axis = axis = _objective_axis(table, _curve_values(kept))
     most = max(MOST_CURVE_POINTS // len(kept), 60)
-    ranked = sorted((run for run, _ in kept if math.isfinite(_run_key(run, table))), key=lambda r: _run_key(r, table))
+    ranked = sorted(
+        (run for run, _ in kept if math.isfinite(_run_key(run, table))), key=lambda r: _run_key(r, table)
+    )
     ranks = {run.run: rank for rank, run in enumerate(ranked[:TOP_CURVES])}
     curves = [_curve(run, s.steps, s.values, axis, ranks.get(run.run), most) for run, s in kept]
     picture.curves = tuple(sorted(curves, key=lambda c: (c.rank is not None, -(c.rank or 0), c.run)))
@@ -262,11 +278,17 @@ def prepare_curves(table: SweepTable) -> CurvesPicture:
     picture.low, picture.high = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1.0
     top = f"; the best {len(ranks)} of {text.plural(len(series), 'run')} in colour" if ranks else ""
     picture.subtitle = f"{table.metric}, {table.direction}{top}"
-    outside = any(axis.clip(place) != place for curve in curves for place in curve.places if not math.isnan(place))
+    outside = any(
+        axis.clip(place) != place for curve in curves for place in curve.places if not math.isnan(place)
+    )
     picture.note = _notes(
-        f"{len(kept)} of {len(series)} curves are drawn, the best among them." if len(kept) < len(series) else "",
+        f"{len(kept)} of {len(series)} curves are drawn, the best among them."
+        if len(kept) < len(series)
+        else "",
         "Some values lie beyond the axis." if outside else "",
-        "A gap stands for values that were not finite." if any(math.isnan(p) for c in curves for p in c.places) else "",
+        "A gap stands for values that were not finite."
+        if any(math.isnan(p) for c in curves for p in c.places)
+        else "",
     )
     return picture
 
@@ -289,7 +311,9 @@ def _curve(
     chosen = _outline(values, most)
     places = tuple(axis.position(values[i]) if math.isfinite(values[i]) else math.nan for i in chosen)
     state = run.state if run.state in ("completed", "pruned", "failed", "cancelled") else "running"
-    return Curve(run.run, run.trial, state, rank, tuple(float(steps[i]) for i in chosen), places, run.objective)
+    return Curve(
+        run.run, run.trial, state, rank, tuple(float(steps[i]) for i in chosen), places, run.objective
+    )
 
 
 def _outline(values: Sequence[float], most: int) -> list[int]:
@@ -333,7 +357,10 @@ def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPictu
     picture.lines = tuple(
         Line(
             row.trial,
-            (*(_spread(axis, row, p) for axis, p in zip(axes, chosen, strict=True)), _on(objective, row.score)),
+            (
+                *(_spread(axis, row, p) for axis, p in zip(axes, chosen, strict=True)),
+                _on(objective, row.score),
+            ),
             order[row.trial] / max(len(rows) - 1, 1),
             row.score or 0.0,
         )
@@ -343,7 +370,9 @@ def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPictu
     picture.subtitle = f"One line per trial, coloured by its rank in {table.metric}, {table.direction}"
     unscored = len(table.trials) - len(table.scored)
     picture.note = _notes(
-        f"{text.plural(unscored, 'trial')} without a score {'is' if unscored == 1 else 'are'} not shown." if unscored else "",
+        f"{text.plural(unscored, 'trial')} without a score {'is' if unscored == 1 else 'are'} not shown."
+        if unscored
+        else "",
         _thinned(len(rows), len(table.scored)),
         hidden,
         _beyond(objective),
@@ -362,7 +391,9 @@ def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
     panels = []
     for parameter in chosen:
         axis = parameter_axis(parameter, [row.value(parameter) for row in table.trials])
-        points = [_point(row, _spread(axis, row, parameter), objective, table.goal == "minimize") for row in rows]
+        points = [
+            _point(row, _spread(axis, row, parameter), objective, table.goal == "minimize") for row in rows
+        ]
         panels.append(Panel(axis, tuple(points)))
     picture.panels = tuple(panels)
     picture.subtitle = f"{table.metric} against each parameter, {table.direction}"
@@ -413,7 +444,9 @@ def _too_few(table: SweepTable) -> str:
     if not table.parameters:
         return "No parameter took more than one value."
     if len(table.scored) < 2:
-        return f"Only one trial has finished with a finite {table.metric}: there is nothing to compare it with."
+        return (
+            f"Only one trial has finished with a finite {table.metric}: there is nothing to compare it with."
+        )
     return ""
 
 

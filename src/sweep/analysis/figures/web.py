@@ -30,19 +30,22 @@ from sweep.analysis.figures.prepare import (
 )
 
 Figure = dict[str, Any]
-"""`data` and `layout` as plotly.js takes them, and `height` in pixels; `trials` where lines are brushed."""
+"""`data` and `layout` as plotly.js takes them, and which `buttons` it has; for brushed lines also their `trials`."""
+
+_BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"]
 
 
 def figures(pictures: Pictures) -> dict[str, list[Figure]]:
     """Figures by picture key; none for a picture that is empty, several for one with panels."""
-    made = {
-        pictures.importance.key: [importance_figure(pictures.importance)] if not pictures.importance.empty else [],
+    return {
+        pictures.importance.key: [importance_figure(pictures.importance)]
+        if not pictures.importance.empty
+        else [],
         pictures.best.key: [best_figure(pictures.best)] if not pictures.best.empty else [],
         pictures.curves.key: [curves_figure(pictures.curves)] if not pictures.curves.empty else [],
         pictures.parallel.key: [parallel_figure(pictures.parallel)] if not pictures.parallel.empty else [],
         pictures.slices.key: slice_figures(pictures.slices) if not pictures.slices.empty else [],
     }
-    return made
 
 
 # --- importance ------------------------------------------------------------------------------------------------
@@ -71,11 +74,10 @@ def importance_figure(picture: ImportancePicture) -> Figure:
         "width": 0.62,
         "showlegend": False,
     }
-    top = max(max(row.high for row in rows), picture.noise, 0.05)
     layout = _layout(
         height=90 + 30 * len(rows),
         xaxis=_plain_axis("importance, share of all (pale: not clear of the noise)", domain=[0, 0.64])
-        | {"range": [0, top * 1.05], "tickformat": ".0%"},
+        | {"range": [0, picture.high], "tickformat": ".0%"},
         xaxis2=_plain_axis("correlation (● Spearman, □ eta)", domain=[0.69, 1])
         | {"range": [-1.1, 1.1], "dtick": 0.5, "zeroline": True, "zerolinecolor": theme.MUTED},
         yaxis=_plain_axis("")
@@ -90,13 +92,15 @@ def importance_figure(picture: ImportancePicture) -> Figure:
         annotations=[_noise_label(picture.noise)],
         margin={"t": 24, "r": 20, "b": 44, "l": 10},
     )
-    return {"data": [bars, *_correlations(rows)], "layout": layout, "height": layout["height"]}
+    return {"data": [bars, *_correlations(rows)], "layout": layout, "buttons": []}
 
 
 def _correlations(rows: Sequence[Any]) -> list[Figure]:
     traces = []
     for kind, symbol, said in (("rho", "circle", "Spearman's ρ"), ("eta", "square-open", "η")):
-        places = [i for i, row in enumerate(rows) if row.correlation_kind == kind and row.correlation is not None]
+        places = [
+            i for i, row in enumerate(rows) if row.correlation_kind == kind and row.correlation is not None
+        ]
         if places:
             traces.append(
                 {
@@ -153,7 +157,7 @@ def best_figure(picture: BestPicture) -> Figure:
     }
     yaxis = axis_layout(axis) | {"range": [picture.low, picture.high]}
     layout = _layout(height=400, yaxis=yaxis, **sides, legend=_legend_below(-0.2))
-    return {"data": data, "layout": layout, "height": 400}
+    return {"data": data, "layout": layout, "buttons": _BUTTONS}
 
 
 def _stairs_traces(stairs: Stairs, axis: Axis, xaxis: str, *, legend: bool) -> list[Figure]:
@@ -222,11 +226,14 @@ def curves_figure(picture: CurvesPicture) -> Figure:
     data.extend(_highlighted(curve, axis) for curve in best)
     pad = 0.01 * (picture.high - picture.low)
     xaxis = _plain_axis("step") | {"range": [picture.low - pad, picture.high + pad]}
-    layout = _layout(height=460, xaxis=xaxis, yaxis=axis_layout(axis))
+    layout = _layout(
+        height=480, xaxis=xaxis, yaxis=axis_layout(axis), margin={"t": 46, "r": 16, "b": 48, "l": 10}
+    )
     if axis.scale == "log" or all(p > 0 for c in picture.curves for p in c.places if not math.isnan(p)):
         layout["updatemenus"] = [_scale_buttons(axis)]
+    layout["showlegend"] = True
     layout["legend"] = {"traceorder": "reversed", "x": 1.01, "y": 1, "font": {"size": 12}}
-    return {"data": data, "layout": layout, "height": 460}
+    return {"data": data, "layout": layout, "buttons": _BUTTONS}
 
 
 def _scale_buttons(axis: Axis) -> Figure:
@@ -237,7 +244,7 @@ def _scale_buttons(axis: Axis) -> Figure:
     switched = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": _safe(title)}
     by_scale = {axis.scale: chosen, other: switched}
     return {
-        "type": "buttons", "direction": "right", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom",
+        "type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom",
         "showactive": True, "active": 1 if axis.scale == "log" else 0, "font": {"size": 11}, "pad": {"b": 4},
         "buttons": [
             {"label": f"{scale} axis", "method": "relayout", "args": [by_scale[scale]]} for scale in ("linear", "log")
@@ -327,7 +334,7 @@ def parallel_figure(picture: ParallelPicture) -> Figure:
     return {
         "data": [trace],
         "layout": layout,
-        "height": 520,
+        "buttons": ["toImage"],
         "trials": [line.trial for line in picture.lines],
         "minWidth": 105 * len(picture.axes) if len(picture.axes) > 8 else 0,
     }
@@ -347,7 +354,11 @@ def _dimension(axis: Axis, number: int, picture: ParallelPicture) -> Figure:
 
 def slice_figures(picture: SlicesPicture) -> list[Figure]:
     assert picture.axis is not None
-    states = [s for s in ("completed", "pruned") if any(p.state == s for panel in picture.panels for p in panel.points)]
+    states = [
+        s
+        for s in ("completed", "pruned")
+        if any(p.state == s for panel in picture.panels for p in panel.points)
+    ]
     return [
         _slice(panel, picture.axis, states, legend=number == 0 and len(states) > 1)
         for number, panel in enumerate(picture.panels)
@@ -362,10 +373,20 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
             data.append(_marks(points, state, objective, legend=legend, labels=panel.axis))
     xaxis = axis_layout(panel.axis, 5)
     yaxis = axis_layout(objective, 5)
-    layout = _layout(height=290, xaxis=xaxis, yaxis=yaxis, margin={"t": 24 if legend else 12, "r": 12, "b": 10, "l": 10})
+    height = 340 if panel.axis.crowded else 290
+    layout = _layout(
+        height=height, xaxis=xaxis, yaxis=yaxis, margin={"t": 24 if legend else 12, "r": 12, "b": 10, "l": 10}
+    )
     if legend:
-        layout["legend"] = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
-    return {"data": data, "layout": layout, "height": 290}
+        layout["legend"] = {
+            "orientation": "h",
+            "x": 1,
+            "xanchor": "right",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "font": {"size": 11},
+        }
+    return {"data": data, "layout": layout, "buttons": []}
 
 
 # --- shared ----------------------------------------------------------------------------------------------------
@@ -373,17 +394,26 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
 
 def axis_layout(axis: Axis, most: int = 7) -> Figure:
     """One axis as plotly draws it: its own ticks on a linear or log axis (they follow a zoom), ours on categories."""
-    layout = _plain_axis(_safe(text.shorten(axis.title, 60))) | {"range": [axis.low, axis.high], "automargin": True}
+    layout = _plain_axis(_safe(text.shorten(axis.title, 60))) | {
+        "range": [axis.low, axis.high],
+        "automargin": True,
+    }
     if axis.scale == "category":
         ticks = axis.ticks(most)
         layout |= {
             "tickvals": [tick.position for tick in ticks],
             "ticktext": [_safe(text.shorten(tick.label, 20)) for tick in ticks],
             "showgrid": False,
+            "ticklabeloverflow": "allow",
+            "tickangle": -35 if axis.crowded else 0,
         }
     elif axis.scale == "log":
         span = axis.high - axis.low
-        layout |= {"type": "log", "exponentformat": "power", "dtick": math.ceil(span / 8) if span >= 2 else "D2"}
+        layout |= {
+            "type": "log",
+            "exponentformat": "power",
+            "dtick": math.ceil(span / 8) if span >= 2 else "D2",
+        }
         if span < 0.5:
             layout["dtick"] = "D1"
     else:

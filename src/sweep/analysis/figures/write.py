@@ -43,7 +43,9 @@ def write_plots(
         from sweep.analysis.figures import png
 
         name = table.spec.name or table.sweep.name
-        files |= png.render(pictures, " · ".join(filter(None, [text.shorten(name or "", 28), table.sweep.sweep])))
+        files |= png.render(
+            pictures, " · ".join(filter(None, [text.shorten(name or "", 28), table.sweep.sweep]))
+        )
     out.mkdir(parents=True, exist_ok=True)
     return [_write(out / file_name, data) for file_name, data in files.items()]
 

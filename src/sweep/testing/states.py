@@ -1,0 +1,104 @@
+"""Checks of a folded state: its indexes against what they are derived from, and a dump by which two folds compare.
+
+The rule of this file: everything is computed anew, in the plainest way, from runs, trials and agents.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sweep.core.codec import spec_to_builtins
+from sweep.core.state import Run, State, best_finite, trial_outcome
+
+_ENDED = ("completed", "failed", "pruned", "cancelled")
+
+
+class Inconsistent(AssertionError):
+    """An index of a state says something else than the state itself."""
+
+
+def dump(state: State) -> dict[str, Any]:
+    """The state as plain data: two folds of one journal give equal dumps. NaN is written as text, to equal itself."""
+    return {
+        "position": state.position,
+        "sweep": state.sweep,
+        "spec": repr(spec_to_builtins(state.spec)),
+        "revision": state.revision,
+        "phase": (state.phase, state.reason, state.stop_requested, state.reopen),
+        "times": (state.created_s, state.first_agent_s, state.last_s),
+        "trials": [(repr(trial.config), list(trial.runs)) for trial in state.trials],
+        "runs": [_run(run) for run in state.runs],
+        "agents": {
+            name: (agent.slots, agent.joined_s, agent.alive, sorted(agent.runs))
+            for name, agent in state.agents.items()
+        },
+        "offers": list(state.offers.items()),
+        "exhausted": state.exhausted,
+        "reached": state.reached,
+        "ignored": list(state.ignored),
+        "counts": {name: count for name, count in state.counts.items() if count},
+        "best_run": state.best_run,
+        "waiting": state.waiting,
+        "live": sorted(state.live),
+        "unexpanded": state.unexpanded,
+        "observations": [(o.trial, repr(o.config), o.status, o.score) for o in state.observations],
+    }
+
+
+def _run(run: Run) -> tuple[Any, ...]:
+    fields = [getattr(run, name) for name in Run.__slots__ if name not in ("steps", "values")]
+    return (*fields, repr(list(run.steps)), repr(list(run.values)))
+
+
+def check_state(state: State) -> None:
+    """Raise Inconsistent when an index of `state` is not what its runs, trials and agents say."""
+    runs = state.runs
+    live = {run.run for run in runs if run.state in ("assigned", "running")}
+    waiting = [run.run for run in runs if run.state in ("queued", "paused")]
+    _same("live", state.live, live)
+    _same("waiting", state.waiting, len(waiting))
+    _same("counts", +Counter(state.counts), Counter(run.state for run in runs))
+    missing = set(waiting) - set(state.queue)
+    _same("waiting runs that are not in the queue", missing, set())
+    _check_trials(state)
+    _check_agents(state)
+    scores = [run.score for run in runs if run.state in ("completed", "pruned")]
+    best = None if state.best_run is None else runs[state.best_run].score
+    _same("best_run", best, best_finite(scores, state.goal))
+    if state.phase == "ended" and not state.reopen:
+        _same("live runs of an ended sweep", live, set())
+        _same("waiting runs of an ended sweep", waiting, [])
+
+
+def _check_trials(state: State) -> None:
+    owners = [(run.run, run.trial) for run in state.runs]
+    listed = [(number, trial) for trial, one in enumerate(state.trials) for number in one.runs]
+    _same("runs of trials", sorted(listed), sorted(owners))
+    expanded = [number for number, trial in enumerate(state.trials) if trial.runs]
+    _same("unexpanded", state.unexpanded, max(expanded, default=-1) + 1)
+    for number, trial in enumerate(state.trials):
+        outcome = trial_outcome([state.runs[run] for run in trial.runs])
+        seen = state.observations[number]
+        _same(f"observation of trial {number}", (seen.trial, seen.status, seen.score), (number, *outcome))
+        _same(f"config of trial {number}", seen.config, trial.config)
+    _same("number of observations", len(state.observations), len(state.trials))
+
+
+def _check_agents(state: State) -> None:
+    for name, agent in state.agents.items():
+        here = {r.run for r in state.runs if r.agent == name and r.state in ("assigned", "running")}
+        _same(f"runs of agent {name}", agent.runs, here)
+        if agent.alive and len(here) + sum(owner == name for owner, _ in state.offers) > agent.slots:
+            raise Inconsistent(f"agent {name} has {agent.slots} slots, but more runs and offers")
+    for owner, slot in state.offers:
+        if not state.agents[owner].alive:
+            raise Inconsistent(f"slot {slot} of {owner} is on offer, but the agent is gone")
+    for run in state.runs:
+        if run.agent and run.state not in ("assigned", "running"):
+            raise Inconsistent(f"run {run.run} is {run.state}, but agent {run.agent} has it")
+
+
+def _same(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise Inconsistent(f"{what}: the index says {found!r}, it should be {expected!r}")

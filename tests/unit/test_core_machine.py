@@ -1,0 +1,158 @@
+"""Everything that can happen to a sweep, in any order that hypothesis finds: the state stays sound."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from folded import Lab, make_spec, refold
+from sweep.core import entries as e
+from sweep.core.index import rebuild
+from sweep.core.spec import Metric
+from sweep.testing.states import check_state, dump
+
+VALUES = st.sampled_from([0.1, 0.5, 0.9, 1.5, math.nan, math.inf])
+AGENTS = st.sampled_from(["a", "b", "c"])
+NUMBERS = st.integers(-1, 12)
+OUTCOMES = st.sampled_from(["completed", "failed", "pruned", "paused", "cancelled", "lost", "preempted"])
+
+
+class SweepMachine(RuleBasedStateMachine):
+    """Agents and people say anything at any time; the controller decides whenever it likes."""
+
+    @initialize(
+        cap=st.sampled_from([None, 0, 1, 3, 6]),
+        replicates=st.integers(1, 3),
+        retry=st.integers(0, 2),
+        limit=st.sampled_from([None, 1.0]),
+        lookahead=st.integers(0, 3),
+        aim=st.sampled_from([None, 0.1]),
+        wall=st.sampled_from([None, 40.0]),
+    )
+    def begin(
+        self,
+        cap: int | None,
+        replicates: int,
+        retry: int,
+        limit: float | None,
+        lookahead: int,
+        aim: float | None,
+        wall: float | None,
+    ) -> None:
+        spec = make_spec(
+            run_cap=cap, replicates=replicates, retry=retry, metric=Metric(name="m", target=aim), wall_time_s=wall
+        )
+        self.lab = Lab(spec, limit=limit, lookahead=lookahead)
+        self.cap = cap
+
+    # --- the controller
+
+    @rule(points=st.sampled_from([None, None, 4]))
+    def controller(self, points: int | None) -> None:
+        before = len(self.lab.state.trials)
+        self.lab.work(points)
+        cap = self.cap
+        assert cap is None or len(self.lab.state.trials) <= max(cap, before)
+
+    # --- agents
+
+    @rule(agent=AGENTS, slots=st.integers(1, 3))
+    def join(self, agent: str, slots: int) -> None:
+        self.lab.add(e.AgentJoined(agent, "h", 1, slots))
+
+    @rule(agent=AGENTS, slot=st.integers(0, 2))
+    def offer(self, agent: str, slot: int) -> None:
+        known = self.lab.state.agents.get(agent)
+        taken = {
+            r.entry.slot
+            for r in self.lab.journal
+            if isinstance(r.entry, e.RunAssigned)
+            and known is not None
+            and r.entry.run in known.runs
+            and self.lab.run(r.entry.run).attempt == r.entry.attempt
+        }
+        if known is None or (slot < known.slots and slot not in taken):  # agents know their own slots
+            self.lab.offer(agent, slot)
+
+    @rule(agent=AGENTS, slot=st.integers(0, 2), offer=st.integers(1, 20))
+    def withdraw(self, agent: str, slot: int, offer: int) -> None:
+        self.lab.add(e.SlotWithdrawn(agent, slot, offer))
+
+    @rule(agent=AGENTS, kind=st.sampled_from([e.AgentLost, e.AgentLeft]))
+    def gone(self, agent: str, kind: Any) -> None:
+        self.lab.add(kind(agent))
+
+    @rule(run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1, 1]))
+    def started(self, run: int, stale: int) -> None:
+        attempt, agent = self._attempt(run)
+        self.lab.add(e.RunStarted(run, attempt + stale, agent, 1, "h", 0))
+
+    @rule(
+        run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1]), values=st.lists(VALUES, max_size=3), step=st.integers(0, 4)
+    )
+    def reported(self, run: int, stale: int, values: list[float], step: int) -> None:
+        steps = tuple(float(step + i) for i in range(len(values)))
+        self.lab.add(e.ObjectiveReported(run, self._attempt(run)[0] + stale, step, steps, tuple(values)))
+
+    @rule(run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1]), outcome=OUTCOMES, score=VALUES)
+    def attempt_ended(self, run: int, stale: int, outcome: e.Outcome, score: float) -> None:
+        attempt, agent = self._attempt(run)
+        self.lab.add(e.AttemptEnded(run, attempt + stale, agent, outcome, "so it was", score=score))
+
+    def _attempt(self, run: int) -> tuple[int, str]:
+        if not 0 <= run < len(self.lab.state.runs):
+            return 1, "a"
+        return self.lab.run(run).attempt, self.lab.run(run).agent
+
+    # --- people and time
+
+    @rule(kind=st.sampled_from([e.PauseRequested, e.ResumeRequested, e.StopRequested, e.CancelRequested]))
+    def request(self, kind: Any) -> None:
+        self.lab.add(kind("ann"))
+
+    @rule(cap=st.integers(0, 9))
+    def extend(self, cap: int) -> None:
+        self.lab.add(e.ExtendRequested(cap))
+        self.cap = cap
+
+    @rule(runs=st.lists(NUMBERS, max_size=3))
+    def retry(self, runs: list[int]) -> None:
+        self.lab.add(e.RetryRequested(tuple(runs)))
+
+    @rule(seconds=st.sampled_from([1.0, 20.0]))
+    def wait(self, seconds: float) -> None:
+        self.lab.now += seconds
+
+    # --- what must hold
+
+    @invariant()
+    def the_state_is_sound(self) -> None:
+        check_state(self.lab.state)
+
+    @precondition(lambda self: len(self.lab.journal) % 7 == 0)
+    @invariant()
+    def folding_again_gives_the_same(self) -> None:
+        assert dump(refold(self.lab)) == dump(self.lab.state)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "lab"):
+            return
+        self.lab.work(points=None)
+        check_state(self.lab.state)
+        rows = self.lab.fold.take()
+        assert rows == rebuild(self.lab.fresh(), self.lab.journal)
+
+
+SweepMachine.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+test_anything_may_happen = SweepMachine.TestCase

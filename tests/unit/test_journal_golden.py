@@ -1,0 +1,100 @@
+"""Journals recorded by every format ever released must still open, and mean what they meant.
+
+`tests/golden/journal-vN.msgpack` holds the rows of a store (one msgpack array each, the entry as the bytes that the store
+keeps), `journal-vN.jsonl` the same as an export. These files are never changed; a new kind of entry or field goes into a
+new pair, with its own list here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from sweep.core import entries as e
+from sweep.core.entries import AnyEntry, Recorded
+from sweep.core.journal import decode, from_jsonable, to_jsonable
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+V1: list[AnyEntry] = [
+    e.SweepCreated(
+        "k3x9",
+        {"method": "bayes", "space": {"lr": [1e-5, 0.1]}, "target": math.inf, "big": 2**70},
+        "method: bayes\n",
+        "/home/ada/sweep.yaml",
+        {"python": "3.11.7", "blob": b"\x00\xff", "$float": "not a number", "gpus": []},
+    ),
+    e.SpecRevised(2, {"run_cap": 40, "1": {1: "one", None: [True, None]}}, "run_cap: 40\n", "ada"),
+    e.PauseRequested("ada"),
+    e.ResumeRequested("ada"),
+    e.StopRequested(""),
+    e.CancelRequested("grace"),
+    e.ExtendRequested(60, "ada"),
+    e.RetryRequested((3, 5), "ada"),
+    e.AgentJoined("a1", "node-ü", 4711, 2, ("GPU-0",), ("grid", "optuna-tpe"), 1, {"cpus": 16, "memory_bytes": 2**36}),
+    e.SlotOffered("a1", 0, 1),
+    e.SlotWithdrawn("a1", 0, 1),
+    e.TrialsProposed(0, ({"lr": 0.1, "opt": {"name": "adam"}}, {"lr": math.nan}), False, 1, "optuna-tpe", "4.2", 3),
+    e.RunAdded(0, 0, 1, 2**62, "confirm"),
+    e.RunAssigned(0, 1, "a1", 0, 1, 0, 1, 2**62, {"lr": 0.1, "opt": {"name": "adam"}}),
+    e.RunStarted(0, 1, "a1", 99, "node-ü", 0, ("GPU-0",), ("python", "train.py", "--lr=0.1"), {"SWEEP_RUN": "0"}, "/r/0"),
+    e.ObjectiveReported(0, 1, 0, (0.0, 1.0, 2.5), (math.nan, -math.inf, 0.25)),
+    e.RunPruned(0, 1, "a1", "step 9: 0.41 is worse than the best third (0.33)"),
+    e.RunPaused(0, 1, "a1", "its slot is needed"),
+    e.RunCancelled(1, 0, "", "the sweep was cancelled"),
+    e.AttemptEnded(
+        0, 1, "a1", "failed", "exit code 1", 1, "exit", 0.25, {"test/accuracy": 0.5, "nan": math.nan}, "c0ffee", 12, "Traceback\0"
+    ),
+    e.AttemptEnded(1, 1, "a1", "lost"),
+    e.AgentLeft("a1", "done"),
+    e.AgentLost("a2"),
+    e.SweepEnded("run_cap: 40 trials are done"),
+    e.SweepReopened("extended to 60"),
+]  # fmt: skip
+
+VERSIONS = {"v1": V1}
+
+
+def expected(version: str) -> list[Recorded]:
+    return [
+        Recorded(
+            position,
+            1700000000.0 + position / 8,
+            "controller/k3x9/1" if e.is_decision(entry) else "agent/a1",
+            position,
+            entry,
+            e.addressee_of(entry),
+            position - 1 if e.is_decision(entry) else None,
+            1,
+        )
+        for position, entry in enumerate(VERSIONS[version], 1)
+    ]
+
+
+def forms(records: list[Recorded]) -> list[str]:
+    """Exports as text: there, NaN equals NaN and every type is told from every other."""
+    return [json.dumps(to_jsonable(recorded), allow_nan=False) for recorded in records]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_bytes_still_open(version: str) -> None:
+    rows = msgspec.msgpack.decode((GOLDEN / f"journal-{version}.msgpack").read_bytes())
+    opened = [Recorded(*row[:4], decode(row[4]), *row[5:]) for row in rows]
+    assert forms(opened) == forms(expected(version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_exports_still_open(version: str) -> None:
+    lines = (GOLDEN / f"journal-{version}.jsonl").read_text("utf-8").splitlines()
+    opened = [from_jsonable(json.loads(line)) for line in lines]
+    assert forms(opened) == forms(expected(version))
+
+
+def test_every_kind_of_entry_is_recorded() -> None:
+    kinds = {type(entry) for version in VERSIONS.values() for entry in version}
+    assert kinds == set(get_args(AnyEntry))
