@@ -350,14 +350,14 @@ def test_a_line_just_below_the_limit_passes(world: World, monkeypatch: pytest.Mo
 
 def test_many_short_clients_leave_nothing_behind(world: World) -> None:
     box = world.expect()
-    descriptors = len(os.listdir("/dev/fd"))
+    descriptors = len(list(Path("/dev/fd").iterdir()))
     for _ in range(300):
         world.client({"m": {"loss": 1.0}}).close()
         world.turn()
     world.turn(3)
     assert box.rows == 300
     assert len(world.server._connections) == 0
-    assert len(os.listdir("/dev/fd")) == descriptors
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors
 
 
 # --- where the socket is
@@ -398,7 +398,7 @@ def test_sockets_of_dead_agents_are_removed_and_living_ones_kept() -> None:
 
 
 def test_the_socket_is_only_for_its_owner(world: World) -> None:
-    assert os.stat(world.server.path).st_mode & 0o077 == 0
+    assert Path(world.server.path).stat().st_mode & 0o077 == 0
 
 
 # --- with the real training side

@@ -93,7 +93,7 @@ class FakeAgent:
                 message = msgspec.json.decode(line)  # strict: no NaN tokens, no lone surrogates
                 self.messages.append(message)
                 if message.get("op") == "hello":
-                    self._pids[connection] = message["pid"]
+                    self._pids[connection] = message.get("pid", 0)
                 self.by_pid.setdefault(self._pids[connection], []).append(message)
 
     def read_until(self, done: Callable[[list[dict[str, Any]]], bool], limit_s: float = 20.0) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sdk_agent import SOURCE, FakeAgent, run_program
+from sdk_agent import SOURCE, FakeAgent, run_command, run_program
 
 SDK_FILES = [SOURCE / "sweep" / "__init__.py", *sorted((SOURCE / "sweep" / "sdk").glob("*.py"))]
 
@@ -24,6 +26,25 @@ with sweep.init(config={"epochs": 2, "model": {"depth": 3}}) as run:
     assert run.checkpoint_dir.is_dir() and run.checkpoint_dir.parent == run.dir
     print(run.dir)
 """
+
+
+UNDER_AN_AGENT = """
+import sweep
+run = sweep.init(config={"lr": 1, "model": {"depth": 3}})
+assert run.config.lr == 0.5 and run.config.odd != run.config.odd and run.config.model.depth == 3
+for k in range(2000):
+    run.log({"k": k, "val": {"loss": k / 7}, "note": "x"}, step=k)
+run.summary["a"] = 1
+run.checkpoint_dir.joinpath("x").touch()
+assert not run.should_stop()
+"""
+
+
+@pytest.fixture
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeAgent]:
+    fake = FakeAgent(tmp_path_factory.mktemp("a"))
+    yield fake
+    fake.go()
 
 
 def test_a_run_without_an_agent_is_recorded_in_the_current_folder(tmp_path: Path) -> None:
@@ -92,8 +113,7 @@ def test_a_local_run_on_a_full_disk_trains_on(tmp_path: Path) -> None:
     assert done.stderr.count("logged values are lost") == 1
 
 
-def test_a_whole_run_imports_next_to_nothing(tmp_path: Path) -> None:
-    agent = FakeAgent(tmp_path)
+def test_a_whole_run_imports_next_to_nothing(agent: FakeAgent) -> None:
     program = (
         "import sys\nbefore = set(sys.modules)\nimport sweep\n"
         "assert set(sys.modules) - before <= {'sweep', '__future__'}, 'import sweep'\n"
@@ -101,9 +121,8 @@ def test_a_whole_run_imports_next_to_nothing(tmp_path: Path) -> None:
         "run.should_stop()\nrun.finish()\nprint(*sorted(set(sys.modules) - before))\n"
     )
     done = agent.run(program, config={"lr": 0.1})
-    agent.go()
     assert done.returncode == 0, done.stderr
-    allowed = {"__future__", "_json", "_socket", "atexit", "sweep"}
+    allowed = {"__future__", "_collections", "_json", "_socket", "atexit", "sweep"}
     allowed |= {f"sweep.sdk{name}" for name in ("", "._config", "._link", "._run", "._wire")}
     assert set(done.stdout.split()) <= allowed
 
@@ -139,6 +158,30 @@ def test_the_sdk_works_when_copied_alone(tmp_path: Path) -> None:
     done = run_program(program, tmp_path, {})
     assert done.returncode == 0, done.stderr
     assert str(package) in done.stdout
+
+
+def _version(name: str) -> str | None:
+    """`3.8` when `name` is a Python 3.8 that works; shims of version managers often do not."""
+    path = shutil.which(name)
+    if path is None:
+        return None
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@pytest.mark.parametrize("minor", range(8, 15))
+def test_other_pythons(agent: FakeAgent, minor: int) -> None:
+    if _version(f"python3.{minor}") != f"3.{minor}":
+        pytest.skip(f"Python 3.{minor} is not installed")
+    script = agent.folder / "train.py"
+    script.write_text(UNDER_AN_AGENT)
+    variables = agent.environment({"lr": 0.5, "odd": float("nan")})
+    done = run_command([f"python3.{minor}", str(script)], agent.folder, variables, agent.read)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["m"]["k"] for row in agent.numbered()] == list(range(2000))
+    assert agent.messages[0]["python"].startswith(f"3.{minor}.")
+    assert [op for op in agent.ops() if op != "row"] == ["hello", "config", "summary", "end"]
 
 
 def test_the_version_is_written_once() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sweep.agent.lines import BadLine, Line, decode, number
+from sweep.agent.lines import BadLine, Line, decode, number, storable
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -82,12 +82,12 @@ class RunInbox:
         """A line that is no row."""
         if line.op == "summary":
             for name, value in (line.m or {}).items():
-                self._summary[name] = number(value) if isinstance(value, str) else value
+                self._summary[name] = number(value)
                 if name in self._keys:
                     self._judge(number(value))
-            self._summary.update(line.x or {})
+            self._summary.update(storable(line.x or {}))
         elif line.op == "config":
-            self.config.update(line.c or {})
+            self.config.update(storable(line.c or {}))
         elif line.op == "end":
             self.ended = True
         # Anything else is the word of a later version: not for us.
@@ -182,8 +182,6 @@ class RunInbox:
 
     def summary(self) -> dict[str, Any]:
         """The last value of each name, overridden by what the program set itself. NaN and infinities are floats."""
-        numbers = {
-            name: number(value) if isinstance(value, str) else value
-            for name, value in self._last_numbers.items()
-        }
-        return {**self._last_others, **numbers, **self._summary}
+        numbers = {name: number(value) for name, value in self._last_numbers.items()}
+        others = {name: storable(value) for name, value in self._last_others.items()}
+        return {**others, **numbers, **self._summary}

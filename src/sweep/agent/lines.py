@@ -60,8 +60,19 @@ def decode(raw: bytes) -> tuple[Line, bytes]:
 
 
 def number(value: int | float | str | None) -> float | None:
-    """A value of `m` as a float; None for a string that is no number."""
-    return NON_FINITE.get(value) if isinstance(value, str) else value
+    """A value of `m` as a number that fits everywhere: an int of more than 64 bits becomes a float. None for a string that
+    is no number."""
+    if isinstance(value, str):
+        return NON_FINITE.get(value)
+    return value if value is None or -(2**63) <= value < 2**63 else _as_float(value)
+
+
+def storable(value: Any) -> Any:
+    """The same value without what an encoder could refuse."""
+    try:
+        return _plain(value)
+    except BadLine as error:
+        return f"({error})"
 
 
 def _lenient(raw: bytes) -> tuple[Line, bytes]:
@@ -107,6 +118,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + name, value
 
 
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _plain(value: Any, depth: int = 0) -> Any:
     """The same value without what strict JSON, or its decoder, does not have."""
     if depth > _MAX_DEPTH:
@@ -118,10 +136,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [_plain(inner, depth + 1) for inner in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        try:
-            value = float(value)
-        except OverflowError:
-            value = math.copysign(math.inf, value)
+        value = _as_float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return value

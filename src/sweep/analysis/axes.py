@@ -19,6 +19,8 @@ from sweep.core.space import Beta, Categorical, Normal, Numeric, Parameter
 
 Scale = Literal["linear", "log", "category"]
 
+_LARGEST = 1e300
+
 
 class Tick(msgspec.Struct, frozen=True):
     position: float
@@ -92,7 +94,7 @@ def parameter_axis(parameter: Parameter, values: Sequence[Any]) -> Axis:
 def objective_axis(name: str, values: Iterable[float], minimize: bool, *, cut: bool = True) -> Axis:
     """The axis of the objective. Logarithmic when all values are positive and spread over a factor of 50. With `cut`,
     a few values so bad that they would flatten all others (beyond 4 times the span of the best 90 %) lie outside."""
-    finite = sorted(x for x in values if math.isfinite(x))
+    finite = sorted(_bounded(x) for x in values if math.isfinite(x))
     if not finite:
         return Axis(name=name, scale="linear", low=0.0, high=1.0)
     scale: Scale = "log" if finite[0] > 0 and finite[-1] / finite[0] >= 50 else "linear"
@@ -149,7 +151,12 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return _bounded(number) if math.isfinite(number) else None
+
+
+def _bounded(number: float) -> float:
+    """Kept so far from the largest float that the difference of two such numbers is finite."""
+    return min(max(number, -_LARGEST), _LARGEST)
 
 
 def _linear_ticks(low: float, high: float, most: int, integer: bool) -> list[Tick]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -305,7 +306,7 @@ def log_path(attempt: AttemptView) -> Path:
 
 
 def _copy(path: Path, position: int) -> int:
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     with path.open("rb") as file:
         file.seek(position)
         while data := file.read(1 << 16):

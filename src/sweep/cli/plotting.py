@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -14,7 +16,8 @@ from sweep.core.index import Views
 from sweep.core.names import run_id
 from sweep.stores import Store
 
-FORMATS = ("html", "png")
+Format = Literal["html", "png"]
+FORMATS: tuple[Format, ...] = ("html", "png")
 
 
 @command("plot", "sweep plot latest --out pictures --format html,png")
@@ -34,17 +37,21 @@ def plot_command(sweep_id: str, out: Path | None, formats: str, store_url: str |
 
     Writes one self-contained page (index.html) and one PNG per picture, and prints the importance as text.
     """
-    wanted = frozenset(part.strip() for part in formats.split(",") if part.strip())
-    unknown = wanted - set(FORMATS)
-    if unknown or not wanted:
+    asked = {part.strip() for part in formats.split(",") if part.strip()}
+    wanted = frozenset(known for known in FORMATS if known in asked)
+    if not asked or asked - wanted:
         raise UserMistake(f"--format takes {' and '.join(FORMATS)}, separated by commas, not {formats!r}")
     with opened(store_url) as store:
         plot(store, find_sweep(store, sweep_id), out, wanted, as_json)
 
 
-def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[str], as_json: bool = False) -> None:
+def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[Format], as_json: bool = False) -> None:
     """Write the pictures of `sweep` and print the best config, the importance, and where the pictures are."""
-    from sweep.analysis import History, SweepTable, importance, importance_lines, write_plots
+    from sweep.analysis.figures import write_plots
+    from sweep.analysis.history import History
+    from sweep.analysis.importance import importance
+    from sweep.analysis.table import SweepTable
+    from sweep.analysis.terminal import importance_lines
 
     views = load_views(store, sweep)
     chunks = read_history(store, sweep, [run.run for run in views.runs])
@@ -53,7 +60,7 @@ def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[str], as
     folder = out or Path(f"sweep-{sweep}")
     ranking = importance(table)
     try:
-        paths = write_plots(table, folder, set(formats), ranking)
+        paths = write_plots(table, folder, formats, ranking)
     except OSError as error:
         raise UserMistake(f"cannot write to {folder}: {error.strerror}") from None
     if as_json:
@@ -79,7 +86,7 @@ def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[str], as
         )
         return
     _print_best(views)
-    for line in importance_lines(ranking):
+    for line in importance_lines(ranking, encoding=sys.stdout.encoding or "ascii"):
         click.echo(line)
     click.echo("")
     for path in paths:

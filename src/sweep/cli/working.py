@@ -56,7 +56,7 @@ def agent_command(
 @store_option
 def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str | None) -> None:
     """Create the sweep in FILE, work it off here, and plot it."""
-    from sweep.cli.plotting import plot
+    from sweep.cli.plotting import FORMATS, plot
     from sweep.spec import load
 
     parsed = load(file, draw_seed=draw_seed)
@@ -66,7 +66,7 @@ def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str 
         click.echo(sweep)
         code = work(store, sweep, None, slots, gpus)
         if code == 0:
-            plot(store, sweep, None, frozenset(("html", "png")))
+            plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)
 
 

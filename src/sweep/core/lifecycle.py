@@ -131,3 +131,12 @@ def _after_attempt(run: RunLike, outcome: e.Outcome, retry_max: int) -> RunState
     if run.order == "pruned":
         return "pruned"
     return "cancelled" if run.order == "cancelled" else after
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for the docs."""
+    lines = ["stateDiagram-v2", "    [*] --> queued: RunAdded"]
+    for (state, entry), following in TABLE.items():
+        lines += [f"    {state} --> {after}: {entry.__name__}" for after in following if after != state]
+    lines += [f"    {state} --> [*]" for state in ("completed", "failed", "pruned", "cancelled")]
+    return "\n".join(lines)

@@ -79,7 +79,7 @@ class Link:
         self._incoming = b""
         self._retry_at = self._connected_at = 0.0
         self._broken_at: float | None = None
-        self._nursed = False
+        self._nursed = self._progress = False
         self._was_open = False
 
     # --- for the run
@@ -138,6 +138,8 @@ class Link:
         finally:
             if got:
                 self._release()
+        if self._aside:  # another thread goes on logging: the run is open again
+            self._take_aside()
 
     def detach(self) -> None:
         """In a forked child: leave the parent's connection alone. A line logged here opens one of its own, and its rows
@@ -201,6 +203,8 @@ class Link:
     def _hold(self, line: bytes) -> None:
         if self._state == CLOSED:
             self._reopen()
+        elif self._state == SENDING:
+            self._break()
         self._tail.append(line)
         self._held_bytes += len(line)
         if self._held_bytes - len(line) > _MAX_HELD_BYTES:
@@ -245,6 +249,7 @@ class Link:
                 self._break()
                 return False
             self._state = HOLDING
+            self._progress = True
             if waiting and until is not None and monotonic() > until:
                 return False
             if self._offset == len(block):
@@ -432,7 +437,8 @@ class Link:
         pause = _RETRY_S
         while os.getpid() == pid:
             sleep(pause)
-            pause = min(pause * 1.5, 0.1)
+            pause = _RETRY_S if self._progress else min(pause * 1.5, 0.1)
+            self._progress = False
             if not self._acquire(False):
                 continue
             try:

@@ -130,6 +130,8 @@ def _fail_to_parse(error: yaml.MarkedYAMLError, report: Report) -> NoReturn:
     mark = error.problem_mark or error.context_mark
     place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     problem = error.problem or "it cannot be read"
+    if "expected <block end>" in problem:  # the parser in Python; libyaml says it this way:
+        problem = "expected '-' indicator" if "collection" in (error.context or "") else "expected key"
     for words, meaning in _WORDS_OF_THE_PARSER.items():
         if words in problem:
             _fail(report, place, f"this is not YAML: {meaning}")

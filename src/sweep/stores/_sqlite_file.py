@@ -103,7 +103,11 @@ def _make_empty(path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
-    new = _is_new(db, path)
+    db.execute("BEGIN")  # one view of the file: somebody else may be filling it
+    try:
+        new = _is_new(db, path)
+    finally:
+        db.execute("ROLLBACK")
     for pragma in _PRAGMAS:
         db.execute(pragma)
     _use_wal(db, path, time.monotonic() + busy_timeout_s)
@@ -139,7 +143,7 @@ def _use_wal(db: sqlite3.Connection, path: Path, deadline_s: float) -> None:
         try:
             mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+            if not is_busy(error) or time.monotonic() > deadline_s:
                 raise
             time.sleep(0.005)
             continue
@@ -185,6 +189,11 @@ def in_words(error: sqlite3.Error, path: Path) -> StoreError:
         sqlite3.SQLITE_TOOBIG: f"{path}: SQLite cannot keep a single value that large (about 1 GB)",
     }
     return StoreError(words.get(_code(error), f"{path}: {error}"))
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection is in the way: the same may succeed later."""
+    return _code(error) == sqlite3.SQLITE_BUSY
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -31,11 +31,12 @@ from sweep.stores._common import (
     without,
 )
 from sweep.stores._filesystem import Mount
-from sweep.stores._sqlite_file import SCHEMA, in_words, open_file
+from sweep.stores._sqlite_file import SCHEMA, in_words, is_busy, open_file
 from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
 _ROUNDING_S = 1.0
+_LOCK_POLL_S = 0.0005
 _FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
 
 P = ParamSpec("P")
@@ -77,6 +78,7 @@ class SqliteStore:
         self.path = path
         self.url = f"sqlite:///{path}"
         self._clock, self._now, self._given_boot = clock, now, boot
+        self._busy_timeout_s = busy_timeout_s
         self._db = open_file(path, create=create, busy_timeout_s=busy_timeout_s, mounts=mounts)
         self._file = self._identity()
         self._in_batch = False
@@ -116,8 +118,24 @@ class SqliteStore:
             )
         if self._db.in_transaction:  # an interrupt came between the end of one and our note of it
             self._db.execute("ROLLBACK")
-        self._db.execute("BEGIN IMMEDIATE")
+        self._take_lock()
         self._refresh()
+
+    def _take_lock(self) -> None:
+        """Ask again and again at short notice: SQLite's own waiting backs off to 100 ms and lets a writer starve."""
+        deadline_s = time.monotonic() + self._busy_timeout_s
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if not is_busy(error) or time.monotonic() > deadline_s:
+                        raise
+                time.sleep(_LOCK_POLL_S)
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
 
     def _roll_back(self) -> None:
         self._heads.clear()
@@ -232,15 +250,13 @@ class SqliteStore:
                 return []
 
     def _read_now(self, sweep: str, after: int, addressee: str | None, limit: int) -> list[Recorded]:
-        which, values = (
-            ("", (sweep, after, limit))
-            if addressee is None
-            else ("addressee = ?4 AND", (sweep, after, limit, addressee))
-        )
+        which, values = "", [sweep, after]
+        if addressee is not None:
+            which, values = "AND addressee = ?", [*values, addressee]
         rows = self._db.execute(
             "SELECT position, at, writer, seq, entry, addressee, based_on, format FROM journal "
-            f"WHERE {which} sweep = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
-            values,
+            f"WHERE sweep = ? AND position > ? {which} ORDER BY position LIMIT ?",
+            [*values, limit],
         ).fetchall()
         return [
             Recorded(position, at_s, writer, seq, readable(sweep, position, data), to, based_on, version)
@@ -341,20 +357,24 @@ class SqliteStore:
     def _overlaps(self, sweep: str, chunk: HistoryChunk) -> list[tuple[int, int]]:
         """(first row, count) of all stored chunks that may share rows with `chunk`: from the last one that begins no
         later than it (stored chunks are disjoint, so none before that reaches it)."""
+        key = (sweep, chunk.run, chunk.attempt)
         return self._db.execute(
-            """SELECT first_row, rows FROM history WHERE sweep = ?1 AND run = ?2 AND attempt = ?3 AND first_row < ?5
+            """SELECT first_row, rows FROM history WHERE sweep = ? AND run = ? AND attempt = ? AND first_row < ?
                AND first_row >= IFNULL((SELECT MAX(first_row) FROM history
-                                        WHERE sweep = ?1 AND run = ?2 AND attempt = ?3 AND first_row <= ?4), 0)
+                                        WHERE sweep = ? AND run = ? AND attempt = ? AND first_row <= ?), 0)
                ORDER BY first_row""",
-            (sweep, chunk.run, chunk.attempt, chunk.first_row, chunk.first_row + chunk.count),
+            (*key, chunk.first_row + chunk.count, *key, chunk.first_row),
         ).fetchall()
 
     @_in_words
     def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
+        which, values = "", [sweep, run]
+        if attempt is not None:
+            which, values = "AND attempt = ?", [*values, attempt]
         rows = self._db.execute(
-            """SELECT run, attempt, first_row, rows, data FROM history
-               WHERE sweep = ?1 AND run = ?2 AND (?3 IS NULL OR attempt = ?3) ORDER BY attempt, first_row""",
-            (sweep, run, attempt),
+            "SELECT run, attempt, first_row, rows, data FROM history "
+            f"WHERE sweep = ? AND run = ? {which} ORDER BY attempt, first_row",
+            values,
         ).fetchall()
         return [HistoryChunk(*row) for row in rows]
 

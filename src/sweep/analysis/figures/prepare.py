@@ -14,6 +14,7 @@ import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis, parameter_axis
+from sweep.analysis.history import Series
 from sweep.analysis.importance import Importance, ImportanceRow
 from sweep.analysis.table import SweepTable, TrialRow
 from sweep.core.space import Parameter
@@ -255,45 +256,49 @@ def _time_unit(longest_s: float) -> tuple[float, str]:
 def prepare_curves(table: SweepTable) -> CurvesPicture:
     picture = CurvesPicture(key="learning-curves", title="Learning curves")
     series = [(run, found) for run in table.runs if (found := table.curve(run)) is not None]
-    finite = [v for _, s in series for v in s.values if math.isfinite(v)]
-    if not finite:
-        metric = table.metric
-        picture.empty = f"No run has logged {metric} yet." if metric else _NO_METRIC
-        if metric and series:
-            picture.empty = f"No finite value of {metric} was logged."
-        return picture
     kept = _thin(series, MOST_CURVES, lambda pair: _run_key(pair[0], table))
-    if all(len(s.values) < 2 for _, s in kept):
-        picture.empty = f"Every run logged {table.metric} once: there is no curve to draw."
+    picture.empty = _no_curves(table, kept)
+    if picture.empty:
         return picture
     picture.axis = axis = _objective_axis(table, _curve_values(kept))
     most = max(MOST_CURVE_POINTS // len(kept), 60)
-    ranked = sorted(
-        (run for run, _ in kept if math.isfinite(_run_key(run, table))), key=lambda r: _run_key(r, table)
-    )
-    ranks = {run.run: rank for rank, run in enumerate(ranked[:TOP_CURVES])}
+    scored = [run for run, _ in kept if math.isfinite(_run_key(run, table))]
+    best = sorted(scored, key=lambda run: _run_key(run, table))[:TOP_CURVES]
+    ranks = {run.run: rank for rank, run in enumerate(best)}
     curves = [_curve(run, s.steps, s.values, axis, ranks.get(run.run), most) for run, s in kept]
     picture.curves = tuple(sorted(curves, key=lambda c: (c.rank is not None, -(c.rank or 0), c.run)))
     steps = [step for curve in curves for step in (curve.steps[0], curve.steps[-1])]
     picture.low, picture.high = min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1.0
     top = f"; the best {len(ranks)} of {text.plural(len(series), 'run')} in colour" if ranks else ""
     picture.subtitle = f"{table.metric}, {table.direction}{top}"
-    outside = any(
-        axis.clip(place) != place for curve in curves for place in curve.places if not math.isnan(place)
-    )
-    picture.note = _notes(
-        f"{len(kept)} of {len(series)} curves are drawn, the best among them."
-        if len(kept) < len(series)
-        else "",
-        "Some values lie beyond the axis." if outside else "",
-        "A gap stands for values that were not finite."
-        if any(math.isnan(p) for c in curves for p in c.places)
-        else "",
-    )
+    picture.note = _curves_note(picture, axis, len(series))
     return picture
 
 
-def _curve_values(series: Iterable[tuple[RunView, Any]]) -> list[float]:
+def _no_curves(table: SweepTable, series: Sequence[tuple[RunView, Series]]) -> str:
+    if table.metric is None:
+        return _NO_METRIC
+    if not series:
+        return f"No run has logged {table.metric} yet."
+    if not any(math.isfinite(v) for _, s in series for v in s.values):
+        return f"No finite value of {table.metric} was logged."
+    if all(len(s.values) < 2 for _, s in series):
+        return f"Every run logged {table.metric} once: there is no curve to draw."
+    return ""
+
+
+def _curves_note(picture: CurvesPicture, axis: Axis, total: int) -> str:
+    shown = len(picture.curves)
+    places = [place for curve in picture.curves for place in curve.places]
+    outside = any(axis.clip(place) != place for place in places if not math.isnan(place))
+    return _notes(
+        f"{shown} of {total:,} curves are drawn, the best among them." if shown < total else "",
+        "Some values lie beyond the axis." if outside else "",
+        "A gap stands for values that were not finite." if any(map(math.isnan, places)) else "",
+    )
+
+
+def _curve_values(series: Iterable[tuple[RunView, Series]]) -> list[float]:
     """Values that choose the axis: enough of each curve, its start left out where it is long, because the first steps
     of training say little and are far from the rest."""
     values: list[float] = []

@@ -1,0 +1,290 @@
+"""What can go wrong in the simulated world: how often, and the store through which an agent meets it.
+
+The rule of this file: a fault is drawn from the world's one random generator, is counted under its name when it really
+happens, and ceases when the world grows quiet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from sweep.core.entries import AnyEntry, Recorded
+from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
+from sweep.stores.memory import MemoryStore
+
+T = TypeVar("T")
+
+
+class Crash(BaseException):
+    """The process that was running is gone (kill -9): no handler of its own sees this."""
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """How often each kind of fault comes, per call of the store, or in the whole life of the world."""
+
+    failed: float
+    """A call of the store has no effect and fails."""
+    lost: float
+    """A call has its effect, but its answer is lost."""
+    doubled: float
+    """An append is delivered twice."""
+    late: float
+    """An append fails, and has its effect some seconds later (only where there are no batches)."""
+    crash: float
+    """The agent dies before or after an append, or between its commit and carrying out what was ordered."""
+    overtaken: float
+    """Another agent takes a turn within a call."""
+    events: tuple[str, ...]
+    """Faults that happen at a time rather than in a call, in the order of their happening."""
+
+
+EVENTS = (
+    "agent crash",
+    "agent frozen",
+    "agent and guard frozen",
+    "agent cut off",
+    "guard death",
+    "process crash",
+    "disk full",
+    "interrupt",
+    "terminate",
+)
+CALLS = ("failed call", "lost answer", "doubled append", "late append", "crash in a commit", "overtaken")
+
+
+def draw_rates(rng: Random) -> Rates:
+    """Rates of a world: every kind is absent from some worlds and frequent in others."""
+
+    def rate(most: float) -> float:
+        return 0.0 if rng.random() < 0.4 else most * rng.random() ** 2
+
+    count = rng.choice((0, 2, 4, 8, 14))
+    likely = rng.sample(EVENTS, rng.randint(1, len(EVENTS)))
+    return Rates(
+        failed=rate(0.05),
+        lost=rate(0.08),
+        doubled=rate(0.3),
+        late=rate(0.15),
+        crash=rate(0.04),
+        overtaken=rate(0.3),
+        events=tuple(rng.choice(likely) for _ in range(count)),
+    )
+
+
+class Surroundings(Protocol):
+    """What a store's faults need to know of the world."""
+
+    rng: Random
+    rates: Rates
+    counts: Counter[str]
+    quiet: bool
+    disk_full: bool
+    atomic: bool
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Have `call` made in `delay_s` seconds."""
+        ...
+
+    def overtake(self, agent: str) -> bool:
+        """Let another agent than `agent` take a turn now; whether one did."""
+        ...
+
+
+class FaultyStore:
+    """One agent's way to the store. Behaves as a `Store`; `cut` says whether the agent is cut off."""
+
+    url = "memory:"
+
+    def __init__(
+        self, inner: MemoryStore, world: Surroundings, agent: str, cut: Callable[[], bool]
+    ) -> None:
+        self._inner, self._world, self._agent, self._cut = inner, world, agent, cut
+        self._in_batch = False
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def describe(self) -> dict[str, Any]:
+        return self._inner.describe()
+
+    # --- batches
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """In an atomic world a batch of the store; elsewhere every call stands alone, as in a store without batches."""
+        if not self._world.atomic:
+            yield
+            return
+        self._before(write=True)
+        with self._inner.batch():
+            self._in_batch = True
+            try:
+                yield
+                self._maybe_crash()
+            finally:
+                self._in_batch = False
+        self._maybe_crash()
+        self._maybe_lose()
+
+    # --- what can fail
+
+    def _before(self, write: bool) -> None:
+        world = self._world
+        if self._cut():
+            world.counts["call while cut off"] += 1
+            raise StoreError("the store cannot be reached")
+        if write and world.disk_full:
+            world.counts["write while disk full"] += 1
+            raise StoreError("the disk is full")
+        if self._chance(world.rates.failed):
+            world.counts["failed call"] += 1
+            raise StoreError("the store did not answer")
+
+    def _chance(self, rate: float) -> bool:
+        world = self._world
+        return bool(rate) and not world.quiet and world.rng.random() < rate
+
+    def _maybe_lose(self) -> None:
+        if self._chance(self._world.rates.lost):
+            self._world.counts["lost answer"] += 1
+            raise StoreError("the connection broke before the answer came")
+
+    def _maybe_crash(self) -> None:
+        if self._chance(self._world.rates.crash):
+            self._world.counts["crash in a commit"] += 1
+            raise Crash
+
+    def _maybe_overtaken(self) -> None:
+        if not self._in_batch and self._chance(self._world.rates.overtaken):
+            self._world.counts["overtaken"] += self._world.overtake(self._agent)
+
+    def _do(self, call: Callable[[], T], write: bool) -> T:
+        """One call with everything that can happen to it; within a batch the batch has the faults."""
+        if self._in_batch:
+            if write and self._chance(self._world.rates.failed):
+                self._world.counts["failed call in a batch"] += 1
+                raise StoreError("the store did not answer")
+            return call()
+        self._before(write)
+        result = call()
+        if write:
+            self._maybe_lose()
+        self._maybe_overtaken()
+        return result
+
+    # --- journal
+
+    def append(
+        self,
+        sweep: str,
+        entries: Sequence[AnyEntry],
+        *,
+        writer: str,
+        first_seq: int,
+        fence: Lease | None = None,
+        after: int | None = None,
+        based_on: int | None = None,
+        index: IndexUpdate | None = None,
+        at_s: float | None = None,
+    ) -> Appended:
+        """As `Store.append`. A crash can come before and after it, in a batch as well."""
+        call = functools.partial(
+            self._inner.append,
+            sweep,
+            tuple(entries),
+            writer=writer,
+            first_seq=first_seq,
+            fence=fence,
+            after=after,
+            based_on=based_on,
+            index=index,
+            at_s=at_s,
+        )
+        self._maybe_crash()
+        if not self._in_batch and self._chance(self._world.rates.late):
+            self._world.counts["late append"] += 1
+            self._world.after(3 * self._world.rng.random(), functools.partial(_ignoring, call))
+            raise StoreError("the store did not answer in time")
+        self._maybe_overtaken()
+        result = self._do(call, write=True)
+        if self._chance(self._world.rates.doubled):
+            self._world.counts["doubled append"] += 1
+            _ignoring(call)
+        self._maybe_crash()
+        return result
+
+    def read(
+        self,
+        sweep: str,
+        after: int,
+        *,
+        addressee: str | None = None,
+        limit: int | None = None,
+        wait_s: float = 0.0,
+    ) -> list[Recorded]:
+        return self._do(
+            lambda: self._inner.read(sweep, after, addressee=addressee, limit=limit, wait_s=wait_s), write=False
+        )
+
+    def position(self, sweep: str) -> int:
+        return self._do(lambda: self._inner.position(sweep), write=False)
+
+    def sweeps(self) -> list[str]:
+        return self._do(self._inner.sweeps, write=False)
+
+    def last_seq(self, sweep: str, writer: str) -> int:
+        return self._do(lambda: self._inner.last_seq(sweep, writer), write=False)
+
+    # --- index, history, blobs
+
+    def read_index(self, sweep: str, prefix: str = "") -> Index:
+        return self._do(lambda: self._inner.read_index(sweep, prefix), write=False)
+
+    def write_index(self, sweep: str, index: Index) -> None:
+        self._do(lambda: self._inner.write_index(sweep, index), write=True)
+
+    def append_history(self, sweep: str, chunks: Sequence[HistoryChunk]) -> None:
+        self._do(lambda: self._inner.append_history(sweep, chunks), write=True)
+
+    def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
+        return self._do(lambda: self._inner.read_history(sweep, run, attempt), write=False)
+
+    def put_blob(self, data: bytes) -> str:
+        return self._do(lambda: self._inner.put_blob(data), write=True)
+
+    def get_blob(self, digest: str) -> bytes | None:
+        return self._do(lambda: self._inner.get_blob(digest), write=False)
+
+    def delete_sweep(self, sweep: str) -> None:
+        self._do(lambda: self._inner.delete_sweep(sweep), write=True)
+
+    # --- leases
+
+    def clock(self) -> float:
+        """The clock is no call over the wire here: it never fails."""
+        return self._inner.clock()
+
+    def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+        return self._do(lambda: self._inner.acquire(name, holder, ttl_s), write=True)
+
+    def renew(self, lease: Lease, ttl_s: float) -> Lease | None:
+        return self._do(lambda: self._inner.renew(lease, ttl_s), write=True)
+
+    def release(self, lease: Lease) -> None:
+        self._do(lambda: self._inner.release(lease), write=True)
+
+    def leases(self, prefix: str) -> list[Lease]:
+        return self._do(lambda: self._inner.leases(prefix), write=False)
+
+
+def _ignoring(call: Callable[[], object]) -> None:
+    """A delivery that nobody waits for."""
+    with contextlib.suppress(StoreError):
+        call()

@@ -1,0 +1,228 @@
+"""What a simulated sweep is: its spec, its searcher, and how each attempt's training behaves.
+
+The rule of this file: everything is drawn from the seed; what a training program does depends on (seed, run, attempt)
+alone, so that a controller that acts differently meets the same programs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+
+from sweep.controller.searching import Answer, Request, SearchFailed
+from sweep.core import domain
+from sweep.core.plugins import Observation, Proposals, Searcher
+from sweep.core.space import Categorical, Config, Numeric, Parameter, Space
+from sweep.core.spec import EarlyTerminate, Limits, Metric, Retry, SweepSpec
+from sweep.search import make_searcher
+
+ADAPTIVE = "adaptive"
+METRIC = "loss"
+
+
+def draw_spec(rng: Random) -> SweepSpec:
+    """A small spec of any kind."""
+    method = rng.choice(("grid", "random", "random", "bayes", "bayes"))
+    space = _draw_space(rng, continuous=method == "random" and rng.random() < 0.3)
+    finite = all(isinstance(p.distribution, Categorical) for p in space.parameters)
+    uncapped = finite and math.prod(_size(p) for p in space.parameters) <= 12 and rng.random() < 0.5
+    return SweepSpec(
+        method=method,  # type: ignore[arg-type]
+        engine=ADAPTIVE if method == "bayes" else None,
+        space=space,
+        seed=rng.randrange(2**32),
+        metric=Metric(
+            name=METRIC,
+            goal=rng.choice(("minimize", "maximize")),
+            target=rng.choice((-0.4, 2.4)) if rng.random() < 0.15 else None,
+        ),
+        run_cap=None if uncapped else rng.randint(1, 14),
+        replicates=rng.choice((1, 1, 1, 2, 3)),
+        early_terminate=_draw_stopper(rng),
+        retry=Retry(max=rng.choice((0, 0, 1, 2))),
+        limits=Limits(
+            run_time_s=rng.uniform(4, 12) if rng.random() < 0.4 else None,
+            no_progress_s=rng.uniform(2, 6) if rng.random() < 0.4 else None,
+            wall_time_s=rng.uniform(10, 60) if rng.random() < 0.1 else None,
+            kill_after_s=rng.uniform(0.5, 4),
+        ),
+    )
+
+
+def _draw_space(rng: Random, continuous: bool) -> Space:
+    axes = [Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4))))) for i in range(rng.randint(1, 3))]
+    if continuous:
+        axes.append(Parameter(("q",), Numeric(0.0, 1.0)))
+    return Space(tuple(axes))
+
+
+def _size(parameter: Parameter) -> int:
+    distribution = parameter.distribution
+    return len(distribution.values) if isinstance(distribution, Categorical) else 0
+
+
+def _draw_stopper(rng: Random) -> EarlyTerminate | None:
+    if rng.random() < 0.4:
+        return None
+    eta, strict = rng.choice((1.5, 2.0, 3.0)), rng.random() < 0.5
+    if rng.random() < 0.5:
+        return EarlyTerminate(min_iter=rng.randint(1, 3), eta=eta, strict=strict)
+    return EarlyTerminate(max_iter=rng.randint(4, 9), s=rng.randint(1, 2), eta=eta, strict=strict)
+
+
+# --- searching -----------------------------------------------------------------------------------------------------
+
+
+class AdaptiveSearcher:
+    """Proposes by everything that it has seen: the least change in what it is shown gives other proposals."""
+
+    name = ADAPTIVE
+    version = "1"
+    heavy = True
+
+    def __init__(self, spec: SweepSpec) -> None:
+        self._seed = spec.seed
+        grid = SearcherFor(msgspec.structs.replace(spec, method="grid", engine=None))
+        self._points = grid.propose([], 10_000).configs
+
+    def propose(self, seen: Sequence[Observation], n: int) -> Proposals:
+        """Points that nobody has proposed, in an order that depends on all of `seen`."""
+        known = {canonical(one.config) for one in seen}
+        left = [point for point in self._points if canonical(point) not in known]
+        Random(f"{self._seed} {[(o.trial, o.status, o.score) for o in seen]!r}").shuffle(left)
+        return Proposals(tuple(left[:n]), exhausted=len(left) <= n)
+
+
+def SearcherFor(spec: SweepSpec) -> Searcher:  # noqa: N802 (it reads as a constructor)
+    """The searcher of a simulated sweep."""
+    return AdaptiveSearcher(spec) if spec.engine == ADAPTIVE else make_searcher(spec)
+
+
+class SlowSearch:
+    """Answers after some virtual seconds, and sometimes not at all."""
+
+    lookahead = 0
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        now: Callable[[], float],
+        delay_s: Callable[[], float],
+        fails: Callable[[], bool],
+        wake: Callable[[float], None],
+    ) -> None:
+        """`wake` is told the delay after which `poll` will have the answer."""
+        self._searcher = SearcherFor(spec)
+        self._now, self._delay_s, self._fails, self._wake = now, delay_s, fails, wake
+        self._answer: Answer | None = None
+        self._ready_s = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self._answer is not None
+
+    def ask(self, spec: SweepSpec, request: Request, seen: Sequence[Observation]) -> None:  # noqa: ARG002
+        proposals = self._searcher.propose(tuple(seen), request.n)
+        self._answer = Answer(request, proposals, self._searcher.name, self._searcher.version)
+        delay_s = self._delay_s()
+        self._ready_s = self._now() + delay_s
+        self._wake(delay_s)
+
+    def poll(self) -> Answer | None:
+        if self._answer is None or self._now() < self._ready_s:
+            return None
+        answer, self._answer = self._answer, None
+        if self._fails():
+            raise SearchFailed("the searcher ran out of memory")
+        return answer
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._answer = None
+
+
+def canonical(config: Config) -> str:
+    """One text per point."""
+    return json.dumps(config, sort_keys=True)
+
+
+def is_finite(space: Space) -> bool:
+    """Whether a space has finitely many points, so that none may come twice."""
+    return domain.size(space) is not None
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+Kind = Literal["normal", "crashing", "hanging", "silent", "unstartable"]
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """What one attempt's program does."""
+
+    kind: Kind
+    iterations: int
+    interval_s: float
+    crash_at: int
+    ignores_term: bool
+    term_s: float
+    """How long it takes to end after SIGTERM or being told."""
+    term_code: int
+    raises: bool
+    """It asked to be told instead of signalled."""
+    resumes: bool
+    summary: dict[str, Any]
+
+
+def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
+    """The behaviour of an attempt; iterations and pace are the run's, the rest is the attempt's."""
+    own = Random(f"{seed}/{run}")
+    rng = Random(f"{seed}/{run}/{attempt}")
+    limited = spec.limits.run_time_s is not None or spec.limits.no_progress_s is not None
+    broken = own.random() < 0.04
+    draw = rng.random()
+    kind: Kind = "normal"
+    if broken or draw < 0.12:
+        kind = "crashing"
+    elif draw < 0.16:
+        kind = "unstartable"
+    elif draw < 0.22:
+        kind = "silent"
+    elif draw < 0.28 and limited:
+        kind = "hanging"
+    iterations = own.randint(1, 10)
+    summary: dict[str, Any] = {"accuracy": round(rng.random(), 3)} if rng.random() < 0.3 else {}
+    if rng.random() < 0.1:
+        summary[METRIC] = round(rng.uniform(-0.2, 2.2), 3)
+    return Behaviour(
+        kind=kind,
+        iterations=iterations,
+        interval_s=own.uniform(0.1, 1.5),
+        crash_at=rng.randint(0, iterations),
+        ignores_term=rng.random() < 0.15,
+        term_s=rng.choice((0.0, 0.05, 1.0, 3.0)),
+        term_code=rng.choice((-15, -15, 0, 1)),
+        raises=rng.random() < 0.2,
+        resumes=own.random() < 0.5,
+        summary=summary,
+    )
+
+
+def value_of(seed: int, run: int, iteration: int) -> float:
+    """The objective that a run's program logs at an iteration: falling, noisy, sometimes not a number."""
+    digest = hashlib.blake2b(f"{seed}/{run}".encode(), digest_size=8).digest()
+    level = int.from_bytes(digest, "little") / 2**64
+    noise = Random(f"{seed}/{run}/{iteration}/v")
+    draw = noise.random()
+    if draw < 0.04:
+        return math.nan
+    if draw < 0.06:
+        return math.inf if draw < 0.05 else -math.inf
+    return round(level + 1.0 / (1 + iteration) + noise.uniform(-0.3, 0.3), 4)
