@@ -30,7 +30,9 @@ def rows(*items: dict[str, Any]) -> bytes:
 
 def history(values: Sequence[Any], metric: str = "loss", first: int = 0) -> History:
     """One attempt that logged `values` at the steps first, first+1, …"""
-    data = rows(*({"i": i, "s": first + i, "t": 0.5 * i, "m": {metric: v}, "x": {}} for i, v in enumerate(values)))
+    data = rows(
+        *({"i": i, "s": first + i, "t": 0.5 * i, "m": {metric: v}, "x": {}} for i, v in enumerate(values))
+    )
     return History.from_chunks([Chunk(1, 0, len(values), data)])
 
 
@@ -52,10 +54,16 @@ SPACE = Space(
 
 def loss_of(config: Config) -> float:
     """lr (around 1e-3) and the optimizer decide, the rest does nothing."""
-    return 0.1 + 0.2 * (math.log10(config["lr"]) + 3) ** 2 + (0.5 if config["optimizer"]["name"] == "sgd" else 0.0)
+    return (
+        0.1
+        + 0.2 * (math.log10(config["lr"]) + 3) ** 2
+        + (0.5 if config["optimizer"]["name"] == "sgd" else 0.0)
+    )
 
 
-def run_view(number: int, config: Config, state: RunState = "completed", objective: float | None = 0.5, **more: Any) -> RunView:
+def run_view(
+    number: int, config: Config, state: RunState = "completed", objective: float | None = 0.5, **more: Any
+) -> RunView:
     """A run with one attempt of ten seconds; runs begin every five seconds."""
     start_s = 1_700_000_000.0 + 5.0 * number
     ended = state in ("completed", "pruned", "failed", "cancelled")
@@ -70,14 +78,22 @@ def run_view(number: int, config: Config, state: RunState = "completed", objecti
     return RunView(**(fields | more))
 
 
-def spec_of(space: Space = SPACE, goal: Goal = "minimize", metric: str | None = "loss", **more: Any) -> SweepSpec:
+def spec_of(
+    space: Space = SPACE, goal: Goal = "minimize", metric: str | None = "loss", **more: Any
+) -> SweepSpec:
     return SweepSpec(
-        method="random", space=space, seed=7, metric=Metric(name=metric, goal=goal) if metric else None, **more
+        method="random",
+        space=space,
+        seed=7,
+        metric=Metric(name=metric, goal=goal) if metric else None,
+        **more,
     )
 
 
 def table_of(runs: list[RunView], histories: dict[int, History] | None = None, **spec: Any) -> SweepTable:
-    view = SweepView(sweep="swp1", name="example", state="ended", reason="run_cap of runs reached", created_s=1.7e9)
+    view = SweepView(
+        sweep="swp1", name="example", state="ended", reason="run_cap of runs reached", created_s=1.7e9
+    )
     return SweepTable(spec_of(**spec), view, runs, histories)
 
 

@@ -93,6 +93,7 @@ def test_count_limits_how_many_runs_an_agent_takes(count: int, slots: int, taken
             actions += core.exited(number, exit_(0), 1.0)
     assert run == count
     assert core.idle
+    assert core.draining == f"its {count} runs are done", "nothing keeps it here"
 
 
 def test_draining_takes_back_what_is_on_offer_and_offers_nothing() -> None:

@@ -53,7 +53,11 @@ def test_true_and_one_are_different_categories() -> None:
 
 
 def test_an_absent_value_is_a_category_of_its_own_and_no_number() -> None:
-    assert parameter_axis(parameter("o", Categorical(("a", "b"))), ["a", ABSENT]).categories == ("a", "b", "(absent)")
+    assert parameter_axis(parameter("o", Categorical(("a", "b"))), ["a", ABSENT]).categories == (
+        "a",
+        "b",
+        "(absent)",
+    )
     assert math.isnan(parameter_axis(parameter("x", Numeric(0, 1)), [0.5, ABSENT]).position(ABSENT))
 
 
@@ -82,7 +86,9 @@ def test_a_few_hopeless_values_lie_beyond_the_axis(minimize: bool) -> None:
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=30), st.booleans())
-def test_any_objective_has_an_axis_with_finite_ends_and_ticks_on_it(values: list[float], minimize: bool) -> None:
+def test_any_objective_has_an_axis_with_finite_ends_and_ticks_on_it(
+    values: list[float], minimize: bool
+) -> None:
     axis = objective_axis("y", values, minimize)
     assert math.isfinite(axis.low) and math.isfinite(axis.high) and axis.low < axis.high
     ticks = axis.ticks()
@@ -93,7 +99,15 @@ def test_any_objective_has_an_axis_with_finite_ends_and_ticks_on_it(values: list
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0.0123, "0.0123"), (1.2e-5, "1.2e-5"), (128.0, "128"), (1e6, "1e6"), (math.nan, "nan"), (-math.inf, "-inf"), (0.0, "0")],
+    [
+        (0.0123, "0.0123"),
+        (1.2e-5, "1.2e-5"),
+        (128.0, "128"),
+        (1e6, "1e6"),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+        (0.0, "0"),
+    ],
 )
 def test_numbers_for_people(value: float, said: str) -> None:
     assert text.number(value) == said
@@ -101,7 +115,15 @@ def test_numbers_for_people(value: float, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(None, "–"), (0.04, "0.0 s"), (9.96, "10 s"), (59.6, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (273600, "3 d 4 h")],
+    [
+        (None, "–"),
+        (0.04, "0.0 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (273600, "3 d 4 h"),
+    ],
 )
 def test_durations_for_people(seconds: float | None, said: str) -> None:
     assert text.duration(seconds) == said
@@ -111,7 +133,9 @@ def test_durations_for_people(seconds: float | None, said: str) -> None:
 def test_shortened_names_fit_and_keep_both_ends(name: str, width: int) -> None:
     short = text.shorten(name, width)
     assert len(short) <= width
-    assert short == name if len(name) <= width else (width < 3 or (short[0], short[-1]) == (name[0], name[-1]))
+    assert (
+        short == name if len(name) <= width else (width < 3 or (short[0], short[-1]) == (name[0], name[-1]))
+    )
 
 
 def test_values_for_people_stand_on_one_line() -> None:

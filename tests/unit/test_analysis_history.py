@@ -89,7 +89,10 @@ def test_nothing_that_a_run_sent_raises(pieces: list[bytes]) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 20), st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20)), max_size=5
+        st.tuples(
+            st.integers(0, 20), st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20)
+        ),
+        max_size=5,
     )
 )
 def test_steps_are_in_order_whatever_the_attempts_did(attempts: list[tuple[int, list[float]]]) -> None:

@@ -12,7 +12,9 @@ from sweep.analysis.table import ABSENT
 from sweep.core.space import Categorical, Constant, Numeric, Space
 from sweep.core.views import AttemptView
 
-X = Space((parameter("a.x", Numeric(0, 1)), parameter("b", Categorical(("u", "v"))), parameter("c", Constant(1))))
+X = Space(
+    (parameter("a.x", Numeric(0, 1)), parameter("b", Categorical(("u", "v"))), parameter("c", Constant(1)))
+)
 
 
 def _config(x: float, b: str = "u") -> dict[str, object]:
@@ -32,7 +34,10 @@ def test_replicates_are_averaged_and_failed_ones_left_out() -> None:
 
 
 def test_a_trial_is_open_until_all_its_runs_have_ended() -> None:
-    runs = [run_view(1, _config(0.1), "completed", 1.0, trial=0), run_view(2, _config(0.1), "running", 0.5, trial=0)]
+    runs = [
+        run_view(1, _config(0.1), "completed", 1.0, trial=0),
+        run_view(2, _config(0.1), "running", 0.5, trial=0),
+    ]
     table = table_of(runs, space=X)
     assert table.trials[0].state == "open"
     assert table.trials[0].ended_s is None
@@ -41,7 +46,10 @@ def test_a_trial_is_open_until_all_its_runs_have_ended() -> None:
 
 
 def test_only_runs_of_the_search_are_trials() -> None:
-    runs = [run_view(1, _config(0.1), "completed", 1.0), run_view(2, _config(0.1), "completed", 0.0, purpose="confirm")]
+    runs = [
+        run_view(1, _config(0.1), "completed", 1.0),
+        run_view(2, _config(0.1), "completed", 0.0, purpose="confirm"),
+    ]
     assert [row.trial for row in table_of(runs, space=X).trials] == [0]
 
 
@@ -73,7 +81,12 @@ def test_a_config_from_before_a_revision_has_no_value() -> None:
 
 
 def test_a_curve_is_the_metrics_whatever_its_separator() -> None:
-    table = table_of([run_view(1, _config(0.1)), run_view(2, _config(0.2))], {1: history([1.0, 0.5], "val/loss")}, space=X, metric="val.loss")
+    table = table_of(
+        [run_view(1, _config(0.1)), run_view(2, _config(0.2))],
+        {1: history([1.0, 0.5], "val/loss")},
+        space=X,
+        metric="val.loss",
+    )
     curve = table.curve(table.runs[0])
     assert curve is not None
     assert list(curve.values) == [1.0, 0.5]
@@ -108,7 +121,12 @@ def test_the_best_run_of_a_trial_is_its_best_replicate_that_counts() -> None:
 def test_summary_of_nothing() -> None:
     facts = summary(table_of([], space=SPACE))
     assert facts.counts == {}
-    assert (facts.best_run, facts.mean_duration_s, facts.total_time_s, facts.wall_time_s) == (None, None, 0.0, None)
+    assert (facts.best_run, facts.mean_duration_s, facts.total_time_s, facts.wall_time_s) == (
+        None,
+        None,
+        0.0,
+        None,
+    )
 
 
 def test_durations_add_up_over_attempts() -> None:

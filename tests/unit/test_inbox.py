@@ -239,7 +239,9 @@ def test_an_objective_that_is_not_finite_is_reported_but_no_score() -> None:
 def test_an_objective_that_is_no_number_is_not_reported() -> None:
     box = inbox()
     box.feed(b'{"m":{"loss":"high"}}')
-    assert not box.has_objective and box.rows == 1
+    box.feed(b'{"op":"summary","m":{"loss":"low","name":"x"}}')
+    assert not box.has_objective and box.rows == 1 and box.score("minimize") is None
+    assert box.summary() == {"loss": "low", "name": "x"}
 
 
 def test_the_score_looks_at_the_summary_too() -> None:

@@ -55,9 +55,10 @@ def best_of(engine: str, seed: int, trials: int) -> float:
     return min(observation.score or 0.0 for observation in seen)
 
 
-@pytest.mark.parametrize(("engine", "trials"), [("optuna-tpe", 45), ("skopt-et", 24)])
-def test_models_beat_random_clearly(engine: str, trials: int) -> None:
-    seeds = range(3)
+@pytest.mark.parametrize(
+    ("engine", "trials", "seeds"), [("optuna-tpe", 45, range(5)), ("skopt-et", 26, range(3))]
+)
+def test_models_beat_random_clearly(engine: str, trials: int, seeds: range) -> None:
     model = median(best_of(engine, seed, trials) for seed in seeds)
     chance = median(best_of("random", seed, trials) for seed in seeds)
     assert model < chance / 2
@@ -182,7 +183,7 @@ def test_forest_scores_are_finite_ordered_and_clipped() -> None:
     assert scaled([]) == []
     assert scaled([None, None]) == [0.0, 0.0]
     assert scaled([1.0, 1.0, None]) == [0.0, 0.0, 0.0]
-    assert scaled([0.0, 1.0, 2.0, 3.0, 4.0, 1e9, None])[-2:] == [10.0, 10.0]
+    assert scaled([0.0, 1.0, 2.0, 3.0, 4.0, 1e9, None]) == [-1.5, -1.0, -0.5, 0.0, 0.0, 0.0, 0.0]
     extreme = scaled([-1e308, 1e308, 0.0, 1.0, None])
     assert all(map(math.isfinite, extreme))
     assert extreme[0] < extreme[2] <= extreme[3] <= extreme[1] == extreme[4]

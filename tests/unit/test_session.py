@@ -274,6 +274,27 @@ def test_a_phase_that_the_listing_does_not_show_yet_is_looked_for_again() -> Non
     assert not worker.behind()
 
 
+def test_a_sweep_that_was_asked_to_go_on_has_not_ended_for_who_joins_then() -> None:
+    world = World(run_cap=1)
+    leader = world.session("a")
+    leader.commit()
+    world.led.outside(e.StopRequested())
+    leader.add(e.AttemptEnded(0, 1, "a", "preempted"))
+    leader.commit()
+    assert leader.phase == "ended"
+    world.led.outside(e.ResumeRequested())  # the leader is killed before it sees this; its lease is still held
+    late = world.session("b")
+    late.commit()
+    assert not late.leads
+    assert late.phase == "active"
+    world.led.now += 11
+    with pytest.raises(LeaseLost):
+        late.beat()
+    later = world.session("c")
+    later.commit()
+    assert (later.leads, later.phase) == (True, "active")
+
+
 CARRIED: list[tuple[e.AnyEntry, Callable[[list[a.Action]], bool]]] = [
     (e.RunAssigned(1, 1, "a", 1, 2, 1, 0, 5, {}), lambda made: isinstance(made[0], a.Start)),
     (e.RunPruned(0, 1, "a", "poor"), lambda made: a.TellStop(0, 1, "poor") in made),

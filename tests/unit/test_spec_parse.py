@@ -463,4 +463,14 @@ def test_a_dict_is_read_like_a_file() -> None:
     assert parsed.spec.space.parameters[0].distribution == Categorical((1, 2))
     assert parsed.spec.env == {"A": "1", "B": "true"}
     assert parse(parsed.source, draw_seed=no_seed).spec == parsed.spec
+    assert parsed.source.startswith("method: random\nprogram: t.py\n")
     assert content["parameters"]["p"] == {"values": (1, 2)}  # left as it was
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x85b", "\u2028", "ü\u2029", "ü", " x ", "a\nb", "1e-4", "on", "\t", "x" * 200 + " y"]
+)
+def test_the_source_of_a_dict_reads_back_as_the_same(text: str) -> None:
+    content = {"method": "random", "program": "t.py", "parameters": {"p": {"value": {text: text}}}}
+    parsed = parse_dict(content, draw_seed=lambda: 1)
+    assert parse(parsed.source, draw_seed=lambda: 1).spec == parsed.spec

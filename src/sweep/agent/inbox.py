@@ -8,12 +8,15 @@ has broken, and the rest arrives in a file.
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sweep.agent.lines import BadLine, Line, decode, number, storable
+from sweep.agent.lines import BadLine, Line, decode, number, shown, storable
+
+LARGEST = sys.float_info.max
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -82,9 +85,10 @@ class RunInbox:
         """A line that is no row."""
         if line.op == "summary":
             for name, value in (line.m or {}).items():
-                self._summary[name] = number(value)
-                if name in self._keys:
-                    self._judge(number(value))
+                self._summary[name] = shown(value)
+                known = number(value) if name in self._keys else None
+                if known is not None:
+                    self._judge(known)
             self._summary.update(storable(line.x or {}))
         elif line.op == "config":
             self.config.update(storable(line.c or {}))
@@ -119,11 +123,12 @@ class RunInbox:
             return False
         self._raw.append(raw)
         self.pending_bytes += len(raw)
-        if line.m:
-            self._last_numbers.update(line.m)
+        metrics = line.m
+        if metrics:
+            self._last_numbers.update(metrics)
             for key in self._keys:
-                if key in line.m:
-                    self._report(line.m[key], line.s)
+                if key in metrics:
+                    self._report(metrics[key], line.s)
                     break
         if line.x:
             self._last_others.update(line.x)
@@ -142,17 +147,25 @@ class RunInbox:
         return False
 
     def _report(self, raw: int | float | str, step: int | float | None) -> None:
-        value = number(raw)
-        if value is None:
-            return
+        if type(raw) is float:
+            value = raw
+        else:
+            converted = number(raw)
+            if converted is None:
+                return
+            value = float(converted)
         self._steps.append(self.rows if step is None else step)
-        self._values.append(float(value))
-        self.last_objective = float(value)
+        self._values.append(value)
+        self.last_objective = value
         self._judge(value)
 
-    def _judge(self, value: float | None) -> None:
-        if value is not None and math.isfinite(value):
-            self._low, self._high = min(self._low, value), max(self._high, value)
+    def _judge(self, value: float) -> None:
+        """Keep the best, whichever way is good. NaN and infinities are neither above nor below anything here."""
+        if -LARGEST <= value <= LARGEST:
+            if value < self._low:
+                self._low = value
+            if value > self._high:
+                self._high = value
 
     # --- giving out
 
@@ -182,6 +195,6 @@ class RunInbox:
 
     def summary(self) -> dict[str, Any]:
         """The last value of each name, overridden by what the program set itself. NaN and infinities are floats."""
-        numbers = {name: number(value) for name, value in self._last_numbers.items()}
+        numbers = {name: shown(value) for name, value in self._last_numbers.items()}
         others = {name: storable(value) for name, value in self._last_others.items()}
         return {**others, **numbers, **self._summary}

@@ -67,6 +67,12 @@ def number(value: int | float | str | None) -> float | None:
     return value if value is None or -(2**63) <= value < 2**63 else _as_float(value)
 
 
+def shown(value: int | float | str) -> int | float | str:
+    """A value of `m` for the summary: as `number` has it, and a string that is none as it is."""
+    found = number(value)
+    return value if found is None else found
+
+
 def storable(value: Any) -> Any:
     """The same value without what an encoder could refuse."""
     try:

@@ -179,12 +179,14 @@ class Session:
         index = self.store.read_index(self.sweep, SWEEP_KEY)
         if orders:
             self._cursor = orders[-1].position
-        if index.upto >= position:  # else the phase may be an old one: look again
+        fresh = index.upto >= position
+        if fresh:  # else look again: the listing lags behind
             self._seen = position
         row = index.rows.get(SWEEP_KEY)
-        if row is not None:
-            self.view = decode_sweep(row)
-            self.phase, self.reason = self.view.state, self.view.reason
+        view = decode_sweep(row) if row is not None else None
+        if view is not None and (fresh or view.state != "ended"):  # it may have been asked to go on since
+            self.view = view
+            self.phase, self.reason = view.state, view.reason
         return [recorded.entry for recorded in orders]
 
     def _try_to_lead(self) -> None:

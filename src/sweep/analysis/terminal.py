@@ -38,7 +38,9 @@ def importance_lines(
     names = [text.shorten(row.parameter, max(width // 3, 12)) for row in rows]
     column = max(_columns(name) for name in names)
     tails = [_tail(row, marks) for row in rows]
-    room = width - column - max(map(len, tails)) - 3
+    if width - column - max(map(len, tails)) < 10:  # no room for a bar: leave the correlation out
+        tails = [_share(row, marks) for row in rows]
+    room = width - column - max(map(len, tails)) - 2
     scale = max([row.importance for row in rows] + [1e-9])
     lines = [
         f"{name}{' ' * (column - _columns(name))} {_bar(row.importance / scale, room, marks)} {tail}".rstrip()
@@ -53,9 +55,12 @@ def importance_lines(
     return _plain([*lines, *_wrap(footer, width), *_wrap(importance.note or "", width)], marks)
 
 
+def _share(row: ImportanceRow, marks: _Marks) -> str:
+    return f"{row.importance:4.0%} [{row.low:4.0%}{marks.interval}{row.high:4.0%}]"
+
+
 def _tail(row: ImportanceRow, marks: _Marks) -> str:
-    interval = f"[{row.low:4.0%}{marks.interval}{row.high:4.0%}]"
-    found = f"{row.importance:4.0%} {interval}"
+    found = _share(row, marks)
     if row.correlation is None:
         return found
     sign = "+" if row.correlation_kind == "rho" else ""

@@ -41,20 +41,30 @@ def _one_line_errors(function: F) -> F:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from sweep.api import BadExport, NotFound
-        from sweep.spec import SpecError
-
         try:
             return function(*args, **kwargs)
-        except SpecError as error:
-            for problem in error.problems:
-                click.echo(str(problem), err=True)
-            count = len(error.problems)
-            raise UserMistake(f"{count} problem{'s' if count > 1 else ''}; nothing was recorded") from None
-        except (StoreError, NotFound, BadExport) as error:
-            raise UserMistake(str(error)) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            message = _in_words(error)
+            if message is None:
+                raise
+            raise UserMistake(message) from None
 
     return wrapped  # type: ignore[return-value]
+
+
+def _in_words(error: Exception) -> str | None:
+    """What to say about a person's mistake; None when the mistake is ours. Only here do commands pay for these imports."""
+    from sweep.api import BadExport, NotFound
+    from sweep.spec import SpecError
+
+    if isinstance(error, SpecError):
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        return f"{count} problem{'s' if count > 1 else ''}; nothing was recorded"
+    return str(error) if isinstance(error, StoreError | NotFound | BadExport) else None
 
 
 @contextmanager

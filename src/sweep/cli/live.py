@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sweep.agent import Node, Snapshot
-from sweep.core import entries as e
-from sweep.core.index import Views
 from sweep.core.names import run_id
-from sweep.core.spec import SweepSpec
-from sweep.core.views import SweepView
+
+if TYPE_CHECKING:  # listings use this module's texts, and should not pay for the agent
+    from sweep.agent import Node, Snapshot
+    from sweep.core import entries as e
+    from sweep.core.index import Views
+    from sweep.core.spec import SweepSpec
+    from sweep.core.views import SweepView
 
 COLOURS = {"info": None, "warning": "yellow", "error": "red"}
 

@@ -156,9 +156,11 @@ class AgentCore:
     # --- slots
 
     def offer(self) -> list[Action]:
-        """Offer every free slot, as far as `count` allows."""
+        """Offer every free slot, as far as `count` allows; with all of them taken, this agent is on its way out."""
         if self.draining:
             return []
+        if self.count is not None and self.taken >= self.count:
+            return self.drain(f"its {self.count} runs are done")
         busy = {attempt.assignment.slot for attempt in self.attempts.values()}
         actions: list[Action] = []
         for slot in range(self.slots):

@@ -222,7 +222,7 @@ class IndexFold:
         view = self._sweep
         view.name, view.state, view.reason = state.spec.name or "", state.phase, state.reason
         view.created_s, view.revision = state.created_s, state.revision
-        view.trials, view.exhausted = len(state.trials), state.exhausted
+        view.trials, view.exhausted, view.run_cap = len(state.trials), state.exhausted, state.spec.run_cap
         view.counts = {name: count for name, count in state.counts.items() if count}
         view.best_run = state.best_run
         view.best = None if state.best_run is None else state.runs[state.best_run].score

@@ -23,17 +23,18 @@ NAME = "skopt-et"
 MAX_BEST = 100
 """The model sees so many of the best trials at most …"""
 MAX_LATEST = 300
-"""… and so many of the latest others: a fit then takes about half a second however long the sweep is."""
-# Scores worse than the median by more than so many quartile distances count as so bad and no worse, so that one
-# exploded run does not flatten all others.
-_WORST = 10.0
+"""… and so many of the latest others: a fit then takes a few tenths of a second however long the sweep is."""
+# Trees grown to the last observation are certain of themselves everywhere; these settings leave them doubts.
+_TREES = 40
+_LEAF = 2
+_FEATURES = 0.5
 
 
 class ForestSearcher(ModelSearcher):
     """Expected improvement under extremely randomised trees (Geurts et al., Machine Learning 63, 2006).
 
-    Failed trials, and those without a finite score, are told as the worst score seen; open ones as the mean of the
-    scores. Of long histories the model sees the best `MAX_BEST` and the latest `MAX_LATEST` trials.
+    Scores worse than the median count as the median: trees would otherwise spend their splits on how bad the bad ones
+    are. Failed trials, and those without a finite score, are told as the worst score seen; open ones as the mean. Of long histories the model sees the best `MAX_BEST` and the latest `MAX_LATEST` trials.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
@@ -72,10 +73,13 @@ class _Forest:
             warnings.simplefilter("ignore")
             import numpy
             from skopt import Optimizer
+            from skopt.learning import ExtraTreesRegressor
 
             optimizer = Optimizer(
                 self._dimensions(),
-                base_estimator="ET",
+                base_estimator=ExtraTreesRegressor(
+                    n_estimators=_TREES, min_samples_leaf=_LEAF, max_features=_FEATURES, random_state=seed
+                ),
                 n_initial_points=1,
                 acq_func="EI",
                 acq_optimizer="sampling",
@@ -118,17 +122,15 @@ class _Forest:
 
 
 def scaled(scores: Sequence[float | None]) -> list[float]:
-    """Scores (lower is better) around their median in quartile distances, the worst end clipped; None becomes the
-    worst. Always finite."""
+    """Scores (lower is better) below their median, in units of the lower quartile's distance from it; those above it,
+    and None, are 0. Always finite."""
     known = sorted(score for score in scores if score is not None)
     if not known:
         return [0.0] * len(scores)
     middle = known[len(known) // 2]
-    width = (
-        known[(3 * len(known)) // 4] / 2 - known[len(known) // 4] / 2 or known[-1] / 2 - known[0] / 2 or 1.0
-    )
+    width = middle / 2 - known[len(known) // 4] / 2 or middle / 2 - known[0] / 2 or 1.0
 
     def scale(score: float) -> float:
-        return min(max((score / 2 - middle / 2) / width, -1e6), _WORST)
+        return min(max((score / 2 - middle / 2) / width, -1e6), 0.0)
 
     return [scale(known[-1] if score is None else score) for score in scores]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
+from sweep.core.space import Space
 from sweep.core.spec import (
     DEFAULT_COMMAND,
     EarlyTerminate,
@@ -28,6 +29,7 @@ from sweep.spec._problems import Path, Report, listed, nearest, number, shorten,
 from sweep.spec._translate import show_yaml, validate
 
 DEFAULT_ENGINE = "optuna-tpe"
+_MOST = 100
 _REFERENCE = re.compile(r"\$\{envvar:[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -52,28 +54,8 @@ def build_spec(content: Any, report: Report, draw_seed: Callable[[], int]) -> Sw
         check_command(command, file.program, report)
     if file is None or space is None or report.errors:
         return None
-    seed = file.seed if file.seed is not None else _drawn(draw_seed)
     extra = {key: content[key] for key in HOSTED_KEYS if key in given}
-    return SweepSpec(
-        method=file.method,
-        space=space,
-        seed=seed,
-        metric=_metric(file),
-        name=file.name,
-        description=file.description,
-        program=file.program,
-        command=command,
-        run_cap=file.run_cap,
-        early_terminate=_early_terminate(file),
-        replicates=file.replicates,
-        engine=(file.engine or DEFAULT_ENGINE) if file.method == "bayes" else None,
-        resources=_resources(file),
-        limits=_limits(file),
-        retry=Retry(max=file.retry.max),
-        env=env,
-        workdir=file.workdir,
-        extra=extra,
-    )
+    return _spec(file, space, command, env, extra, draw_seed)
 
 
 def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,7 +198,8 @@ def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
 
 def _check_missing(given: Mapping[str, Any], report: Report) -> None:
     """Keys that only others make necessary. A misspelt one is reported as such, and is not missing."""
-    meant = {nearest(key, list(SweepFile.model_fields)) for key in given if key not in SweepFile.model_fields}
+    unknown = [key for key in given if key not in SweepFile.model_fields]
+    meant = {nearest(key, list(SweepFile.model_fields)) for key in unknown[:_MOST]}
     if not {"program", "command"} & (given.keys() | meant):
         report.error((), "neither `program` nor `command` is given; add, for example, `program: train.py`")
     if given.get("method") == "bayes" and "metric" not in given.keys() | meant:
@@ -262,6 +245,36 @@ def _check_early_terminate(file: SweepFile, report: Report) -> None:
 
 
 # --- structs ---------------------------------------------------------------------------------------------------
+
+
+def _spec(
+    file: SweepFile,
+    space: Space,
+    command: tuple[str, ...],
+    env: dict[str, str],
+    extra: dict[str, Any],
+    draw_seed: Callable[[], int],
+) -> SweepSpec:
+    return SweepSpec(
+        method=file.method,
+        space=space,
+        seed=file.seed if file.seed is not None else _drawn(draw_seed),
+        metric=_metric(file),
+        name=file.name,
+        description=file.description,
+        program=file.program,
+        command=command,
+        run_cap=file.run_cap,
+        early_terminate=_early_terminate(file),
+        replicates=file.replicates,
+        engine=(file.engine or DEFAULT_ENGINE) if file.method == "bayes" else None,
+        resources=_resources(file),
+        limits=_limits(file),
+        retry=Retry(max=file.retry.max),
+        env=env,
+        workdir=file.workdir,
+        extra=extra,
+    )
 
 
 def _metric(file: SweepFile) -> Metric | None:

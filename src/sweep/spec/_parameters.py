@@ -87,6 +87,8 @@ class _Reader:
 
     def group(self, parameters: dict[Any, Any], at: Path, path: tuple[str, ...]) -> None:
         for name, body in parameters.items():
+            if self._report.is_full:
+                return
             here = (*at, name)
             if message := _name_problem(name):
                 self._report.error(here, message)
@@ -146,7 +148,7 @@ class _Reader:
         known = [key for key in model.model_fields if key != "distribution"]
         usable = {key: value for key, value in keys.items() if key in known}
         for key in keys:
-            if key not in usable:
+            if key not in usable and not self._report.is_full:
                 self._report.error((*at, key), _extra_key(key, keys[key], declared, known))
         return usable
 
@@ -174,7 +176,8 @@ class _Reader:
             self._report.error(at, message)
             return None
         for key in body:
-            self._report.error((*at, key), _extra_key(key, body[key], "", _INFERRED_FROM))
+            if not self._report.is_full:
+                self._report.error((*at, key), _extra_key(key, body[key], "", _INFERRED_FROM))
         return None
 
 

@@ -44,8 +44,7 @@ def parse_dict(content: Mapping[str, Any], path: str = "spec", *, draw_seed: Cal
     report = Report(path)
     plain = _Plain(report).read(content, ())
     report.stop_on_errors()
-    source = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    return _built(plain, source, report, draw_seed)
+    return _built(plain, _written(plain), report, draw_seed)
 
 
 def load(path: Path, draw_seed: Callable[[], int]) -> Parsed:
@@ -70,6 +69,14 @@ def _built(content: Any, source: str, report: Report, draw_seed: Callable[[], in
     if spec is None or report.errors:
         raise SpecError(report.errors)
     return Parsed(spec, source, report.warnings)
+
+
+def _written(plain: Any) -> str:
+    """`plain` as YAML that reads back as the same. Left unescaped, the rarer line breaks would come back as spaces."""
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    if any(char in text for char in "\x85\u2028\u2029"):
+        text = yaml.safe_dump(plain, sort_keys=False)
+    return text
 
 
 def _decoded(text: str | bytes, report: Report) -> str:

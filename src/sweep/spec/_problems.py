@@ -16,6 +16,7 @@ Path = tuple[str | int, ...]
 """Where a value stands in the file: keys and indices from the top."""
 
 _SHOWN = 50
+_MOST = 1000
 _LONGEST = 60
 
 
@@ -69,7 +70,12 @@ class Report:
     def __init__(self, path: str, source: Source | None = None) -> None:
         self.path = path
         self.source = source
-        self._found: dict[Problem, None] = {}
+        self._found: dict[str, dict[Problem, None]] = {"error": {}, "warning": {}}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are so many errors that looking for more would help nobody."""
+        return len(self._found["error"]) >= _MOST
 
     def error(self, at: Path, message: str, *, place: Path | None = None) -> None:
         """`place`: where to point, when that is more exact than the key that the message is about."""
@@ -80,11 +86,17 @@ class Report:
 
     def error_at(self, line: int, column: int, at: Path, message: str) -> None:
         """For what is found before there is a tree of values to look a position up in."""
-        self._found[Problem(self.path, line, column, dotted(at), message)] = None
+        self._keep(Problem(self.path, line, column, dotted(at), message))
 
     def _add(self, at: Path, message: str, severity: Literal["error", "warning"], place: Path) -> None:
-        line, column = (self.source and self.source.mark(place)) or (None, None)
-        self._found[Problem(self.path, line, column, dotted(at), message, severity)] = None
+        if len(self._found[severity]) < _MOST:
+            line, column = (self.source and self.source.mark(place)) or (None, None)
+            self._keep(Problem(self.path, line, column, dotted(at), message, severity))
+
+    def _keep(self, problem: Problem) -> None:
+        found = self._found[problem.severity]
+        if len(found) < _MOST:
+            found[problem] = None
 
     def line(self, path: Path) -> str:
         """` (line 12)`, or nothing where there are no lines."""
@@ -108,8 +120,9 @@ class Report:
         return self._sorted("warning")
 
     def _sorted(self, severity: str) -> tuple[Problem, ...]:
-        found = [problem for problem in self._found if problem.severity == severity]
-        return tuple(sorted(found, key=lambda problem: (problem.line or 0, problem.column or 0)))
+        return tuple(
+            sorted(self._found[severity], key=lambda problem: (problem.line or 0, problem.column or 0))
+        )
 
     def stop_on_errors(self) -> None:
         """Raises SpecError when there was any error."""

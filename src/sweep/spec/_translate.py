@@ -16,6 +16,7 @@ from sweep.spec._problems import Path, Report, listed, nearest, show
 
 M = TypeVar("M", bound=Model)
 _SHORT = 40
+_MOST = 100
 
 _KINDS = {
     "model_type": "a mapping (`key: value` lines)",
@@ -60,9 +61,11 @@ def validate(
         return model.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=True)
-    unknown = {str(e["loc"][-1]) for e in found if e["type"] == "extra_forbidden"}
-    replaced = {nearest(word, list(model.model_fields)) for word in unknown}
+    unknown = [str(e["loc"][-1]) for e in found if e["type"] == "extra_forbidden"]
+    replaced = {nearest(word, list(model.model_fields)) for word in unknown[:_MOST]}
     for e in found:
+        if report.is_full:
+            return None
         path: Path = tuple(e["loc"])
         if e["type"] == "missing" and path[-1] in replaced:
             continue  # said better by the unknown key that was meant for it

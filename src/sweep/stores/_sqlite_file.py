@@ -107,7 +107,8 @@ def _prepare(db: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
     try:
         new = _is_new(db, path)
     finally:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
     for pragma in _PRAGMAS:
         db.execute(pragma)
     _use_wal(db, path, time.monotonic() + busy_timeout_s)

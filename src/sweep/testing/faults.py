@@ -106,6 +106,8 @@ class FaultyStore:
         self, inner: MemoryStore, world: Surroundings, agent: str, cut: Callable[[], bool]
     ) -> None:
         self._inner, self._world, self._agent, self._cut = inner, world, agent, cut
+        self.plain = inner
+        """The store without faults, for a look that must not change what happens."""
         self._in_batch = False
 
     def close(self) -> None:

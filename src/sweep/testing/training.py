@@ -131,7 +131,7 @@ class Guard:
         self.alive = True
         self.frozen = False
         self.was_frozen = False
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._held: list[tuple[str, Any]] = []
         self._orphaned = False
         self.set_deadline(deadline_s)
@@ -140,7 +140,7 @@ class Guard:
 
     def set_deadline(self, deadline_s: float) -> None:
         """The end of the agent's lease by the store's clock, less a margin."""
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self.world.after(max(0.0, deadline_s - self.world.now), self._check)
 
     def spawn(self, run: int, attempt: int, slot: int) -> None:
@@ -204,7 +204,7 @@ class Guard:
             self.listener.guard_says()
 
     def _check(self) -> None:
-        if self.alive and not self.frozen and (self._orphaned or self.world.now >= self._deadline_s):
+        if self.alive and not self.frozen and (self._orphaned or self.world.now >= self.deadline_s):
             self.world.counts["guard ended everything"] += bool(self.processes)
             self.die()
 

@@ -1,0 +1,114 @@
+"""What the oracle is asked about a finished world: the journal told again, the index, the proposals, the truth.
+
+The rule of this file: each check raises; nothing is repaired and nothing is skipped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sweep.core import entries as e
+from sweep.core.evolve import evolve
+from sweep.core.index import decode_views, rebuild
+from sweep.core.state import State
+from sweep.testing.oracle import Account, Violation, check_outcome, check_truth
+from sweep.testing.scenario import SearcherFor, is_finite
+from sweep.testing.states import check_state, dump
+from sweep.testing.world import World
+
+Rows = Counter[tuple[str, str, str]]
+"""(state of the run, entry, state after it) -> how often."""
+
+
+def verify(world: World) -> Rows:
+    """Check everything about a world whose story has been told. Raises AssertionError (mostly Violation).
+
+    Returns how often each transition of a run happened.
+    """
+    journal = world.store.read(world.sweep, 0)
+    account = Account(world)
+    for recorded in journal:
+        account.follow(recorded)
+    if account.phase != "ended":
+        raise Violation(f"the sweep is {account.phase}")
+    rows = _fold_again(world, journal)
+    _check_index(world, journal, account)
+    history = {
+        (chunk.run, chunk.attempt): []  # type: list[bytes]
+        for run in account.runs
+        for chunk in world.store.read_history(world.sweep, run.added.run)
+    }
+    for run in account.runs:
+        for chunk in world.store.read_history(world.sweep, run.added.run):
+            history[chunk.run, chunk.attempt] += chunk.data.split(b"\n")
+    check_truth(account, history)
+    return rows
+
+
+def _fold_again(world: World, journal: list[e.Recorded]) -> Rows:
+    """Fold the journal twice, checking the state, the proposals and that both folds agree wherever one stops."""
+    state, other = State(world.make_stopper), State(world.make_stopper)
+    stops = {world.looks.randrange(1, len(journal) + 1) for _ in range(3)} | {len(journal)}
+    proposals = {r.entry.seen: r.entry for r in journal if isinstance(r.entry, e.TrialsProposed)}
+    finite = is_finite(world.spec.space)
+    rows: Rows = Counter()
+    for recorded in journal:
+        _step(state, recorded, rows)
+        if recorded.position in stops:
+            check_state(state)
+            for earlier in journal[other.position : recorded.position]:
+                evolve(other, earlier)
+            if dump(other) != dump(state):
+                raise Violation(f"two folds of {recorded.position} entries differ")
+        proposed = proposals.get(recorded.position)
+        if proposed is not None:
+            _propose_again(state, proposed, finite)
+    return rows
+
+
+def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
+    """Fold one entry, and count what it did to runs."""
+    entry, kind = recorded.entry, type(recorded.entry).__name__
+    if isinstance(entry, e.RetryRequested | e.ResumeRequested | e.SweepReopened):
+        before = [run.state for run in state.runs]
+        evolve(state, recorded)
+        for was, run in zip(before, state.runs, strict=True):
+            if was != run.state:
+                rows[was, kind, run.state] += 1
+        return
+    number = getattr(entry, "run", None)
+    was = state.runs[number].state if number is not None and number < len(state.runs) else None
+    refusal = evolve(state, recorded)
+    if was is not None and number is not None:
+        rows[was, kind, state.runs[number].state if refusal is None else "ignored"] += 1
+    elif refusal is not None:
+        rows["", kind, "ignored"] += 1
+
+
+def _propose_again(state: State, proposed: e.TrialsProposed, finite: bool) -> None:
+    """A proposal is a function of the spec, the seed and the journal up to the position that the searcher had seen."""
+    searcher = SearcherFor(state.spec)
+    if (proposed.engine, proposed.engine_version) != (searcher.name, searcher.version):
+        raise Violation(f"trial {proposed.first} was proposed by {proposed.engine} {proposed.engine_version}")
+    if proposed.first != len(state.trials):
+        raise Violation(f"trial {proposed.first} was proposed by one that had seen {len(state.trials)} trials")
+    again = searcher.propose(tuple(state.observations), max(1, len(proposed.configs)))
+    if again.configs != proposed.configs:
+        raise Violation(f"trial {proposed.first} is {proposed.configs}, but derived again {again.configs}")
+    if proposed.exhausted and not finite:
+        raise Violation("an infinite space was exhausted")
+
+
+def _check_index(world: World, journal: list[e.Recorded], account: Account) -> None:
+    """The stored listing is what a rebuild gives, and says of each run what the naive account says."""
+    index = world.store.read_index(world.sweep)
+    if index.rows != rebuild(State(world.make_stopper), journal[: index.upto]):
+        raise Violation(f"the index at {index.upto} of {len(journal)} is not what a rebuild gives")
+    views = decode_views(index.upto, index.rows)
+    check_outcome(account, [(run.state, run.objective) for run in views.runs])
+    if views.sweep.state != "ended":
+        raise Violation(f"the index says that the sweep is {views.sweep.state}")
+    left = [r.entry for r in journal[index.upto :] if not isinstance(r.entry, e.AgentLeft)]
+    late = [entry for entry in left if isinstance(entry, e.Decision)]
+    if late:
+        raise Violation(f"decisions that the index does not have: {late}")

@@ -1,0 +1,295 @@
+"""The simulated world: a whole sweep in virtual time, with every kind of trouble, from one seed.
+
+The real controller, the real sessions and the real agents' decisions run here, on a memory store, with simulated
+training processes. No threads, no real time: `World(seed).run()` does the same thing every time.
+
+    python -m sweep.testing.world --seeds 1000
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from sweep.core import entries as e
+from sweep.core.codec import spec_to_builtins
+from sweep.core.spec import Goal, SweepSpec
+from sweep.core.state import State
+from sweep.stopping import make_stopper
+from sweep.stores.memory import MemoryStore
+from sweep.testing.faults import Rates, draw_rates
+from sweep.testing.nodes import SimAgent
+from sweep.testing.scenario import Behaviour, SearcherFor, SlowSearch, behaviour, draw_spec
+from sweep.testing.training import Process
+
+UNIX_0 = 1_700_000_000.0
+
+
+class Unfinished(AssertionError):
+    """The sweep did not end in the time in which it must."""
+
+
+class World:
+    """One sweep, its nodes, its people and its faults. All times are seconds of virtual time."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.sweep = "s1"
+        self.rng = Random(f"world/{seed}")
+        self.looks = Random(f"looks/{seed}")
+        self.now = 0.0
+        self.counts: Counter[str] = Counter()
+        self.spec: SweepSpec = draw_spec(self.rng)
+        self.rates: Rates = draw_rates(self.rng)
+        self.atomic = self.rng.random() < 0.6
+        self.quiet_s = self.rng.uniform(10, 60)
+        self.quiet = False
+        """No fault happens any more."""
+        self.disk_full = False
+        self.store = MemoryStore(clock=lambda: self.now, now=self.unix_s)
+        self.processes: list[Process] = []
+        self.checkpoints: dict[int, int] = {}
+        self.agents: list[SimAgent] = []
+        """The agent of each node, dead or alive."""
+        self.make_stopper = make_stopper
+        self.last_event_s = 0.0
+        self._slots = [self.rng.randint(1, 3) for _ in range(self.rng.randint(1, 4))]
+        self._names = itertools.count(1)
+        self._requests = itertools.count(1)
+        self._waiting: dict[int, bool] = {}
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._told = 0
+        self._said = "active"
+        self._wished = False
+        """An ended sweep was asked to go on."""
+
+    # --- time
+
+    def unix_s(self) -> float:
+        """Unix time."""
+        return UNIX_0 + self.now
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Have `call` made in `delay_s` seconds."""
+        heapq.heappush(self._heap, (self.now + delay_s, next(self._order), call))
+
+    @property
+    def goal(self) -> Goal:
+        """The metric's direction."""
+        assert self.spec.metric is not None
+        return self.spec.metric.goal
+
+    def behaviour(self, run: int, attempt: int) -> Behaviour:
+        """What an attempt's program does."""
+        return behaviour(self.seed, self.spec, run, attempt)
+
+    # --- the whole story
+
+    def run(self) -> None:
+        """From the creation of the sweep to the moment when it has ended and every agent has left.
+
+        Raises Unfinished when that takes too long after the last fault.
+        """
+        self._append(e.SweepCreated(self.sweep, spec_to_builtins(self.spec)))
+        for node in range(len(self._slots)):
+            self.after(3 * self.rng.random(), functools.partial(self._new_agent, node))
+        self._plan_events()
+        limit_s = self.quiet_s + self._longest_s()
+        while self._heap and not self.over:
+            at_s, _, call = heapq.heappop(self._heap)
+            self.now = max(self.now, at_s)
+            if self.now > limit_s:
+                raise Unfinished(f"the sweep has not ended {limit_s - self.quiet_s:.0f} s after the last fault")
+            call()
+
+    @property
+    def over(self) -> bool:
+        """The sweep has ended, nobody will want anything any more, and every agent has left."""
+        if not self.quiet or any(self._waiting.values()) or self._alive():
+            return False
+        return self._phase() == "ended"
+
+    def _longest_s(self) -> float:
+        """Time in which what is left must be done: every run tried as often as it may be, one after the other."""
+        spec = self.spec
+        trials = spec.run_cap + 12 if spec.run_cap is not None else 24
+        attempt_s = 16 + spec.limits.kill_after_s + 3
+        return 120 + trials * spec.replicates * (2 * spec.retry.max + 4) * attempt_s
+
+    # --- agents
+
+    def _alive(self) -> list[SimAgent]:
+        return [agent for agent in self.agents if agent.alive]
+
+    def _new_agent(self, node: int, wanted: bool = False) -> None:
+        self._waiting[node] = False
+        if self._phase() == "ended" and not wanted:
+            return
+        count = self.rng.randint(1, 5) if self.rng.random() < 0.1 else None
+        agent = SimAgent(self, node, f"n{node}-{next(self._names)}", self._slots[node], count)
+        self.agents = [one for one in self.agents if one.node != node] + [agent]
+        self.counts["agent started"] += 1
+        agent.begin()
+
+    def agent_gone(self, agent: SimAgent) -> None:
+        """A person, or Slurm, starts another one on that node later."""
+        if not self._waiting.get(agent.node):
+            self._waiting[agent.node] = True
+            self.after(self.rng.uniform(0.2, 12.0), functools.partial(self._new_agent, agent.node))
+
+    def journal_moved(self, by: SimAgent, before: int) -> None:
+        """Others look soon when somebody wrote."""
+        if self.store.position(self.sweep) != before:
+            for agent in self.agents:
+                if agent is not by:
+                    agent.wake(0.3 * self.rng.random())
+
+    def overtake(self, agent: str) -> bool:
+        """Let another agent take a turn within a call of `agent`."""
+        others = [one for one in self._alive() if one.agent != agent and not one.in_turn]
+        if not others or sum(one.in_turn for one in self.agents) > 1:
+            return False
+        self.rng.choice(others).turn()
+        return True
+
+    def make_search(self, agent: SimAgent, state: State) -> SlowSearch:
+        """A searcher's port for the agent that leads."""
+        slow = state.spec.method == "bayes"
+        search = SlowSearch(
+            state.spec,
+            lambda: self.now,
+            (lambda: self.rng.choice((0.05, 0.5, 4.0))) if slow else (lambda: 0.0),
+            lambda: self._fails("searcher failed", 0.1 if slow else 0.0),
+            agent.wake,
+        )
+        search.lookahead = 0 if slow else 2
+        return search
+
+    def _fails(self, name: str, rate: float) -> bool:
+        happens = not self.quiet and self.rng.random() < rate
+        self.counts[name] += happens
+        return happens
+
+    # --- faults and people
+
+    def _plan_events(self) -> None:
+        for name in self.rates.events:
+            self.after(self.rng.uniform(0.5, self.quiet_s), functools.partial(self._fault, name))
+        for name in self._draw_requests():
+            self.after(self.rng.uniform(0.5, self.quiet_s), functools.partial(self._request, name))
+        self.after(self.quiet_s, self._grow_quiet)
+
+    def _draw_requests(self) -> list[str]:
+        rng = self.rng
+        count = rng.choice((0, 0, 1, 2, 5))
+        names = [rng.choice(("pause", "pause", "resume", "extend", "retry")) for _ in range(count)]
+        if rng.random() < 0.15:
+            names += rng.choice((["stop"], ["cancel"], ["stop", "resume"], ["cancel", "resume"], ["stop", "extend"]))
+        return names
+
+    def _fault(self, name: str) -> None:
+        agents = [agent for agent in self._alive() if agent.frozen_until is None]
+        if name == "disk full":
+            self.disk_full = True
+            self.counts[name] += 1
+            self.after(self.rng.choice((0.5, 3.0, 9.0)), self._disk_has_room)
+        elif agents:
+            self._befall(name, self.rng.choice(agents))
+
+    def _befall(self, name: str, agent: SimAgent) -> None:
+        rng = self.rng
+        self.counts[name] += 1
+        seconds = rng.choice((1.0, 5.0, 8.0, 20.0))
+        if name == "agent crash":
+            agent.crash()
+        elif name == "agent frozen":
+            agent.freeze(seconds, guard=False, mid_turn=rng.random() < 0.5)
+        elif name == "agent and guard frozen":
+            agent.freeze(seconds, guard=True, mid_turn=rng.random() < 0.5)
+        elif name == "agent cut off":
+            agent.cut_until = self.now + seconds
+        elif name == "guard death":
+            if agent.guard is not None:
+                agent.guard.die()
+        elif name == "process crash":
+            running = list(agent.guard.processes.values()) if agent.guard is not None else []
+            if running:
+                rng.choice(running).end(-11)
+        else:
+            self._people_at(agent, name)
+
+    def _people_at(self, agent: SimAgent, name: str) -> None:
+        if name == "interrupt":
+            for _ in range(self.rng.randint(1, 3)):
+                agent.perform(agent.core.interrupt(self.now))
+        else:
+            agent.perform(agent.core.terminate("the agent got SIGTERM", self.now))
+
+    def _disk_has_room(self) -> None:
+        self.disk_full = False
+
+    def _grow_quiet(self) -> None:
+        """No more faults; a sweep that somebody paused goes on."""
+        self.quiet, self.disk_full = True, False
+        for agent in self.agents:
+            agent.cut_until = 0.0
+            agent.thaw()
+        if self._phase() == "paused":
+            self._request("resume")
+        elif self._wished:
+            self._start_agents()
+
+    def _request(self, name: str) -> None:
+        """Somebody types a command."""
+        self.counts[f"request: {name}"] += 1
+        requests: dict[str, Callable[[], e.AnyEntry]] = {
+            "pause": lambda: e.PauseRequested("ann"),
+            "resume": lambda: e.ResumeRequested("ann"),
+            "stop": lambda: e.StopRequested("ann"),
+            "cancel": lambda: e.CancelRequested("ann"),
+            "extend": lambda: e.ExtendRequested((self.spec.run_cap or 5) + self.rng.randint(0, 4), "ann"),
+            "retry": lambda: e.RetryRequested(tuple(range(60)), "ann"),
+        }
+        self._append(requests[name]())
+        self._start_agents()
+
+    def _start_agents(self) -> None:
+        """Who wants a sweep to go on starts agents."""
+        for node in range(len(self._slots)):
+            here = [agent for agent in self._alive() if agent.node == node]
+            if not here and not self._waiting.get(node):
+                self._waiting[node] = True
+                self.after(self.rng.uniform(0.2, 5.0), functools.partial(self._new_agent, node, wanted=True))
+
+    def _append(self, entry: e.AnyEntry) -> None:
+        number = next(self._requests)
+        self.store.append(self.sweep, [entry], writer=f"cli/{number}", first_seq=1)
+        for agent in self.agents:
+            agent.wake(0.3 * self.rng.random())
+
+    def _phase(self) -> str:
+        """The sweep's phase, told naively from what was written since the last call."""
+        for recorded in self.store.read(self.sweep, self._told):
+            self._told = recorded.position
+            self._follow(recorded.entry)
+        return self._said
+
+    def _follow(self, entry: e.AnyEntry) -> None:
+        said = self._said
+        if isinstance(entry, e.SweepEnded):
+            self._said, self._wished = "ended", False
+        elif isinstance(entry, e.SweepReopened):
+            self._said = "active"
+        elif said == "ended":
+            self._wished |= isinstance(entry, e.ResumeRequested | e.ExtendRequested | e.RetryRequested)
+        elif isinstance(entry, e.ResumeRequested):
+            self._said = "active"
+        elif isinstance(entry, e.StopRequested | e.CancelRequested):
+            self._said = "finishing"
+        elif isinstance(entry, e.PauseRequested) and said == "active":
+            self._said = "paused"
