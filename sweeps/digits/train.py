@@ -21,7 +21,7 @@ DEFAULTS = {
     "batch_size": 32,
     "alpha": 0.0001,
     "activation": "relu",
-    "epochs": 20,
+    "epochs": 60,
 }
 
 

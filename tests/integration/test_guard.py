@@ -31,8 +31,8 @@ def tag() -> Iterator[str]:
     """A number of seconds to `sleep` that only this test uses, so that its processes can be told; all dead at the end."""
     name = f"{100_000 + os.getpid() % 100_000}.{next(_tags)}1"
     yield name
-    for pid in sleepers(name):
-        os.kill(pid, signal.SIGKILL)
+    for pid in sleepers(name) + sleepers(f"{name}7"):
+        trees.send_signal(pid, signal.SIGKILL)
 
 
 @pytest.fixture(autouse=True)
@@ -314,6 +314,29 @@ def test_kill_everything_spares_other_runs(guardian: Guardian, tmp_path: Path, t
 
 
 @linux
+def test_an_orphan_of_unknown_origin_is_not_killed_with_the_wrong_run(
+    guardian: Guardian, tmp_path: Path, tag: str
+) -> None:
+    shell(guardian, "owner", "(env -i setsid sleep $1 &); sleep $1", tmp_path, tag)
+    until(lambda: len(sleepers(tag)) == 3)  # the shell and two that sleep
+    run(guardian, ["true"], tmp_path)
+    assert len(sleepers(tag)) == 3
+    guardian.kill("owner", signal.SIGTERM)
+    collect(guardian, ended("owner"))
+    assert sleepers(tag) == []
+
+
+@linux
+def test_a_gentle_signal_reaches_everything_too(guardian: Guardian, tmp_path: Path) -> None:
+    child = "trap 'echo child; exit' TERM; touch ready; while :; do sleep 0.02; done"
+    output = shell(guardian, "a", 'trap : TERM; setsid sh -c "$1" & wait; wait', tmp_path, child)
+    until((tmp_path / "ready").exists)
+    guardian.kill("a", signal.SIGTERM, everything=True)
+    collect(guardian, ended("a"))
+    assert "child" in output.read_text().splitlines()
+
+
+@linux
 def test_a_program_that_forks_all_the_time_is_caught(guardian: Guardian, tmp_path: Path, tag: str) -> None:
     shell(
         guardian,
@@ -367,6 +390,21 @@ def test_the_guard_ignores_polite_signals_and_stands_outside_our_group(
     assert os.getsid(guardian.pid) == guardian.pid == os.getpgid(guardian.pid)
     os.kill(guardian.pid, number)
     assert run(guardian, ["true"], tmp_path)[0].status == 0
+
+
+@linux
+def test_the_guard_of_an_agent_inside_a_run_does_not_look_like_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_AGENT", "outer")
+    guardian = Guardian()
+    guardian.start()
+    try:
+        run(guardian, ["true"], tmp_path)
+        environment = trees.environment_of(guardian.pid or 0)
+        assert environment and not [entry for entry in environment if entry.startswith(b"SWEEP_")]
+    finally:
+        guardian.close(5)
 
 
 @linux

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from analysed import parameter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysed import parameter
 from sweep.analysis import text
 from sweep.analysis.axes import objective_axis, parameter_axis
 from sweep.analysis.table import ABSENT

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from analysed import SPACE, parameter, run_view, sweep, table_of
 
+from analysed import SPACE, parameter, run_view, sweep, table_of
 from sweep.analysis.figures import page, png, theme, web, write_plots
 from sweep.analysis.figures.prepare import Pictures, prepare
 from sweep.analysis.importance import Importance, ImportanceRow
@@ -99,15 +99,14 @@ def test_every_png_opens_and_is_not_blank(case: str) -> None:
 
 
 def test_png_leaves_matplotlib_as_it_was_and_is_the_same_every_time() -> None:
-    import sys
-
     import matplotlib
+    from matplotlib import pyplot
 
     before = dict(matplotlib.rcParams)
     _, pictures = _prepared("mixed")
     assert png.render(pictures, "a") == png.render(pictures, "a")
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules
+    assert pyplot.get_fignums() == []
 
 
 # --- plotly figures --------------------------------------------------------------------------------------------
@@ -233,7 +232,7 @@ def test_the_header_says_what_the_sweep_is() -> None:
         "ended",
         "loss, lower is better",
         f"run swp1-{best.trial + 1}",
-        "6 pruned",
+        "7 pruned",
         "optimizer.name",
     ):
         assert words in said

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from analysed import Chunk, history, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysed import Chunk, history, rows
 from sweep.analysis.history import History, as_number
 
 

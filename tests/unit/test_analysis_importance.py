@@ -7,8 +7,8 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from analysed import SPACE, draw, loss_of, parameter, run_view, sweep, table_of
 
+from analysed import SPACE, draw, loss_of, parameter, run_view, sweep, table_of
 from sweep.analysis import estimators
 from sweep.analysis.axes import parameter_axis
 from sweep.analysis.importance import Importance, ImportanceRow, importance

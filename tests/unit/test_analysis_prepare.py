@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import pytest
-from analysed import SPACE, history, parameter, run_view, sweep, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysed import SPACE, history, parameter, run_view, sweep, table_of
 from sweep.analysis.figures import prepare as p
 from sweep.analysis.importance import Importance, ImportanceRow
 from sweep.analysis.table import SweepTable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from analysed import SPACE, history, parameter, run_view, sweep, table_of
 
+from analysed import SPACE, history, parameter, run_view, sweep, table_of
 from sweep.analysis.summary import duration_s, summary
 from sweep.analysis.table import ABSENT
 from sweep.core.space import Categorical, Constant, Numeric, Space

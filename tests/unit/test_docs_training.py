@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from sdk_agent import SOURCE, FakeAgent, run_command, run_program
 
 GUIDE = (SOURCE.parent / "docs" / "guide" / "training.md").read_text(encoding="utf-8")

@@ -295,7 +295,11 @@ def test_assemble_and_value_at() -> None:
 
 def test_integers_that_floats_cannot_tell_apart() -> None:
     dist = Numeric(1e16, 1e16 + 1000, integer=True)
-    assert [domain.contains(dist, 10**16 + i) for i in (-1, 0, 1, 999, 1000, 1001)] == [False, *[True] * 4, False]
+    assert [domain.contains(dist, 10**16 + i) for i in (-1, 0, 1, 999, 1000, 1001)] == [
+        False,
+        *[True] * 4,
+        False,
+    ]
     steps = domain.support(dist)
     assert steps is not None and [steps.index(10**16 + i) for i in (0, 1, 999)] == [0, 1, 999]
     assert not domain.contains(dist, 10**400)

@@ -274,6 +274,37 @@ def test_a_row_that_could_not_be_written_yet_is_not_read_back_from_the_store() -
     led.check_index()
 
 
+def test_an_own_append_that_is_delivered_late_is_counted() -> None:
+    class Late(Without):
+        kept: Any = None
+        armed = False
+
+        def before(self, number: int, entries: Any) -> None:
+            if self.armed:
+                raise StoreError("no answer in time")
+
+        def append(self, sweep: str, entries: Any, **more: Any) -> Any:
+            if self.armed:
+                self.kept = lambda: self._inner.append(sweep, entries, **more)
+            return super().append(sweep, entries, **more)
+
+    led = Led(make_spec(run_cap=4), store=Late, search=Search(at_once=False))
+    led.join(slots=2)
+    led.step()
+    led.search.ready = 1
+    led.store.armed = True
+    with pytest.raises(StoreError):
+        led.step()
+    led.driver.forget()
+    led.store.armed = False
+    led.step()  # folds the journal again and waits for the searcher
+    led.store.kept()
+    led.step()
+    assert [x.run for x in led.of(e.RunAdded)] == [0, 1]
+    assert [x.run for x in led.of(e.RunAssigned)] == [0, 1]
+    led.check_index()
+
+
 def test_an_agent_that_leaves_while_its_lease_is_looked_up_is_not_lost() -> None:
     class Leaving(Without):
         def leases(self, prefix: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from sdk_agent import SOURCE, FakeAgent, run_command, run_program
 
 SDK_FILES = [SOURCE / "sweep" / "__init__.py", *sorted((SOURCE / "sweep" / "sdk").glob("*.py"))]

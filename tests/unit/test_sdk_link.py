@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_agent import FakeAgent, until
 
+from sdk_agent import FakeAgent, until
 from sweep.sdk import _link
 from sweep.sdk._link import BROKEN, CLEAR, CLOSED, FILED, HOLDING, Link
 

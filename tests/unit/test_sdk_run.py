@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_agent import FakeAgent
 
 import sweep
+from sdk_agent import FakeAgent
 from sweep.sdk import _run
 
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from sdk_agent import FakeAgent
 
+from sdk_agent import FakeAgent
 from sweep.sdk.shell import log_from_args
 
 

@@ -1,6 +1,8 @@
 """What the conformance suite cannot see of the model-based searchers: that they learn, and from what."""
 
 import math
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from statistics import median
@@ -257,3 +259,20 @@ def test_the_conformance_suite_catches_planted_faults(fault: str) -> None:
         except (AssertionError, ValueError, KeyError):
             caught.append(name)
     assert caught
+
+
+def test_making_searchers_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from sweep.core.space import Categorical, Parameter, Space
+from sweep.core.spec import SweepSpec
+from sweep.search import engines, make_searcher
+import sweep.search.parent
+space = Space((Parameter(("a",), Categorical((1, 2))),))
+for engine in engines():
+    method = engine if engine in ("grid", "random") else "bayes"
+    make_searcher(SweepSpec(method=method, engine=engine, space=space, seed=1))
+heavy = {"optuna", "skopt", "sklearn", "scipy", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

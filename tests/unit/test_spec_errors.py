@@ -252,6 +252,11 @@ TOP: list[tuple[str, list[str]]] = [
         "metric: loss",
         ["4:1 metric: must be a mapping (`key: value` lines), not 'loss'; write `metric: {name: loss}`"],
     ),
+    ('metric: "a\\nb"', ["4:1 metric: must be a mapping (`key: value` lines), not 'a?b'"]),
+    (
+        "metric: hf_" + "a" * 34,
+        ["4:1 metric: must be a mapping (`key: value` lines), not a text that looks like a secret"],
+    ),
     ("metric: {goal: minimize}", ["4:1 metric.name: is missing; write, for example, `name: val/loss`"]),
     (
         "metric: {name: l, goal: maximise}",

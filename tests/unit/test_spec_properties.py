@@ -66,7 +66,7 @@ def outcome(content: Any, from_dict: bool) -> None:
         assert all(problem.message and "\n" not in str(problem) for problem in error.problems)
         assert "pydantic" not in str(error)
         return
-    assert spec_from_builtins(spec_to_builtins(parsed.spec)) == parsed.spec
+    assert repr(spec_from_builtins(spec_to_builtins(parsed.spec))) == repr(parsed.spec)
 
 
 @bounded

@@ -136,6 +136,7 @@ def test_tags_construct_nothing(text: str, expected: str) -> None:
     ("text", "expected"),
     [
         ("!!int x", "this cannot be read as a whole number; if it is text, write it in quotes"),
+        ("!!int ''", "this cannot be read as a whole number; if it is text, write it in quotes"),
         ("!!float x", "this cannot be read as a number; if it is text, write it in quotes"),
         ("!!bool x", "this cannot be read as true or false; if it is text, write it in quotes"),
         ("0x_", "this cannot be read as a whole number; if it is text, write it in quotes"),

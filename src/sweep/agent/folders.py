@@ -11,13 +11,12 @@ Folders have mode 0700 and files 0600: output and checkpoints are nobody else's 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ESCAPES = re.compile(
@@ -56,7 +55,9 @@ class RunFolder:
         self.checkpoint.mkdir(parents=True, exist_ok=True)
         for folder in (self.checkpoint, self.path):
             folder.chmod(0o700)
-        write_atomically(self.config_file, msgspec.json.encode(config))
+        write_atomically(
+            self.config_file, json.dumps(config).encode("ascii")
+        )  # NaN stays NaN, as docs/reference/protocol.md says
 
 
 def write_atomically(path: Path, data: bytes) -> None:

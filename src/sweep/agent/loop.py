@@ -219,7 +219,7 @@ class Loop:
         del self.runs[run]
         self.server.forget(run)
         self._perform(
-            self.core.start_failed(run, f"cannot start the program: {event.message}", now), local, now
+            self.core.start_failed(run, event.message, now), local, now
         )
 
     def _local(self, guard_id: str) -> LocalRun | None:
@@ -404,8 +404,9 @@ class Loop:
     def _commit(self, now: float) -> None:
         """Commit, and carry out what the controller orders, until nothing more follows."""
         while True:
-            for local in self.runs.values():
-                self._collect(local)
+            if not self._trouble:  # else what runs say stays in the sockets, and memory does not grow
+                for local in self.runs.values():
+                    self._collect(local)
             self._history_due = self._objective_due = None
             try:
                 orders = self.session.commit(self.history)
@@ -415,10 +416,10 @@ class Loop:
             self.history.clear()
             if self._trouble:
                 self.view.say("the store works again", "info")
-                self._trouble = ""
+            caught_up, self._trouble = not self._trouble, ""
             self._watch_search()
             self._perform(carry_orders(self.core, orders, now))
-            if not self.session.pending:
+            if caught_up and not self.session.pending:
                 return
 
     def _watch_search(self) -> None:

@@ -93,7 +93,9 @@ class SweepTable:
 
     @cached_property
     def scored(self) -> list[TrialRow]:
-        """Trials that are completed or pruned and have a finite score."""
+        """Trials that are completed or pruned and have a finite score; none where the spec names no metric."""
+        if self.metric is None:
+            return []
         return [row for row in self.trials if row.score is not None and row.state in ("completed", "pruned")]
 
     @cached_property

@@ -24,6 +24,7 @@ store_option = click.option(
     metavar="URL",
     help="Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder). Also: SWEEP_STORE.",
 )
+file_argument = click.argument("file", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 

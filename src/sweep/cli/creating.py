@@ -12,14 +12,11 @@ from typing import Any
 import click
 
 from sweep.api import Created, create_sweep
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
 from sweep.core.domain import size
 from sweep.core.spec import SweepSpec
 from sweep.spec import Parsed, load
 from sweep.stores import Store
-
-file_argument = click.argument("file", type=click.Path(path_type=Path))
-
 
 def draw_seed() -> int:
     """A seed for a spec that gives none; it is recorded, so that the sweep can be repeated."""

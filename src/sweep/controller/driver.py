@@ -105,6 +105,8 @@ class Driver:
         assert fold is not None
         for recorded in self.store.read(self.sweep, state.position):
             fold.fold(recorded)
+            if recorded.writer == self._writer:  # an append of ours that was taken for failed
+                self._seq = max(self._seq, recorded.seq)
 
     # --- inside
 

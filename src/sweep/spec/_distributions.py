@@ -15,7 +15,7 @@ from sweep.core.multiples import multiples
 from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Beta, Categorical, Constant, Distribution, Normal, Numeric
 from sweep.spec import _models as m
-from sweep.spec._problems import Path, Report, number
+from sweep.spec._problems import Path, Report, number, shorten
 from sweep.spec._scalars import scientific_text
 from sweep.spec._translate import show_yaml
 
@@ -122,7 +122,7 @@ def _check_plain(context: Context, value: Any, *below: str | int) -> None:
         elif (as_number := scientific_text(text)) and context.report.is_plain(here):
             context.report.warn(
                 here,
-                f"`{text}` is text for YAML 1.1; the number is written `{as_number}` (or quote it if text is meant)",
+                f"`{shorten(text)}` is text for YAML 1.1; the number is written `{shorten(as_number)}` (or quote it if text is meant)",
             )
 
 

@@ -32,7 +32,7 @@ def read_scalar(text: str, tag: str) -> tuple[Any, str | None]:
         return text, text_problem(text)
     try:
         value = _READERS[kind](yaml.ScalarNode(tag, text))
-    except (ValueError, KeyError, OverflowError):
+    except (ValueError, LookupError, OverflowError):
         words = {"int": "a whole number", "float": "a number", "bool": "true or false"}[kind]
         return None, f"this cannot be read as {words}; if it is text, write it in quotes"
     return value, int_problem(value) if isinstance(value, int) else None

@@ -5,17 +5,19 @@ The rule of this file: nobody ever reads pydantic's own text; an error type that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from sweep.core.secrets import find_tokens
 from sweep.spec._models import GROUPS, Model
 from sweep.spec._problems import Path, Report, listed, nearest, show
 
 M = TypeVar("M", bound=Model)
-_SHORT = 40
+_WORD = re.compile(r"[\w./+-]{1,40}")
 _MOST = 100
 
 _KINDS = {
@@ -123,16 +125,14 @@ def _example(owner: type[Model], name: str) -> str:
 
 
 def _rewrite(owner: type[Model], kind: str, path: Path, value: Any) -> str:
-    """How a bare value is written as the list or mapping that it must be."""
-    if kind == "list_type" and isinstance(value, str | int | float):
-        plain = str(value) if isinstance(value, str) else show(value)
-        return f"; write `{path[-1]}: [{plain}]`" if len(plain) < _SHORT else ""
-    group = GROUPS.get(str(path[-1])) if owner.__name__ == "SweepFile" else None
-    if group is None or isinstance(value, dict | list) or value is None:
+    """How a bare value is written as the list or mapping that it must be; nothing for what is better not repeated."""
+    plain = value if isinstance(value, str) else show(value)
+    if isinstance(value, dict | list) or value is None or not _WORD.fullmatch(plain) or find_tokens(plain):
         return ""
-    first = next(iter(group.model_fields))
-    plain = str(value) if isinstance(value, str) else show(value)
-    return f"; write `{path[-1]}: {{{first}: {plain}}}`" if len(plain) < _SHORT else ""
+    if kind == "list_type":
+        return f"; write `{path[-1]}: [{plain}]`"
+    group = GROUPS.get(str(path[-1])) if owner.__name__ == "SweepFile" else None
+    return f"; write `{path[-1]}: {{{next(iter(group.model_fields))}: {plain}}}`" if group else ""
 
 
 def show_yaml(value: Any) -> str:

@@ -86,7 +86,9 @@ def without(chunk: HistoryChunk, present: Iterable[tuple[int, int]]) -> list[His
 
 def _cut(chunk: HistoryChunk, first: int, end: int) -> HistoryChunk:
     rows = _rows_of(chunk.data)[first - chunk.first_row : end - chunk.first_row]
-    tail = b"\n" if chunk.data.endswith(b"\n") else b""
+    tail = (
+        b"\n" if chunk.data.endswith(b"\n") or not rows[-1] else b""
+    )  # an empty last row must be closed to count
     return HistoryChunk(chunk.run, chunk.attempt, first, end - first, b"\n".join(rows) + tail)
 
 

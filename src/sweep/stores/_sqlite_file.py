@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -20,6 +21,11 @@ SCHEMA = 1
 
 _APPLICATION = 0x53574550
 """`PRAGMA application_id`, "SWEP": tells our files from anybody else's."""
+
+SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+"""What the numbers of `PRAGMA synchronous` mean."""
+
+_LOCK_POLL_S = 0.0005
 
 _TABLES = (
     # The order of creation of sweeps; a sweep is here exactly when it has a journal.
@@ -171,6 +177,24 @@ def _make_tables(db: sqlite3.Connection, path: Path) -> None:
         raise
 
 
+def take_lock(db: sqlite3.Connection, timeout_s: float) -> None:
+    """Begin a transaction that may write, asking again and again at short notice: SQLite's own waiting backs off to
+    100 ms and lets one of several writers starve for seconds."""
+    deadline_s = time.monotonic() + timeout_s
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(_LOCK_POLL_S)
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
+
+
 # --- words -----------------------------------------------------------------------------------------------------
 
 
@@ -209,3 +233,13 @@ def _os_error(error: OSError, path: Path) -> StoreError:
     return StoreError(
         f"the store {path} cannot be made or opened: {error.strerror or error} ({error.filename}); name another with --store"
     )
+
+
+def durability() -> str:
+    """What "recorded" means on this system."""
+    if sys.platform == "darwin":
+        return (
+            "every commit is handed to the disk (fsync) before it is acted on; it survives a crash of programs and of the "
+            "system, but macOS may leave it in the disk's own cache, which a power cut empties"
+        )
+    return "every commit is written to the disk (fsync) before it is acted on; it survives a crash and a power cut"

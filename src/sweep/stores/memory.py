@@ -301,9 +301,7 @@ class MemoryStore:
         with self._alone() as core:
             if self._held(name) is not None:
                 return None
-            before = core.token
-            self._on_undo(lambda: setattr(core, "token", before))
-            core.token += 1
+            core.token += 1  # also when the batch is undone: tokens only have to grow
             lease = Lease(name, holder, core.token, core.clock() + ttl_s)
             self._set(core.leases, name, lease)
             return lease

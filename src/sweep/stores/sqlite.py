@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sqlite3
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -31,12 +30,11 @@ from sweep.stores._common import (
     without,
 )
 from sweep.stores._filesystem import Mount
-from sweep.stores._sqlite_file import SCHEMA, in_words, is_busy, open_file
+from sweep.stores._sqlite_file import SCHEMA, SYNCHRONOUS, durability, in_words, open_file, take_lock
 from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
 _ROUNDING_S = 1.0
-_LOCK_POLL_S = 0.0005
 _FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
 
 P = ParamSpec("P")
@@ -118,24 +116,8 @@ class SqliteStore:
             )
         if self._db.in_transaction:  # an interrupt came between the end of one and our note of it
             self._db.execute("ROLLBACK")
-        self._take_lock()
+        take_lock(self._db, self._busy_timeout_s)
         self._refresh()
-
-    def _take_lock(self) -> None:
-        """Ask again and again at short notice: SQLite's own waiting backs off to 100 ms and lets a writer starve."""
-        deadline_s = time.monotonic() + self._busy_timeout_s
-        self._db.execute("PRAGMA busy_timeout = 0")
-        try:
-            while True:
-                try:
-                    self._db.execute("BEGIN IMMEDIATE")
-                    return
-                except sqlite3.OperationalError as error:
-                    if not is_busy(error) or time.monotonic() > deadline_s:
-                        raise
-                time.sleep(_LOCK_POLL_S)
-        finally:
-            self._db.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
 
     def _roll_back(self) -> None:
         self._heads.clear()
@@ -492,17 +474,6 @@ class SqliteStore:
             "schema": SCHEMA,
             "sqlite_version": sqlite3.sqlite_version,
             "journal_mode": self._db.execute("PRAGMA journal_mode").fetchone()[0],
-            "synchronous": {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[
-                self._db.execute("PRAGMA synchronous").fetchone()[0]
-            ],
-            "durability": _DURABILITY_MAC if sys.platform == "darwin" else _DURABILITY,
+            "synchronous": SYNCHRONOUS[self._db.execute("PRAGMA synchronous").fetchone()[0]],
+            "durability": durability(),
         }
-
-
-_DURABILITY = (
-    "every commit is written to the disk (fsync) before it is acted on; it survives a crash and a power cut"
-)
-_DURABILITY_MAC = (
-    "every commit is handed to the disk (fsync) before it is acted on; it survives a crash of programs and of the system, "
-    "but macOS may leave it in the disk's own cache, which a power cut empties"
-)

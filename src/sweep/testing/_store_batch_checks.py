@@ -91,6 +91,18 @@ def a_batch_is_there_as_a_whole_after_its_end(world: StoreWorld) -> None:
 
 
 @check
+def a_failed_batch_undoes_no_earlier_one(world: StoreWorld) -> None:
+    store = world.open()
+    with store.batch():
+        _prepared(store)
+    before = _everything(store)
+    with raises(KeyboardInterrupt), store.batch():
+        store.append("s", reports(1), writer="w", first_seq=3)
+        raise KeyboardInterrupt
+    assert _everything(store) == before
+
+
+@check
 def a_failed_operation_spares_the_rest_of_its_batch(world: StoreWorld) -> None:
     store = world.open()
     lease = hold(store)

@@ -107,6 +107,8 @@ def an_append_can_ask_for_the_position_it_knows(world: StoreWorld) -> None:
         one.append("s", reports(1), writer="w", first_seq=3, after=2)
     assert one.position("s") == 3
     one.append("s", reports(1), writer="w", first_seq=3, after=3)
+    with raises(Moved):
+        one.append("s", [], writer="w", first_seq=4, after=3)
     again = one.append("s", reports(1), writer="w", first_seq=3, after=3)
     assert (again.last, again.recorded) == (4, ()), "repeating what had succeeded is no conflict"
 

@@ -145,7 +145,8 @@ class Guard:
 
     def spawn(self, run: int, attempt: int, slot: int) -> None:
         """Start a process; `Spawned` follows."""
-        self.world.after(0.02, lambda: self._do("spawn", (run, attempt, slot)))
+        slow = self.world.rng.random() < 0.1  # a cold disk
+        self.world.after(1.5 if slow else 0.02, lambda: self._do("spawn", (run, attempt, slot)))
 
     def kill(self, run: int, number: int) -> None:
         """Signal a run."""

@@ -65,8 +65,8 @@ class World:
         self._order = itertools.count()
         self._told = 0
         self._said = "active"
-        self._wished = False
-        """An ended sweep was asked to go on."""
+        self._unlisted = 0
+        """Position at which the sweep last ended, or was asked to go on after it had."""
 
     # --- time
 
@@ -97,6 +97,7 @@ class World:
         """
         self._append(e.SweepCreated(self.sweep, spec_to_builtins(self.spec)))
         for node in range(len(self._slots)):
+            self._waiting[node] = True
             self.after(3 * self.rng.random(), functools.partial(self._new_agent, node))
         self._plan_events()
         limit_s = self.quiet_s + self._longest_s()
@@ -110,9 +111,12 @@ class World:
     @property
     def over(self) -> bool:
         """The sweep has ended, nobody will want anything any more, and every agent has left."""
-        if not self.quiet or any(self._waiting.values()) or self._alive():
+        if not self.quiet or any(self._waiting.values()) or self._alive() or self._phase() != "ended":
             return False
-        return self._phase() == "ended"
+        if self._looks_unfinished():
+            self._start_agents()
+            return False
+        return True
 
     def _longest_s(self) -> float:
         """Time in which what is left must be done: every run tried as often as it may be, one after the other."""
@@ -126,9 +130,9 @@ class World:
     def _alive(self) -> list[SimAgent]:
         return [agent for agent in self.agents if agent.alive]
 
-    def _new_agent(self, node: int, wanted: bool = False) -> None:
+    def _new_agent(self, node: int) -> None:
         self._waiting[node] = False
-        if self._phase() == "ended" and not wanted:
+        if self._phase() == "ended" and not self._looks_unfinished():
             return
         count = self.rng.randint(1, 5) if self.rng.random() < 0.1 else None
         agent = SimAgent(self, node, f"n{node}-{next(self._names)}", self._slots[node], count)
@@ -180,17 +184,27 @@ class World:
     def _plan_events(self) -> None:
         for name in self.rates.events:
             self.after(self.rng.uniform(0.5, self.quiet_s), functools.partial(self._fault, name))
-        for name in self._draw_requests():
-            self.after(self.rng.uniform(0.5, self.quiet_s), functools.partial(self._request, name))
+        for names in self._draw_requests():
+            at_s = self.rng.uniform(0.5, self.quiet_s)
+            for name in names:
+                self.after(at_s, functools.partial(self._request, name))
+                at_s = min(self.quiet_s, at_s + self.rng.choice((0.1, 1.0, 5.0)))
         self.after(self.quiet_s, self._grow_quiet)
 
-    def _draw_requests(self) -> list[str]:
+    def _draw_requests(self) -> list[tuple[str, ...]]:
+        """What people ask for, in short successions."""
         rng = self.rng
         count = rng.choice((0, 0, 1, 2, 5))
-        names = [rng.choice(("pause", "pause", "resume", "extend", "retry")) for _ in range(count)]
-        if rng.random() < 0.15:
-            names += rng.choice((["stop"], ["cancel"], ["stop", "resume"], ["cancel", "resume"], ["stop", "extend"]))
-        return names
+        common = (("pause",), ("pause", "resume"), ("resume",), ("extend",), ("retry",))
+        final = (
+            ("stop",),
+            ("cancel",),
+            ("stop", "resume"),
+            ("stop", "resume"),
+            ("cancel", "resume"),
+            ("stop", "cancel", "extend"),
+        )
+        return [rng.choice(common) for _ in range(count)] + [rng.choice(final)] * (rng.random() < 0.25)
 
     def _fault(self, name: str) -> None:
         agents = [agent for agent in self._alive() if agent.frozen_until is None]
@@ -241,8 +255,6 @@ class World:
             agent.thaw()
         if self._phase() == "paused":
             self._request("resume")
-        elif self._wished:
-            self._start_agents()
 
     def _request(self, name: str) -> None:
         """Somebody types a command."""
@@ -264,7 +276,7 @@ class World:
             here = [agent for agent in self._alive() if agent.node == node]
             if not here and not self._waiting.get(node):
                 self._waiting[node] = True
-                self.after(self.rng.uniform(0.2, 5.0), functools.partial(self._new_agent, node, wanted=True))
+                self.after(self.rng.uniform(0.2, 5.0), functools.partial(self._new_agent, node))
 
     def _append(self, entry: e.AnyEntry) -> None:
         number = next(self._requests)
@@ -279,17 +291,30 @@ class World:
             self._follow(recorded.entry)
         return self._said
 
+    def _looks_unfinished(self) -> bool:
+        """Whether listings, which people go by, do not show yet that the sweep has ended for good."""
+        return self._unlisted > self.store.read_index(self.sweep, "sweep").upto
+
     def _follow(self, entry: e.AnyEntry) -> None:
         said = self._said
         if isinstance(entry, e.SweepEnded):
-            self._said, self._wished = "ended", False
+            self._said, self._unlisted = "ended", self._told
         elif isinstance(entry, e.SweepReopened):
             self._said = "active"
         elif said == "ended":
-            self._wished |= isinstance(entry, e.ResumeRequested | e.ExtendRequested | e.RetryRequested)
+            if isinstance(entry, e.ResumeRequested | e.ExtendRequested | e.RetryRequested):
+                self._unlisted = self._told
         elif isinstance(entry, e.ResumeRequested):
             self._said = "active"
         elif isinstance(entry, e.StopRequested | e.CancelRequested):
             self._said = "finishing"
         elif isinstance(entry, e.PauseRequested) and said == "active":
             self._said = "paused"
+
+
+if __name__ == "__main__":
+    import sys
+
+    from sweep.testing.campaign import main
+
+    sys.exit(main(sys.argv[1:], sys.stdout))

@@ -33,6 +33,7 @@ from sweep.analysis.figures.prepare import (
 DPI = 150
 WIDTH_IN = 10.0
 _TOP_IN, _BOTTOM_IN = 0.85, 0.75
+_TICK_WIDTH = 14
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -353,7 +354,8 @@ def _draw_curve(ax: Any, curve: Curve, many: bool, named: set[str]) -> None:
 
 
 def _parallel(picture: ParallelPicture, sheet: _Sheet) -> None:
-    sheet.left_in, sheet.right_in = 0.75, 1.0
+    longest = max(len(text.shorten(tick.label, _TICK_WIDTH)) for tick in picture.axes[0].ticks(6))
+    sheet.left_in, sheet.right_in = max(0.75, 0.3 + 0.08 * longest), 1.0
     slanted = len(picture.axes) > 6
     sheet.size(4.4, 0.25, 0.65 if slanted else 0.2)
     (ax,) = sheet.axes()
@@ -390,7 +392,7 @@ def _upright(ax: Any, place: int, axis: Axis, *, last: bool, slanted: bool, crow
             [place - 0.012 * crowd / 6, place], [height, height], color=theme.INK, linewidth=1.0, zorder=4
         )
         ax.annotate(
-            text.shorten(tick.label, 14), (place, height), xytext=(-5, 0), textcoords="offset points",
+            text.shorten(tick.label, _TICK_WIDTH), (place, height), xytext=(-5, 0), textcoords="offset points",
             ha="right", va="center", fontsize=7.5, zorder=5, bbox=halo, annotation_clip=False,
         )  # fmt: skip
     slanted = slanted and not last

@@ -189,7 +189,7 @@ def prepare_best(table: SweepTable) -> BestPicture:
         key=lambda row: (row.ended_s or 0.0, row.trial),
     )
     scores = [row.score for row in ended if row.score is not None]
-    if not scores:
+    if not scores or table.metric is None:
         picture.empty = _no_scores(table)
         return picture
     picture.axis = axis = _objective_axis(table, scores)
