@@ -78,9 +78,7 @@ class Led:
         return self.make(lease)
 
     def make(self, lease: Lease) -> Driver:
-        return Driver(
-            self.store, SWEEP, lease, lambda _: None, lambda _: self.search, self.warnings.append
-        )
+        return Driver(self.store, SWEEP, lease, lambda _: None, lambda _: self.search, self.warnings.append)
 
     def outside(self, *entries: e.AnyEntry, writer: str = "test") -> None:
         """Entries from somebody else, past whatever stands before the store."""

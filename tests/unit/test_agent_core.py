@@ -135,9 +135,7 @@ VERDICTS: list[tuple[int | None, str, str, str]] = [
 def test_verdicts(code: int | None, outcome: str, reason: str, error_class: str) -> None:
     core = make_core()
     running(core)
-    ended = ending(
-        core.exited(0, exit_(code, score=0.5, summary={"a": 1}, rows=7, tail="last words"), 100.0)
-    )
+    ended = ending(core.exited(0, exit_(code, score=0.5, summary={"a": 1}, rows=7, tail="last words"), 100.0))
     assert (ended.outcome, ended.error_class) == (outcome, error_class)
     assert code is None or ended.reason == reason
     assert (ended.exit_code, ended.score, ended.summary, ended.rows) == (code, 0.5, {"a": 1}, 7)

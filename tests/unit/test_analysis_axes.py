@@ -21,7 +21,7 @@ def test_a_log_parameter_has_a_log_axis_as_wide_as_its_bounds() -> None:
     assert axis.low < -4.0 and axis.high > 0.0
     assert axis.position(0.01) == pytest.approx(-2.0)
     assert [tick.label for tick in axis.ticks()] == ["0.0001", "0.001", "0.01", "0.1", "1"]
-    assert axis.title == "lr (log scale)"
+    assert axis.title(20) == "lr (log scale)"
 
 
 def test_a_quantised_log_parameter_that_rounds_to_zero_stays_on_the_axis() -> None:

@@ -94,8 +94,8 @@ def test_every_png_opens_and_is_not_blank(case: str) -> None:
         assert 200 < image.shape[0] < 6000
         ink = (image[..., :3] < 0.9).any(axis=2)
         assert 0.002 < ink.mean() < 0.6, name
-        # Nothing is cut off at the left, the right and the bottom edge.
-        assert not ink[:, :3].any() and not ink[-3:, :].any(), name
+        # Nothing is cut off at an edge.
+        assert not (ink[:, :3].any() or ink[:, -3:].any() or ink[-3:, :].any()), name
 
 
 def test_png_leaves_matplotlib_as_it_was_and_is_the_same_every_time() -> None:

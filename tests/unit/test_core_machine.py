@@ -44,7 +44,11 @@ class SweepMachine(RuleBasedStateMachine):
         wall: float | None,
     ) -> None:
         spec = make_spec(
-            run_cap=cap, replicates=replicates, retry=retry, metric=Metric(name="m", target=aim), wall_time_s=wall
+            run_cap=cap,
+            replicates=replicates,
+            retry=retry,
+            metric=Metric(name="m", target=aim),
+            wall_time_s=wall,
         )
         self.lab = Lab(spec, limit=limit, lookahead=lookahead)
         self.cap = cap
@@ -92,7 +96,10 @@ class SweepMachine(RuleBasedStateMachine):
         self.lab.add(e.RunStarted(run, attempt + stale, agent, 1, "h", 0))
 
     @rule(
-        run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1]), values=st.lists(VALUES, max_size=3), step=st.integers(0, 4)
+        run=NUMBERS,
+        stale=st.sampled_from([0, 0, 0, -1]),
+        values=st.lists(VALUES, max_size=3),
+        step=st.integers(0, 4),
     )
     def reported(self, run: int, stale: int, values: list[float], step: int) -> None:
         steps = tuple(float(step + i) for i in range(len(values)))

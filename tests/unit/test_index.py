@@ -48,7 +48,9 @@ def eventful(seed: int) -> Lab:
                 lab.report(number, chance.random())
             else:
                 summary = {"acc": chance.random()} if chance.random() < 0.5 else {}
-                lab.end(number, chance.choice(["completed", "failed", "lost"]), chance.random(), summary=summary)
+                lab.end(
+                    number, chance.choice(["completed", "failed", "lost"]), chance.random(), summary=summary
+                )
         for agent in [name for name, agent in lab.state.agents.items() if agent.alive]:
             for slot in range(2):
                 if len(lab.state.agents[agent].runs) + sum(a == agent for a, _ in lab.state.offers) < 2:

@@ -282,7 +282,9 @@ def test_a_sweep_that_was_asked_to_go_on_has_not_ended_for_who_joins_then() -> N
     leader.add(e.AttemptEnded(0, 1, "a", "preempted"))
     leader.commit()
     assert leader.phase == "ended"
-    world.led.outside(e.ResumeRequested())  # the leader is killed before it sees this; its lease is still held
+    world.led.outside(
+        e.ResumeRequested()
+    )  # the leader is killed before it sees this; its lease is still held
     late = world.session("b")
     late.commit()
     assert not late.leads

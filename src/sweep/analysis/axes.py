@@ -42,10 +42,9 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     beyond: int = 0
     """How many values lie outside the axis because they would flatten all others."""
 
-    @property
-    def title(self) -> str:
-        """Name with the scale where it is not the plain one."""
-        return f"{self.name} (log scale)" if self.scale == "log" else self.name
+    def title(self, width: int) -> str:
+        """The name, shortened to `width` characters, and the scale where it is not the plain one."""
+        return text.shorten(self.name, width) + (" (log scale)" if self.scale == "log" else "")
 
     @property
     def crowded(self) -> bool:

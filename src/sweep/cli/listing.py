@@ -190,11 +190,15 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     """Show everything that is recorded about RUN: config, seed, attempts, outcome, command, summary."""
     with opened(store_url) as store:
         sweep, number = find_run(store, run)
-        view = next(view for view in load_views(store, sweep).runs if view.run == number)
+        views = load_views(store, sweep)
         rows = sum(chunk.count for chunk in store.read_history(sweep, number))
+    view = next(view for view in views.runs if view.run == number)
     found = record(view, time.time())
+    nodes = {agent.agent: agent.record for agent in views.agents}
+    code = views.created.record.get("code", {})
     if as_json:
-        print_json({**found, "history_rows": rows})
+        ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
+        print_json({**found, "history_rows": rows, "code": code, "node": ran_on})
         return
     reason = f" ({view.reason})" if view.reason else ""
     click.echo(f"run {view.id} is {view.state}{reason}")
@@ -206,6 +210,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         ("started", found["started"]),
         ("ended", found["ended"]),
         ("took", None if found["duration_s"] is None else duration_text(found["duration_s"])),
+        ("code", _code_text(code)),
     ]
     for name, value in fields:
         if value not in (None, ""):
@@ -213,7 +218,18 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     _print_map("config", dict(flat_config(view.config)))
     _print_map("summary", view.summary)
     for attempt in view.attempts:
-        _print_attempt(attempt)
+        _print_attempt(attempt, nodes.get(attempt.agent, {}))
+
+
+def _code_text(code: dict[str, Any]) -> str:
+    """`tree 1a2b3c4d5e6f, commit 0f1e2d3c4b5a with changes, 42 files`."""
+    if not code:
+        return ""
+    git = code.get("git") or {}
+    changed = " with changes" if git.get("dirty") else ""
+    commit = f", commit {git['commit'][:12]}{changed}" if git.get("commit") else ""
+    whole = "" if code.get("complete") else ", not whole (see `sweep show --json`)"
+    return f"tree {code['tree'][:12]}{commit}, {code['files']} files{whole}"
 
 
 def _print_map(title: str, values: dict[str, Any]) -> None:
@@ -224,12 +240,17 @@ def _print_map(title: str, values: dict[str, Any]) -> None:
             click.echo(f"    {name:<{width}}  {_number(value)}")
 
 
-def _print_attempt(attempt: AttemptView) -> None:
+def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
     outcome = attempt.outcome or "not ended yet"
     click.echo(f"  attempt {attempt.attempt}: {outcome}" + (f" ({attempt.reason})" if attempt.reason else ""))
     gpus = f", GPUs {', '.join(attempt.gpus)}" if attempt.gpus else ""
     if attempt.host:
         click.echo(f"    on        {attempt.host}, slot {attempt.slot}{gpus}, process {attempt.pid}")
+    hardware, python = node.get("hardware", {}), node.get("python", {})
+    if hardware and python:
+        cpu = hardware.get("cpu", {})
+        cores = f"{cpu.get('cores_usable', '?')} cores of {cpu.get('model', 'unknown')}"
+        click.echo(f"    node      Python {python.get('version')}, {cores}, {hardware.get('os')}")
     if attempt.exit_code is not None:
         click.echo(f"    exit      {attempt.exit_code}")
     if attempt.command:

@@ -199,6 +199,7 @@ class IndexFold:
                 slots=entry.slots,
                 gpus=entry.gpus,
                 joined_s=at_s,
+                record=entry.record,
             )
         else:
             known = self._agents.get(entry.agent)

@@ -78,6 +78,8 @@ class AgentView(msgspec.Struct, kw_only=True):
     reason: str = ""
     joined_s: float = 0.0
     ended_s: float | None = None
+    record: dict[str, Any] = {}
+    """Python, packages, hardware and OS of its node (`sweep.provenance`)."""
 
 
 class SweepView(msgspec.Struct, kw_only=True):

@@ -18,7 +18,14 @@ from sweep.testing.faults import CALLS, EVENTS
 from sweep.testing.verify import Rows, verify
 from sweep.testing.world import World
 
-KINDS: tuple[str, ...] = (*EVENTS, *CALLS, "failed call in a batch", "searcher failed", "lease lost", "guard ended everything")
+KINDS: tuple[str, ...] = (
+    *EVENTS,
+    *CALLS,
+    "failed call in a batch",
+    "searcher failed",
+    "lease lost",
+    "guard ended everything",
+)
 """What must have happened in a campaign of some hundred seeds."""
 
 NEVER: frozenset[tuple[str, str]] = frozenset(
@@ -67,7 +74,9 @@ class Campaign(msgspec.Struct):
 
     def report(self, out: TextIO) -> None:
         """Print everything that happened, by kind."""
-        print(f"{self.worlds} worlds, {self.entries} entries, {self.virtual_s:.0f} s of virtual time", file=out)
+        print(
+            f"{self.worlds} worlds, {self.entries} entries, {self.virtual_s:.0f} s of virtual time", file=out
+        )
         for name, count in sorted(self.counts.items()):
             print(f"  {name:30} {count:8}", file=out)
         for (was, kind, after), count in sorted(self.rows.items()):

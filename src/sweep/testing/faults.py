@@ -102,9 +102,7 @@ class FaultyStore:
 
     url = "memory:"
 
-    def __init__(
-        self, inner: MemoryStore, world: Surroundings, agent: str, cut: Callable[[], bool]
-    ) -> None:
+    def __init__(self, inner: MemoryStore, world: Surroundings, agent: str, cut: Callable[[], bool]) -> None:
         self._inner, self._world, self._agent, self._cut = inner, world, agent, cut
         self.plain = inner
         """The store without faults, for a look that must not change what happens."""
@@ -232,7 +230,8 @@ class FaultyStore:
         wait_s: float = 0.0,
     ) -> list[Recorded]:
         return self._do(
-            lambda: self._inner.read(sweep, after, addressee=addressee, limit=limit, wait_s=wait_s), write=False
+            lambda: self._inner.read(sweep, after, addressee=addressee, limit=limit, wait_s=wait_s),
+            write=False,
         )
 
     def position(self, sweep: str) -> int:

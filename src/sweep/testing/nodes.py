@@ -179,7 +179,6 @@ class SimAgent(Listener):
             return
         if expires is not None and self.guard is not None:
             self.guard.set_deadline(expires - GUARD_MARGIN_S)
-            
 
     def _commit(self) -> None:
         while True:

@@ -66,6 +66,8 @@ class Account:
         self.numbers: dict[str, int] = {}
         self.revision = 1
         self.exhausted = False
+        self.target_hit = False
+        self.first_joined_s: float | None = None
         self.position = 0
 
     # --- one entry
@@ -154,8 +156,10 @@ class Account:
 
     # --- agents
 
-    def _AgentJoined(self, entry: e.AgentJoined, _: e.Recorded) -> None:
+    def _AgentJoined(self, entry: e.AgentJoined, recorded: e.Recorded) -> None:
         self.agents.setdefault(entry.agent, True)
+        if self.first_joined_s is None:
+            self.first_joined_s = recorded.at_s
 
     def _AgentLeft(self, entry: e.AgentLeft | e.AgentLost, _: e.Recorded) -> None:
         if self.agents.get(entry.agent):
@@ -215,10 +219,42 @@ class Account:
         self.need(json.dumps(entry.config, sort_keys=True) == self.configs[entry.trial], "another config")
         waiting = [n for n, one in enumerate(self.runs[: entry.run]) if self._waits(one)]
         self.need(not waiting, f"run {entry.run} was assigned before runs {waiting}, which waited longer")
+        self._may_begin(entry.run, recorded.at_s)
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
         run.attempts.append(AttemptAccount(entry, recorded.position))
         run.order = ""
+
+    def _may_begin(self, number: int, at_s: float) -> None:
+        """Nothing speaks against another run: no target, no limit, and nobody who should have been told to end first."""
+        self.need(not self.target_hit, f"run {number} was assigned after the target had been reached")
+        wall_s = self.spec.limits.wall_time_s
+        if wall_s is not None and self.first_joined_s is not None:
+            late = at_s >= self.first_joined_s + wall_s
+            self.need(not late, f"run {number} was assigned after limits.wall_time was over")
+        spared = [
+            run.added.run
+            for run in self.runs
+            if run.attempts and run.attempts[-1].started and not run.attempts[-1].ended and not run.order
+        ]
+        for other in spared:
+            self.need(not self._condemned(other), f"run {number} was assigned, and run {other} not pruned")
+
+    def _condemned(self, run: int) -> bool:
+        """What hyperband by hand says of a run now."""
+        stopper = self.spec.early_terminate
+        if stopper is None:
+            return False
+        values = {one.added.run: effective_values(one.attempts) for one in self.runs}
+        return naive_condemned(stopper, self.world.goal, values, run)
+
+    def _value(self, value: float | None) -> None:
+        """Whether an objective reaches the target."""
+        metric = self.spec.metric
+        assert metric is not None
+        if value is not None and math.isfinite(value) and metric.target is not None:
+            reached = value <= metric.target if metric.goal == "minimize" else value >= metric.target
+            self.target_hit = self.target_hit or reached
 
     def _waits(self, run: RunAccount) -> bool:
         return not run.final and (not run.attempts or run.attempts[-1].ended is not None)
@@ -243,15 +279,14 @@ class Account:
             had = sum(len(report.values) for report in found[1].reports)
             self.need(entry.first == had, f"run {entry.run} reported value {entry.first} after {had} values")
             found[1].reports.append(entry)
+            for value in entry.values:
+                self._value(value)
 
-    def _RunPruned(self, entry: e.RunPruned, recorded: e.Recorded) -> None:
+    def _RunPruned(self, entry: e.RunPruned, _: e.Recorded) -> None:
         self._order(entry, "pruned")
-        stopper = self.spec.early_terminate
-        self.need(stopper is not None, "a run was pruned, but nothing prunes here")
-        assert stopper is not None and self.spec.metric is not None
-        values = {run.added.run: effective_values(run.attempts) for run in self.runs}
-        condemned = naive_condemned(stopper, self.spec.metric.goal, values, entry.run)
-        self.need(condemned, f"run {entry.run} was pruned, but hyperband does not condemn it")
+        self.need(
+            self._condemned(entry.run), f"run {entry.run} was pruned, but hyperband does not condemn it"
+        )
 
     def _RunCancelled(self, entry: e.RunCancelled, _: e.Recorded) -> None:
         run = self.runs[entry.run]
@@ -265,7 +300,9 @@ class Account:
     def _order(self, entry: e.RunPruned | e.RunCancelled, order: str) -> None:
         self.need(bool(entry.reason), f"run {entry.run} was {order} without a reason")
         found = self.current(entry.run, entry.attempt, entry.agent)
-        self.need(found is not None, f"run {entry.run} was {order}, but attempt {entry.attempt} is not going on")
+        self.need(
+            found is not None, f"run {entry.run} was {order}, but attempt {entry.attempt} is not going on"
+        )
         assert found is not None
         self.need(not found[0].order, f"run {entry.run} was told to end twice")
         self.need(order != "pruned" or found[1].started, f"run {entry.run} was pruned before it started")
@@ -280,6 +317,7 @@ class Account:
             return
         self.need(bool(entry.reason) or entry.outcome == "completed", f"run {entry.run}: no reason")
         attempt.ended = entry
+        self._value(entry.score)
         self._settle(run, entry)
 
     def _settle(self, run: RunAccount, entry: e.AttemptEnded) -> None:
@@ -378,6 +416,11 @@ def _check_attempt(
     ended = attempt.ended
     if ended is None or ended.outcome == "lost":
         return
+    blameless = process.guard_died and ended.error_class not in ("run_time", "no_progress")
+    if ended.outcome == "failed" and blameless:
+        raise Violation(f"{name} was ended by the death of its guard, but counts as failed")
+    if ended.outcome == "failed" and process.code == 0 and not ended.error_class:
+        raise Violation(f"{name} ended with code 0, but counts as failed")
     if ended.outcome == "completed" and process.code != 0:
         raise Violation(f"{name} ended with code {process.code}, but counts as completed")
     if ended.outcome in ("completed", "failed") and ended.exit_code is not None and len(rows) < len(logged):

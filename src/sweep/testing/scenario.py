@@ -56,7 +56,9 @@ def draw_spec(rng: Random) -> SweepSpec:
 
 
 def _draw_space(rng: Random, continuous: bool) -> Space:
-    axes = [Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4))))) for i in range(rng.randint(1, 3))]
+    axes = [
+        Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4))))) for i in range(rng.randint(1, 3))
+    ]
     if continuous:
         axes.append(Parameter(("q",), Numeric(0.0, 1.0)))
     return Space(tuple(axes))

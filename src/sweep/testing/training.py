@@ -46,6 +46,8 @@ class Process:
         self.began_s = world.now
         self.ended_s: float | None = None
         self.code: int | None = None
+        self.guard_died = False
+        """It was not its own end."""
         self.rows: list[tuple[int, float, bytes]] = []
         self._dying = False
         self._iteration = world.checkpoints.get(run, 0) if self.does.resumes else 0
@@ -175,6 +177,7 @@ class Guard:
             return
         self.alive = False
         for process in list(self.processes.values()):
+            process.guard_died = True
             process.end(-KILL)
         self.events.append(GuardDied())
         self.listener.guard_says()

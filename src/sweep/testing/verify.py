@@ -91,7 +91,9 @@ def _propose_again(state: State, proposed: e.TrialsProposed, finite: bool) -> No
     if (proposed.engine, proposed.engine_version) != (searcher.name, searcher.version):
         raise Violation(f"trial {proposed.first} was proposed by {proposed.engine} {proposed.engine_version}")
     if proposed.first != len(state.trials):
-        raise Violation(f"trial {proposed.first} was proposed by one that had seen {len(state.trials)} trials")
+        raise Violation(
+            f"trial {proposed.first} was proposed by one that had seen {len(state.trials)} trials"
+        )
     again = searcher.propose(tuple(state.observations), max(1, len(proposed.configs)))
     if again.configs != proposed.configs:
         raise Violation(f"trial {proposed.first} is {proposed.configs}, but derived again {again.configs}")

@@ -105,7 +105,9 @@ class World:
             at_s, _, call = heapq.heappop(self._heap)
             self.now = max(self.now, at_s)
             if self.now > limit_s:
-                raise Unfinished(f"the sweep has not ended {limit_s - self.quiet_s:.0f} s after the last fault")
+                raise Unfinished(
+                    f"the sweep has not ended {limit_s - self.quiet_s:.0f} s after the last fault"
+                )
             call()
 
     @property

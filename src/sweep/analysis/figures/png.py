@@ -143,7 +143,7 @@ class _Sheet:
         put(
             x,
             1 - 0.22 / top,
-            text.shorten(self.picture.title, 90),
+            text.shorten(self.picture.title, 64),
             fontsize=13,
             fontweight="bold",
             va="center",
@@ -172,14 +172,13 @@ class _Sheet:
         return out.getvalue()
 
 
-def _scale(ax: Any, axis: Axis, which: str, *, title: bool = True, most: int = 7, shorten: int = 26) -> None:
+def _scale(ax: Any, axis: Axis, which: str, *, most: int = 7, shorten: int = 26, title: int = 34) -> None:
     """Range, ticks and label of one side of `ax`."""
     ticks = axis.ticks(most)
     side = ax.xaxis if which == "x" else ax.yaxis
     side.set_ticks([tick.position for tick in ticks], [text.shorten(tick.label, shorten) for tick in ticks])
     (ax.set_xlim if which == "x" else ax.set_ylim)(axis.low, axis.high)
-    if title:
-        side.set_label_text(text.shorten(axis.title, 46))
+    side.set_label_text(axis.title(title) if title else "")
 
 
 # --- importance ------------------------------------------------------------------------------------------------
@@ -396,9 +395,8 @@ def _upright(ax: Any, place: int, axis: Axis, *, last: bool, slanted: bool, crow
             ha="right", va="center", fontsize=7.5, zorder=5, bbox=halo, annotation_clip=False,
         )  # fmt: skip
     slanted = slanted and not last
-    name = text.shorten(axis.name, 22 if slanted else max(12, 100 // crowd)) + (
-        " (log)" if axis.scale == "log" else ""
-    )
+    room = 16 if last else (22 if slanted else max(12, 100 // crowd))
+    name = text.shorten(axis.name, room) + (" (log)" if axis.scale == "log" else "")
     ax.annotate(
         name, (place, 1), xytext=(-2 if slanted else 0, 6), textcoords="offset points", rotation=22 if slanted else 0,
         ha="left" if slanted else "center", va="bottom", fontsize=9, fontweight="bold" if last else "normal",
@@ -464,9 +462,8 @@ def _slices(picture: SlicesPicture, sheet: _Sheet) -> None:
 
 
 def _panel(ax: Any, panel: Panel, objective: Axis, *, first: bool) -> None:
-    _scale(ax, panel.axis, "x", most=5, shorten=18)
-    _scale(ax, objective, "y", title=first, most=5)
-    ax.xaxis.set_label_text(text.shorten(panel.axis.title, 38))
+    _scale(ax, panel.axis, "x", most=5, shorten=18, title=28)
+    _scale(ax, objective, "y", most=5, title=20 if first else 0)
     if not first:
         ax.yaxis.set_ticklabels([])
     if panel.axis.crowded:

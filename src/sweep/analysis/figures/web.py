@@ -13,8 +13,10 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from sweep.analysis import text
-from sweep.analysis.axes import Axis
+from sweep.analysis.axes import Axis, Scale
 from sweep.analysis.figures import theme
 from sweep.analysis.figures.prepare import (
     BestPicture,
@@ -32,6 +34,7 @@ from sweep.analysis.figures.prepare import (
 Figure = dict[str, Any]
 """`data` and `layout` as plotly.js takes them, and which `buttons` it has; for brushed lines also their `trials`."""
 
+_TITLE = 46
 _BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"]
 
 
@@ -238,9 +241,9 @@ def curves_figure(picture: CurvesPicture) -> Figure:
 
 def _scale_buttons(axis: Axis) -> Figure:
     native = [axis.low, axis.high]
-    chosen = {"yaxis.type": axis.scale, "yaxis.range": native, "yaxis.title.text": _safe(axis.title)}
-    other = "linear" if axis.scale == "log" else "log"
-    title = f"{axis.name} (log scale)" if other == "log" else axis.name
+    chosen = {"yaxis.type": axis.scale, "yaxis.range": native, "yaxis.title.text": _safe(axis.title(_TITLE))}
+    other: Scale = "linear" if axis.scale == "log" else "log"
+    title = msgspec.structs.replace(axis, scale=other).title(_TITLE)
     switched = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": _safe(title)}
     by_scale = {axis.scale: chosen, other: switched}
     return {
@@ -348,7 +351,9 @@ def _dimension(axis: Axis, number: int, picture: ParallelPicture) -> Figure:
         "values": pack(axis.clip(line.places[number]) for line in picture.lines),
         "range": [axis.low, axis.high],
         "tickvals": [tick.position for tick in ticks],
-        "ticktext": [_safe(text.shorten(tick.label, 16)) for tick in ticks],
+        "ticktext": [
+            text.shorten(tick.label, 16) for tick in ticks
+        ],  # the only labels that plotly takes as they are
     }
 
 
@@ -372,7 +377,7 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
         if points:
             data.append(_marks(points, state, objective, legend=legend, labels=panel.axis))
     xaxis = axis_layout(panel.axis, 5)
-    yaxis = axis_layout(objective, 5)
+    yaxis = axis_layout(objective, 5, 24)
     height = 340 if panel.axis.crowded else 290
     layout = _layout(
         height=height, xaxis=xaxis, yaxis=yaxis, margin={"t": 24 if legend else 12, "r": 12, "b": 10, "l": 10}
@@ -392,9 +397,9 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
 # --- shared ----------------------------------------------------------------------------------------------------
 
 
-def axis_layout(axis: Axis, most: int = 7) -> Figure:
+def axis_layout(axis: Axis, most: int = 7, title: int = _TITLE) -> Figure:
     """One axis as plotly draws it: its own ticks on a linear or log axis (they follow a zoom), ours on categories."""
-    layout = _plain_axis(_safe(text.shorten(axis.title, 60))) | {
+    layout = _plain_axis(_safe(axis.title(title))) | {
         "range": [axis.low, axis.high],
         "automargin": True,
     }
