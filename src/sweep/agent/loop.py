@@ -14,7 +14,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ from sweep.agent.gpus import Slot
 from sweep.agent.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
 from sweep.agent.inbox import RunInbox
 from sweep.agent.session import Leading, LeaseLost, Session, Timing, carry_orders
+from sweep.agent.signals import Signals
 from sweep.agent.sockets import RunServer
 from sweep.agent.starting import Launcher, Prepared
 from sweep.agent.view import SlotLine, Snapshot, View
@@ -94,7 +94,7 @@ class Loop:
         """The lease ran out: whoever called `run` should begin another life."""
         self.ended_by = 0
         """The signal that made this agent leave, 0 for none."""
-        self._signals: deque[int] = deque()
+        self._signals: Signals | None = None
         self._history_due: float | None = None
         self._objective_due: float | None = None
         self._next_poll = 0.0
@@ -111,7 +111,7 @@ class Loop:
     def run(self, joined: Callable[[str], e.AgentJoined]) -> None:
         """Work until the sweep has ended, this agent is done, or its lease is lost. `joined` makes the event of
         joining from this life's agent ID. Raises StoreError when the sweep cannot be joined."""
-        wakeup = self._catch_signals()
+        signals = self._signals = Signals(self.selector)
         try:
             self._start_guard()
             self._set_deadline(self.session.join(joined(self.agent)))
@@ -126,7 +126,7 @@ class Loop:
             self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
             self.server.close()
             self.selector.close()
-            wakeup()
+            signals.close()
 
     def _over(self) -> bool:
         return self.lost or (
@@ -218,9 +218,7 @@ class Loop:
         run = local.assignment.run
         del self.runs[run]
         self.server.forget(run)
-        self._perform(
-            self.core.start_failed(run, event.message, now), local, now
-        )
+        self._perform(self.core.start_failed(run, event.message, now), local, now)
 
     def _local(self, guard_id: str) -> LocalRun | None:
         """The attempt that the guard knows by this ID, None when it no longer counts."""
@@ -276,8 +274,7 @@ class Loop:
                 self._history_due = now + HISTORY_S
 
     def _take_signals(self, now: float) -> None:
-        while self._signals:
-            number = self._signals.popleft()
+        for number in self._signals.take() if self._signals is not None else ():
             self.ended_by = number
             if number == signal.SIGINT:
                 self._perform(self.core.interrupt(now))
@@ -460,27 +457,6 @@ class Loop:
     def _goal(self) -> str:
         return self.spec.metric.goal if self.spec.metric is not None else "minimize"
 
-    def _catch_signals(self) -> Callable[[], None]:
-        """Signals arrive in the selector. Returns what undoes it."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before: dict[int, Any] = {
-            n: signal.signal(n, lambda number, _: self._signals.append(number)) for n in numbers
-        }
-        old_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        self.selector.register(ours, selectors.EVENT_READ, lambda: _empty(ours))
-
-        def undo() -> None:
-            signal.set_wakeup_fd(old_fd)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            ours.close()
-            theirs.close()
-
-        return undo
-
     def _snapshot(self, now: float) -> Snapshot:
         lines = {
             local.assignment.slot: SlotLine(
@@ -502,14 +478,6 @@ class Loop:
         )
         sweep = self.session.view or SweepView(sweep=self.sweep, name=self.spec.name or "", state="active")
         return Snapshot(sweep, slots, self.session.leads, self.core.draining)
-
-
-def _empty(sock: socket.socket) -> None:
-    try:
-        while sock.recv(4096):
-            pass
-    except BlockingIOError:
-        pass
 
 
 def _short_host() -> str:

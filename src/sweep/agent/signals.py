@@ -1,0 +1,49 @@
+"""Signals as events of a selector: what arrives is noted, and the loop deals with it in its turn."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+from collections import deque
+from typing import Any
+
+HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signals:
+    """Notes the signals that end an agent, from construction to `close`. Only in the main thread."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._arrived: deque[int] = deque()
+        self._ours, self._theirs = socket.socketpair()
+        for end in (self._ours, self._theirs):
+            end.setblocking(False)
+        self._before: dict[int, Any] = {number: signal.signal(number, self._note) for number in HEEDED}
+        self._old_fd = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
+        selector.register(self._ours, selectors.EVENT_READ, self._empty)
+
+    def take(self) -> list[int]:
+        """The signals that came since the last call, in order."""
+        taken = list(self._arrived)
+        for _ in taken:
+            self._arrived.popleft()
+        return taken
+
+    def close(self) -> None:
+        """Put the handlers back that were there before."""
+        signal.set_wakeup_fd(self._old_fd)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._ours.close()
+        self._theirs.close()
+
+    def _note(self, number: int, _: object) -> None:
+        self._arrived.append(number)
+
+    def _empty(self) -> None:
+        try:
+            while self._ours.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
