@@ -45,7 +45,7 @@ env: {WITNESS: %s}
 def guards(agent: int) -> list[int]:
     found = []
     for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
-        if b"guard.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"guard" in Path(f"/proc/{child}/cmdline").read_bytes():
             found.append(int(child))
     return found
 
