@@ -193,14 +193,9 @@ def the_number_of_an_attempt_is_not_checked(patch: pytest.MonkeyPatch) -> None:
 def late_ends_are_taken(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
         def ended(folded: state.State, entry: e.AttemptEnded) -> str | None:
-            refusal = real(folded, entry)
-            if refusal is not None and entry.outcome == "completed" and entry.run < len(folded.runs):
-                run = folded.runs[entry.run]
-                if run.state == "queued":
-                    before, run.state = run.state, "completed"
-                    folded.move(run, before)
-                    return None
-            return refusal  # type: ignore[no-any-return]
+            if entry.run < len(folded.runs):
+                entry = msgspec.structs.replace(entry, attempt=folded.runs[entry.run].attempt, agent="")
+            return real(folded, entry)  # type: ignore[no-any-return]
 
         return ended
 
@@ -283,7 +278,13 @@ def every_exit_is_a_success(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def a_program_that_does_not_listen_is_left_alone(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(AgentCore, "tick", lambda self, now_s: [])
+    def wrap(real: Any) -> Any:
+        def tick(self: AgentCore, now_s: float) -> Any:
+            return [x for x in real(self, now_s) if not (isinstance(x, agent.Signal) and x.signal == agent.KILL)]
+
+        return tick
+
+    around(patch, AgentCore, "tick", wrap)
 
 
 @plant

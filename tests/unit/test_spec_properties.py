@@ -14,7 +14,9 @@ from sweep.core.domain import assemble, from_unit
 from sweep.spec import SpecError, parse, parse_dict
 from sweep.spec._models import DISTRIBUTIONS, GROUPS, SweepFile
 
-bounded = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 
 KEYS = [*SweepFile.model_fields, *(key for model in GROUPS.values() for key in model.model_fields)]
 KEYS += [key for model, _ in DISTRIBUTIONS.values() for key in model.model_fields]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -46,16 +46,15 @@ class _Tpe:
         self._axes, self._goal = axes, goal
         self._study: Any = None
         self._told: list[Observation] = []
-        self._numbers: list[
-            int | None
-        ] = []  # of the study's trial for each told observation; None: not usable
+        # For each told observation its trial's number in the study; None: not usable.
+        self._numbers: list[int | None] = []
         self._pending: list[int] = []  # trials of the study that are proposals not yet in `seen`
         self._count = 0  # trials in the study, with those that were asked for and dropped
 
     def update(self, seen: Sequence[Observation]) -> None:
         """Make the study hold the usable trials of `seen`, and nothing else that the sampler minds."""
         with _quiet():
-            for number in self._pending:
+            for number in self._pending if self._study is not None else ():
                 self._drop(number)
             self._pending = []
             crowded = self._count > _CROWDED + 3 * len(seen)
@@ -64,14 +63,13 @@ class _Tpe:
 
     def ask(self, seed: int) -> Point:
         """A point with a high ratio of the good trials' density to the others'."""
-        import optuna
-
         with _quiet():
-            sampler = optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1
-            )
-            self._study.sampler = sampler
-            trial = self._study.ask(fixed_distributions=self._distributions)
+            self._study.sampler = self._sampler(seed)
+            try:
+                trial = self._study.ask(fixed_distributions=self._distributions)
+            except BaseException:
+                self._study = None  # it may hold half a trial: to be built again
+                raise
             self._count += 1
             self._drop(trial.number)
         return [trial.params[_key(i)] for i in range(len(self._axes.axes))]
@@ -93,6 +91,7 @@ class _Tpe:
         import optuna
 
         self._distributions = {_key(i): _distribution(axis) for i, axis in enumerate(self._axes.axes)}
+        self._sampler = _sampler_over(self._distributions)
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(), direction=self._goal, study_name="sweep"
         )
@@ -147,6 +146,18 @@ class _Tpe:
         self._study.add_trial(trial)
         self._count += 1
         return self._count - 1
+
+
+def _sampler_over(distributions: dict[str, Any]) -> Callable[[int], Any]:
+    """What makes a TPE sampler with a seed. Our space is the same for all trials, and said to it, because finding that
+    out from the trials again would take half the time of a question."""
+    from optuna.samplers import TPESampler
+
+    class Sampler(TPESampler):  # type: ignore[misc, unused-ignore]
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:  # noqa: ARG002
+            return distributions
+
+    return lambda seed: Sampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
 
 
 def _key(index: int) -> str:

@@ -67,11 +67,12 @@ def draw_rates(rng: Random) -> Rates:
 
     count = rng.choice((0, 2, 4, 8, 14))
     likely = rng.sample(EVENTS, rng.randint(1, len(EVENTS)))
+    likely += [name for name in likely if "frozen" in name] * 2
     return Rates(
-        failed=rate(0.05),
+        failed=rate(0.12),
         lost=rate(0.08),
         doubled=rate(0.3),
-        late=rate(0.15),
+        late=rate(0.7),
         crash=rate(0.04),
         overtaken=rate(0.3),
         events=tuple(rng.choice(likely) for _ in range(count)),
@@ -87,6 +88,8 @@ class Surroundings(Protocol):
     quiet: bool
     disk_full: bool
     atomic: bool
+    asked: int
+    """How often the searcher was asked."""
 
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
         """Have `call` made in `delay_s` seconds."""
@@ -125,9 +128,12 @@ class FaultyStore:
         self._before(write=True)
         with self._inner.batch():
             self._in_batch = True
+            asked = self._world.asked
             try:
                 yield
                 self._maybe_crash()
+                # Likely where it hurts most: when the searcher was told of what will now not have happened.
+                self._maybe_fail_in_batch(5.0 if asked != self._world.asked else 1.0)
             finally:
                 self._in_batch = False
         self._maybe_crash()
@@ -151,6 +157,11 @@ class FaultyStore:
         world = self._world
         return bool(rate) and not world.quiet and world.rng.random() < rate
 
+    def _maybe_fail_in_batch(self, likelier: float = 1.0) -> None:
+        if self._chance(likelier * self._world.rates.failed):
+            self._world.counts["failed call in a batch"] += 1
+            raise StoreError("the store did not answer")
+
     def _maybe_lose(self) -> None:
         if self._chance(self._world.rates.lost):
             self._world.counts["lost answer"] += 1
@@ -168,9 +179,8 @@ class FaultyStore:
     def _do(self, call: Callable[[], T], write: bool) -> T:
         """One call with everything that can happen to it; within a batch the batch has the faults."""
         if self._in_batch:
-            if write and self._chance(self._world.rates.failed):
-                self._world.counts["failed call in a batch"] += 1
-                raise StoreError("the store did not answer")
+            if write:
+                self._maybe_fail_in_batch()
             return call()
         self._before(write)
         result = call()
@@ -208,7 +218,7 @@ class FaultyStore:
             at_s=at_s,
         )
         self._maybe_crash()
-        if not self._in_batch and self._chance(self._world.rates.late):
+        if not self._in_batch and self._chance(self._world.rates.late / (1 if fence is not None else 2)):
             self._world.counts["late append"] += 1
             self._world.after(3 * self._world.rng.random(), functools.partial(_ignoring, call))
             raise StoreError("the store did not answer in time")

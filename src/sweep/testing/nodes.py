@@ -122,12 +122,16 @@ class SimAgent(Listener):
             self.world.agent_gone(self)
 
     def freeze(self, seconds: float, guard: bool, mid_turn: bool) -> None:
-        """SIGSTOP for the agent, and perhaps for its guard."""
-        self.frozen_until = self.world.now + seconds
-        self._late_commit = mid_turn
+        """SIGSTOP for the agent, and perhaps for its guard; `mid_turn`: between what it heard last and the commit of it."""
+        if mid_turn and self.guard is not None and not self.in_turn:
+            for process in list(self.guard.processes.values()):
+                if self.world.rng.random() < 0.5:
+                    process.end(0)
+            self._guard_events()
+            self._late_commit = True
+        until = self.frozen_until = self.world.now + seconds
         if guard and self.guard is not None:
             self.guard.freeze()
-        until = self.frozen_until
         self.world.after(seconds, lambda: self.thaw() if self.frozen_until == until else None)
 
     def thaw(self) -> None:

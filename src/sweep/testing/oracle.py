@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweep.core import entries as e
 from sweep.core.seeds import run_seed
+from sweep.core.views import RunView
 from sweep.testing.naive import effective_values, naive_condemned
 
 if TYPE_CHECKING:
@@ -68,6 +70,9 @@ class Account:
         self.exhausted = False
         self.target_hit = False
         self.first_joined_s: float | None = None
+        self.leader = 0
+        self.revised = 1
+        """Position of the entry that made the current revision of the spec."""
         self.position = 0
 
     # --- one entry
@@ -79,6 +84,7 @@ class Account:
         last = self.numbers.get(recorded.writer, 0)
         self.need(recorded.seq == last + 1, f"{recorded.writer} wrote number {recorded.seq} after {last}")
         self.numbers[recorded.writer] = recorded.seq
+        self._check_leader(recorded.writer)
         if isinstance(recorded.entry, e.Decision):
             self.need(recorded.based_on is not None, "a decision without the position it is based on")
             self.need((recorded.based_on or 0) < recorded.position, "a decision based on the future")
@@ -86,6 +92,13 @@ class Account:
         handler = getattr(self, name, None)
         if handler is not None:
             handler(recorded.entry, recorded)
+
+    def _check_leader(self, writer: str) -> None:
+        """Once somebody else leads, an earlier controller writes nothing any more."""
+        if writer.startswith("controller/"):
+            token = int(writer.rpartition("/")[2])
+            self.need(token >= self.leader, f"controller {token} wrote although {self.leader} leads")
+            self.leader = token
 
     def need(self, holds: bool, otherwise: str) -> None:
         """Raise Violation unless `holds`."""
@@ -112,6 +125,7 @@ class Account:
     def _ExtendRequested(self, entry: e.ExtendRequested, _: e.Recorded) -> None:
         self.cap = entry.run_cap
         self.revision += 1
+        self.revised = self.position
 
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
         for number in entry.runs:
@@ -182,6 +196,7 @@ class Account:
         self.need(entry.first == len(self.configs), "trials are not dense")
         self.need(entry.revision == self.revision, "proposed for another revision of the spec")
         self.need(entry.seen < recorded.position, "the searcher saw the future")
+        self.need(entry.seen >= self.revised, "the searcher was asked under an earlier revision of the spec")
         self.configs += [json.dumps(config, sort_keys=True) for config in entry.configs]
         self.exhausted = entry.exhausted
         over = self.cap is not None and len(self.configs) > self.cap
@@ -336,18 +351,31 @@ class Account:
                 run.final = "failed"
 
 
-def check_outcome(account: Account, fields: list[tuple[str, float | None]]) -> None:
-    """Compare what listings say of each run (state, objective) with the account. Raises Violation."""
-    if len(fields) != len(account.runs):
-        raise Violation(f"the index lists {len(fields)} runs, there are {len(account.runs)}")
-    goal = account.world.goal
-    for run, (state, objective) in zip(account.runs, fields, strict=True):
-        expected = run.final or _unfinished(run)
-        if state != expected:
-            raise Violation(f"run {run.added.run} is {expected}, but the index says {state}")
-        score = naive_score(run, goal)
-        if objective != score:
-            raise Violation(f"run {run.added.run} has the score {score}, but the index says {objective}")
+def check_listing(account: Account, views: Sequence[RunView]) -> None:
+    """Compare what listings say of each run with the account. Raises Violation."""
+    if len(views) != len(account.runs):
+        raise Violation(f"the index lists {len(views)} runs, there are {len(account.runs)}")
+    for run, view in zip(account.runs, views, strict=True):
+        expected = {
+            "state": run.final or _unfinished(run),
+            "objective": naive_score(run, account.world.goal),
+            "steps": len(effective_values(run.attempts)),
+            "attempts": [_attempt_facts(attempt) for attempt in run.attempts],
+        }
+        found = {
+            "state": view.state,
+            "objective": view.objective,
+            "steps": view.steps,
+            "attempts": [(a.attempt, a.agent, a.slot, a.outcome, a.exit_code, a.rows) for a in view.attempts],
+        }
+        if found != expected:
+            raise Violation(f"run {run.added.run}: the index says {found}, it should be {expected}")
+
+
+def _attempt_facts(attempt: AttemptAccount) -> tuple[object, ...]:
+    assigned, ended = attempt.assigned, attempt.ended
+    known = (None, None, 0) if ended is None else (ended.outcome, ended.exit_code, ended.rows)
+    return (assigned.attempt, assigned.agent, assigned.slot, *known)
 
 
 def _unfinished(run: RunAccount) -> str:

@@ -11,7 +11,7 @@ from sweep.core import entries as e
 from sweep.core.evolve import evolve
 from sweep.core.index import decode_views, rebuild
 from sweep.core.state import State
-from sweep.testing.oracle import Account, Violation, check_outcome, check_truth
+from sweep.testing.oracle import Account, Violation, check_listing, check_truth
 from sweep.testing.scenario import SearcherFor, is_finite
 from sweep.testing.states import check_state, dump
 from sweep.testing.world import World
@@ -107,7 +107,7 @@ def _check_index(world: World, journal: list[e.Recorded], account: Account) -> N
     if index.rows != rebuild(State(world.make_stopper), journal[: index.upto]):
         raise Violation(f"the index at {index.upto} of {len(journal)} is not what a rebuild gives")
     views = decode_views(index.upto, index.rows)
-    check_outcome(account, [(run.state, run.objective) for run in views.runs])
+    check_listing(account, views.runs)
     if views.sweep.state != "ended":
         raise Violation(f"the index says that the sweep is {views.sweep.state}")
     left = [r.entry for r in journal[index.upto :] if not isinstance(r.entry, e.AgentLeft)]

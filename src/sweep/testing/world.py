@@ -27,6 +27,7 @@ from sweep.testing.scenario import Behaviour, SearcherFor, SlowSearch, behaviour
 from sweep.testing.training import Process
 
 UNIX_0 = 1_700_000_000.0
+STALLED_S = 60.0
 
 
 class Unfinished(AssertionError):
@@ -45,11 +46,12 @@ class World:
         self.counts: Counter[str] = Counter()
         self.spec: SweepSpec = draw_spec(self.rng)
         self.rates: Rates = draw_rates(self.rng)
-        self.atomic = self.rng.random() < 0.6
-        self.quiet_s = self.rng.uniform(10, 60)
+        self.atomic = self.rng.random() < 0.5
+        self.quiet_s = self.rng.uniform(8, 40)
         self.quiet = False
         """No fault happens any more."""
         self.disk_full = False
+        self.asked = 0
         self.store = MemoryStore(clock=lambda: self.now, now=self.unix_s)
         self.processes: list[Process] = []
         self.checkpoints: dict[int, int] = {}
@@ -57,13 +59,14 @@ class World:
         """The agent of each node, dead or alive."""
         self.make_stopper = make_stopper
         self.last_event_s = 0.0
-        self._slots = [self.rng.randint(1, 3) for _ in range(self.rng.randint(1, 4))]
+        self._slots = [self.rng.randint(1, 3) for _ in range(self.rng.choice((1, 2, 2, 3, 4)))]
         self._names = itertools.count(1)
         self._requests = itertools.count(1)
         self._waiting: dict[int, bool] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._told = 0
+        self._told = self._written = 0
+        self._written_s = 0.0
         self._said = "active"
         self._unlisted = 0
         """Position at which the sweep last ended, or was asked to go on after it had."""
@@ -109,6 +112,7 @@ class World:
                     f"the sweep has not ended {limit_s - self.quiet_s:.0f} s after the last fault"
                 )
             call()
+            self._check_progress()
 
     @property
     def over(self) -> bool:
@@ -119,6 +123,14 @@ class World:
             self._start_agents()
             return False
         return True
+
+    def _check_progress(self) -> None:
+        """Without faults something is written at least every minute: no run takes longer to log or to end."""
+        position = self.store.position(self.sweep)
+        if position != self._written or not self.quiet:
+            self._written, self._written_s = position, self.now
+        elif self.now - self._written_s > STALLED_S:
+            raise Unfinished(f"nothing has happened since {self._written_s:.0f} s, and the sweep has not ended")
 
     def _longest_s(self) -> float:
         """Time in which what is left must be done: every run tried as often as it may be, one after the other."""
@@ -136,7 +148,7 @@ class World:
         self._waiting[node] = False
         if self._phase() == "ended" and not self._looks_unfinished():
             return
-        count = self.rng.randint(1, 5) if self.rng.random() < 0.1 else None
+        count = self.rng.randint(1, 5) if self.rng.random() < 0.2 else None
         agent = SimAgent(self, node, f"n{node}-{next(self._names)}", self._slots[node], count)
         self.agents = [one for one in self.agents if one.node != node] + [agent]
         self.counts["agent started"] += 1
@@ -158,10 +170,14 @@ class World:
     def overtake(self, agent: str) -> bool:
         """Let another agent take a turn within a call of `agent`."""
         others = [one for one in self._alive() if one.agent != agent and not one.in_turn]
-        if not others or sum(one.in_turn for one in self.agents) > 1:
+        if sum(one.in_turn for one in self.agents) > 1:
             return False
-        self.rng.choice(others).turn()
-        return True
+        if self.rng.random() < 0.05:
+            self._request("pause")
+            self.after(self.rng.uniform(0.1, 3.0), lambda: self._request("resume"))
+        elif others:
+            self.rng.choice(others).turn()
+        return bool(others)
 
     def make_search(self, agent: SimAgent, state: State) -> SlowSearch:
         """A searcher's port for the agent that leads."""
@@ -169,12 +185,16 @@ class World:
         search = SlowSearch(
             state.spec,
             lambda: self.now,
-            (lambda: self.rng.choice((0.05, 0.5, 4.0))) if slow else (lambda: 0.0),
+            lambda: self._search_s(slow),
             lambda: self._fails("searcher failed", 0.1 if slow else 0.0),
             agent.wake,
         )
         search.lookahead = 0 if slow else 2
         return search
+
+    def _search_s(self, slow: bool) -> float:
+        self.asked += 1
+        return self.rng.choice((0.05, 0.5, 4.0)) if slow else 0.0
 
     def _fails(self, name: str, rate: float) -> bool:
         happens = not self.quiet and self.rng.random() < rate
@@ -185,13 +205,17 @@ class World:
 
     def _plan_events(self) -> None:
         for name in self.rates.events:
-            self.after(self.rng.uniform(0.5, self.quiet_s), functools.partial(self._fault, name))
+            self.after(self._some_time_s(), functools.partial(self._fault, name))
         for names in self._draw_requests():
-            at_s = self.rng.uniform(0.5, self.quiet_s)
+            at_s = self._some_time_s()
             for name in names:
                 self.after(at_s, functools.partial(self._request, name))
                 at_s = min(self.quiet_s, at_s + self.rng.choice((0.1, 1.0, 5.0)))
         self.after(self.quiet_s, self._grow_quiet)
+
+    def _some_time_s(self) -> float:
+        """A time before it grows quiet, rather early: many sweeps are short."""
+        return float(self.quiet_s * self.rng.random() ** 1.5)
 
     def _draw_requests(self) -> list[tuple[str, ...]]:
         """What people ask for, in short successions."""
@@ -215,18 +239,24 @@ class World:
             self.counts[name] += 1
             self.after(self.rng.choice((0.5, 3.0, 9.0)), self._disk_has_room)
         elif agents:
-            self._befall(name, self.rng.choice(agents))
+            self._befall(name, self._victim(agents))
+
+    def _victim(self, agents: list[SimAgent]) -> SimAgent:
+        """Rather one whose trouble matters: the leader, or one with runs."""
+        leading = [agent for agent in agents if agent.session.leads]
+        busy = [agent for agent in agents if agent.runs]
+        return self.rng.choice(self.rng.choice((leading, busy, busy)) or agents)
 
     def _befall(self, name: str, agent: SimAgent) -> None:
         rng = self.rng
         self.counts[name] += 1
-        seconds = rng.choice((1.0, 5.0, 8.0, 20.0))
+        seconds = rng.choice((1.0, 5.0, 7.0, 9.0, 14.0, 20.0))
         if name == "agent crash":
             agent.crash()
         elif name == "agent frozen":
-            agent.freeze(seconds, guard=False, mid_turn=rng.random() < 0.5)
+            agent.freeze(seconds, guard=False, mid_turn=rng.random() < 0.7)
         elif name == "agent and guard frozen":
-            agent.freeze(seconds, guard=True, mid_turn=rng.random() < 0.5)
+            agent.freeze(seconds, guard=True, mid_turn=rng.random() < 0.7)
         elif name == "agent cut off":
             agent.cut_until = self.now + seconds
         elif name == "guard death":
