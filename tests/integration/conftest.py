@@ -59,7 +59,12 @@ class Project:
         """An agent in the background; its output goes to agent-N.log."""
         with (self.folder / f"agent-{len(self.agents)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*PYTHON, "agent", *args], cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True
+                [*PYTHON, "agent", *args],
+                cwd=self.folder,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.agents.append(process)
         return process

@@ -109,7 +109,9 @@ def check(project: Project, sweep: str, witness: Path, kills: list[float], seed:
     recorded = history(project, sweep)
     for what, number, run, attempt, _, at in told:
         if what == "row" and not any(0 <= kill - float(at) <= 1.0 for kill in kills):
-            assert (run, int(attempt), int(number)) in recorded, f"seed {seed}: row {number} of {run}.{attempt} is lost"
+            assert (run, int(attempt), int(number)) in recorded, (
+                f"seed {seed}: row {number} of {run}.{attempt} is lost"
+            )
 
 
 def history(project: Project, sweep: str) -> set[tuple[str, int, int]]:

@@ -280,7 +280,9 @@ def every_exit_is_a_success(patch: pytest.MonkeyPatch) -> None:
 def a_program_that_does_not_listen_is_left_alone(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
         def tick(self: AgentCore, now_s: float) -> Any:
-            return [x for x in real(self, now_s) if not (isinstance(x, agent.Signal) and x.signal == agent.KILL)]
+            return [
+                x for x in real(self, now_s) if not (isinstance(x, agent.Signal) and x.signal == agent.KILL)
+            ]
 
         return tick
 
@@ -290,7 +292,10 @@ def a_program_that_does_not_listen_is_left_alone(patch: pytest.MonkeyPatch) -> N
 @plant
 def a_slot_is_not_offered_again(patch: pytest.MonkeyPatch) -> None:
     around(
-        patch, AgentCore, "offer", lambda real: lambda self: [] if self.taken and not self.draining else real(self)
+        patch,
+        AgentCore,
+        "offer",
+        lambda real: lambda self: [] if self.taken and not self.draining else real(self),
     )
 
 

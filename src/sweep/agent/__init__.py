@@ -32,7 +32,9 @@ class Node(msgspec.Struct, frozen=True):
     cpus: float
 
     @classmethod
-    def plan(cls, spec: SweepSpec, *, slots: int | None, gpus: str | None, environ: Mapping[str, str]) -> Node:
+    def plan(
+        cls, spec: SweepSpec, *, slots: int | None, gpus: str | None, environ: Mapping[str, str]
+    ) -> Node:
         """As many slots as the machine has room for. Raises NotEnough."""
         chosen = select(discover(environ), gpus)
         cpus = cpu_count()
@@ -73,7 +75,14 @@ def run_agent(
     left = count
     while True:
         loop = Loop(
-            store, sweep, spec, node.slots, launcher, view, make_driver, Options(count=left, timing=timing or Timing())
+            store,
+            sweep,
+            spec,
+            node.slots,
+            launcher,
+            view,
+            make_driver,
+            Options(count=left, timing=timing or Timing()),
         )
         loop.run(
             lambda agent: e.AgentJoined(
@@ -101,4 +110,15 @@ def _end_earlier_lives(store: Store, sweep: str) -> None:
         end_leftovers(lambda agent: agent in gone)
 
 
-__all__ = ["End", "Loop", "Node", "NotEnough", "Options", "SlotLine", "Snapshot", "Timing", "View", "run_agent"]
+__all__ = [
+    "End",
+    "Loop",
+    "Node",
+    "NotEnough",
+    "Options",
+    "SlotLine",
+    "Snapshot",
+    "Timing",
+    "View",
+    "run_agent",
+]

@@ -34,7 +34,9 @@ class Prepared(msgspec.Struct, frozen=True):
 class Launcher:
     """Prepares the attempts of one sweep on this node."""
 
-    def __init__(self, sweep: str, spec: SweepSpec, root: Path, workdir: Path, inherited: Mapping[str, str]) -> None:
+    def __init__(
+        self, sweep: str, spec: SweepSpec, root: Path, workdir: Path, inherited: Mapping[str, str]
+    ) -> None:
         """`root`: the folder under which run folders are made; `workdir`: where runs start."""
         self.sweep, self.spec, self.root, self.workdir, self.inherited = sweep, spec, root, workdir, inherited
 
@@ -45,7 +47,9 @@ class Launcher:
     def prepare(self, agent: str, assignment: e.RunAssigned, slot: Slot, socket: str) -> Prepared:
         """Make the folder, write the config, put together command and environment. Raises OSError, MissingVariable."""
         if not self.workdir.is_dir():
-            raise FileNotFoundError(f"the folder that runs start in does not exist on this node: {self.workdir}")
+            raise FileNotFoundError(
+                f"the folder that runs start in does not exist on this node: {self.workdir}"
+            )
         folder = RunFolder(self.root, self.sweep, assignment.run)
         folder.create(assignment.config)
         variables = run_variables(
@@ -74,5 +78,3 @@ class Launcher:
     def tail(self, prepared: Prepared, lines: int) -> str:
         """The last lines of an attempt's output, fit for a terminal."""
         return tail(prepared.output, lines)
-
-

@@ -18,6 +18,7 @@ from sweep.core.spec import SweepSpec
 from sweep.spec import Parsed, load
 from sweep.stores import Store
 
+
 def draw_seed() -> int:
     """A seed for a spec that gives none; it is recorded, so that the sweep can be repeated."""
     return secrets.randbelow(2**31)

@@ -45,7 +45,9 @@ def plot_command(sweep_id: str, out: Path | None, formats: str, store_url: str |
         plot(store, find_sweep(store, sweep_id), out, wanted, as_json)
 
 
-def plot(store: Store, sweep: str, out: Path | None, formats: frozenset[Format], as_json: bool = False) -> None:
+def plot(
+    store: Store, sweep: str, out: Path | None, formats: frozenset[Format], as_json: bool = False
+) -> None:
     """Write the pictures of `sweep` and print the best config, the importance, and where the pictures are."""
     from sweep.analysis.figures import write_plots
     from sweep.analysis.history import History

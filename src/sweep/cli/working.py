@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from sweep.api import find_sweep, load_views
-from sweep.cli.common import command, opened, store_option
-from sweep.cli.creating import draw_seed, file_argument, record, tell_warnings
+from sweep.cli.common import command, file_argument, opened, store_option
+from sweep.cli.creating import draw_seed, record, tell_warnings
 from sweep.cli.main import UserMistake
 from sweep.stores import Store
 

@@ -133,7 +133,7 @@ class FaultyStore:
                 yield
                 self._maybe_crash()
                 # Likely where it hurts most: when the searcher was told of what will now not have happened.
-                self._maybe_fail_in_batch(5.0 if asked != self._world.asked else 1.0)
+                self._maybe_fail_in_batch(20.0 if asked != self._world.asked else 1.0)
             finally:
                 self._in_batch = False
         self._maybe_crash()
@@ -220,7 +220,7 @@ class FaultyStore:
         self._maybe_crash()
         if not self._in_batch and self._chance(self._world.rates.late / (1 if fence is not None else 2)):
             self._world.counts["late append"] += 1
-            self._world.after(3 * self._world.rng.random(), functools.partial(_ignoring, call))
+            self._world.after(self._world.rng.choice((0.3, 2.0, 5.0)), functools.partial(_ignoring, call))
             raise StoreError("the store did not answer in time")
         self._maybe_overtaken()
         result = self._do(call, write=True)

@@ -19,7 +19,7 @@ from sweep.testing.watching import WatchedDriver
 if TYPE_CHECKING:
     from sweep.testing.world import World
 
-TROUBLE_S = 1.0
+TROUBLE_S = (0.1, 1.0)
 WATCH_S = 1.2
 TIMING = Timing(agent_ttl_s=6.0, controller_ttl_s=5.0)
 
@@ -212,8 +212,9 @@ class SimAgent(Listener):
         self.die()
 
     def _in_trouble(self) -> None:
-        self._trouble_until = self.world.now + TROUBLE_S
-        self.wake(TROUBLE_S)
+        pause_s = self.world.rng.choice(TROUBLE_S)
+        self._trouble_until = self.world.now + pause_s
+        self.wake(pause_s)
 
     # --- guard and processes
 

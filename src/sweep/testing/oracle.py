@@ -148,7 +148,7 @@ class Account:
     def _nothing_left_out(self) -> None:
         """Every trial has all its replicates; none is cancelled unless the sweep was once cut short."""
         have = Counter(run.added.trial for run in self.runs)
-        want = {trial: self.spec.replicates for trial in range(len(self.configs))}
+        want = dict.fromkeys(range(len(self.configs)), self.spec.replicates)
         self.need(dict(have) == want, f"replicates per trial: {dict(have)}, should be {want}")
         if not self.ever_cut_short:
             cancelled = [run.added.run for run in self.runs if run.final == "cancelled"]

@@ -101,7 +101,7 @@ class AdaptiveSearcher:
         return Proposals(tuple(left[:n]), exhausted=len(left) <= n)
 
 
-def SearcherFor(spec: SweepSpec) -> Searcher:  # noqa: N802 (it reads as a constructor)
+def SearcherFor(spec: SweepSpec) -> Searcher:
     """The searcher of a simulated sweep."""
     return AdaptiveSearcher(spec) if spec.engine == ADAPTIVE else make_searcher(spec)
 

@@ -235,6 +235,7 @@ class Listener:
     """Who wants to know that a guard has something to say."""
 
     agent: str
+    node: int
 
     def guard_says(self) -> None:
         """There are new events, or new rows."""

@@ -5,7 +5,7 @@ The rule of this file: each check raises; nothing is repaired and nothing is ski
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from sweep.core import entries as e
 from sweep.core.evolve import evolve
@@ -33,11 +33,7 @@ def verify(world: World) -> Rows:
         raise Violation(f"the sweep is {account.phase}")
     rows = _fold_again(world, journal)
     _check_index(world, journal, account)
-    history = {
-        (chunk.run, chunk.attempt): []  # type: list[bytes]
-        for run in account.runs
-        for chunk in world.store.read_history(world.sweep, run.added.run)
-    }
+    history: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
     for run in account.runs:
         for chunk in world.store.read_history(world.sweep, run.added.run):
             history[chunk.run, chunk.attempt] += chunk.data.split(b"\n")
@@ -72,9 +68,9 @@ def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
     if isinstance(entry, e.RetryRequested | e.ResumeRequested | e.SweepReopened):
         before = [run.state for run in state.runs]
         evolve(state, recorded)
-        for was, run in zip(before, state.runs, strict=True):
-            if was != run.state:
-                rows[was, kind, run.state] += 1
+        for earlier, run in zip(before, state.runs, strict=True):
+            if earlier != run.state:
+                rows[earlier, kind, run.state] += 1
         return
     number = getattr(entry, "run", None)
     was = state.runs[number].state if number is not None and number < len(state.runs) else None

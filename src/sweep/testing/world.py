@@ -23,7 +23,7 @@ from sweep.stopping import make_stopper
 from sweep.stores.memory import MemoryStore
 from sweep.testing.faults import Rates, draw_rates
 from sweep.testing.nodes import SimAgent
-from sweep.testing.scenario import Behaviour, SearcherFor, SlowSearch, behaviour, draw_spec
+from sweep.testing.scenario import Behaviour, SlowSearch, behaviour, draw_spec
 from sweep.testing.training import Process
 
 UNIX_0 = 1_700_000_000.0
@@ -130,7 +130,9 @@ class World:
         if position != self._written or not self.quiet:
             self._written, self._written_s = position, self.now
         elif self.now - self._written_s > STALLED_S:
-            raise Unfinished(f"nothing has happened since {self._written_s:.0f} s, and the sweep has not ended")
+            raise Unfinished(
+                f"nothing has happened since {self._written_s:.0f} s, and the sweep has not ended"
+            )
 
     def _longest_s(self) -> float:
         """Time in which what is left must be done: every run tried as often as it may be, one after the other."""
