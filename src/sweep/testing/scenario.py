@@ -115,7 +115,7 @@ class SlowSearch:
         self,
         spec: SweepSpec,
         now: Callable[[], float],
-        delay_s: Callable[[], float],
+        delay_s: Callable[[Request], float],
         fails: Callable[[], bool],
         wake: Callable[[float], None],
     ) -> None:
@@ -132,7 +132,7 @@ class SlowSearch:
     def ask(self, spec: SweepSpec, request: Request, seen: Sequence[Observation]) -> None:  # noqa: ARG002
         proposals = self._searcher.propose(tuple(seen), request.n)
         self._answer = Answer(request, proposals, self._searcher.name, self._searcher.version)
-        delay_s = self._delay_s()
+        delay_s = self._delay_s(request)
         self._ready_s = self._now() + delay_s
         self._wake(delay_s)
 

@@ -58,6 +58,8 @@ def _fold_again(world: World, journal: list[e.Recorded]) -> Rows:
                 raise Violation(f"two folds of {recorded.position} entries differ")
         proposed = proposals.get(recorded.position)
         if proposed is not None:
+            if (recorded.writer, recorded.seq) not in world.shown.get(proposed.seen, ()):
+                raise Violation(f"trial {proposed.first} comes from a journal that never came to be")
             _propose_again(state, proposed, finite)
     return rows
 

@@ -52,6 +52,8 @@ class World:
         """No fault happens any more."""
         self.disk_full = False
         self.asked = 0
+        self.shown: dict[int, set[tuple[str, int]]] = {}
+        """Position -> writer and number of the entry there, whenever a searcher was shown the journal up to it."""
         self.store = MemoryStore(clock=lambda: self.now, now=self.unix_s)
         self.processes: list[Process] = []
         self.checkpoints: dict[int, int] = {}
@@ -187,15 +189,18 @@ class World:
         search = SlowSearch(
             state.spec,
             lambda: self.now,
-            lambda: self._search_s(slow),
+            lambda request: self._asked(agent, request.seen, slow),
             lambda: self._fails("searcher failed", 0.1 if slow else 0.0),
             agent.wake,
         )
         search.lookahead = 0 if slow else 2
         return search
 
-    def _search_s(self, slow: bool) -> float:
+    def _asked(self, agent: SimAgent, seen: int, slow: bool) -> float:
+        """Somebody asks a searcher. Returns how long it takes, in seconds."""
         self.asked += 1
+        (last,) = agent.store.plain.read(self.sweep, seen - 1, limit=1)
+        self.shown.setdefault(seen, set()).add((last.writer, last.seq))
         return self.rng.choice((0.05, 0.5, 4.0)) if slow else 0.0
 
     def _fails(self, name: str, rate: float) -> bool:
