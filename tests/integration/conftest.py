@@ -23,6 +23,9 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("SWEEP_")}
+        self.env.pop(
+            "PYTHONDONTWRITEBYTECODE", None
+        )  # as a person has it; else every command compiles everything
         self.env.update(SWEEP_LEASE_S="2", COLUMNS="200")
         self.agents: list[subprocess.Popen[bytes]] = []
 
@@ -39,15 +42,26 @@ class Project:
         return done.stdout
 
     def run(self, *args: str, timeout: float = 90, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        """A command; it must not show a traceback, except one that a run printed."""
+        done = subprocess.run(
             [*PYTHON, *args],
             cwd=self.folder,
             env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
+        check_words(done.stderr)
+        return done
+
+    def mistake(self, *args: str, **env: str) -> str:
+        """What a command says that must end with exit code 2; its standard output must stay empty."""
+        done = self.run(*args, **env)
+        assert done.returncode == 2, f"{args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout == ""
+        return done.stderr
 
     def json(self, *args: str) -> Any:
         return json.loads(self.sweep(*args, "--json"))
@@ -55,13 +69,29 @@ class Project:
     def create(self, file: str = "sweep.yaml") -> str:
         return self.sweep("create", file).splitlines()[-1]
 
-    def agent(self, *args: str) -> subprocess.Popen[bytes]:
+    def work_off(
+        self, spec: str, train: str = "", *args: str, code: int = 0, **env: str
+    ) -> list[dict[str, Any]]:
+        """Create a sweep from these texts and be its agent to the end; its runs."""
+        self.write("sweep.yaml", spec)
+        if train:
+            self.write("train.py", train)
+        sweep = self.create()
+        self.sweep("agent", sweep, *args, code=code, **env)
+        return self.runs(sweep)
+
+    def runs(self, sweep: str = "latest") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.json("runs", sweep)
+        return found
+
+    def agent(self, *args: str, **env: str) -> subprocess.Popen[bytes]:
         """An agent in the background; its output goes to agent-N.log."""
         with (self.folder / f"agent-{len(self.agents)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*PYTHON, "agent", *args],
                 cwd=self.folder,
-                env=self.env,
+                env={**self.env, **env},
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -71,6 +101,30 @@ class Project:
 
     def agent_output(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("agent-*.log")))
+
+    def wait_end(self, process: subprocess.Popen[bytes], code: int = 0, timeout: float = 60) -> str:
+        """Wait until an agent has ended, with `code`; what all agents have said."""
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"the agent has not ended after {timeout} s\n{self.agent_output()}"
+            ) from None
+        said = self.agent_output()
+        assert process.returncode == code, f"exit {process.returncode}\n{said}"
+        check_words(said)
+        return said
+
+    def wait_running(self, sweep: str, runs: int = 1) -> list[dict[str, Any]]:
+        """Wait until so many runs have told the journal a value; these runs."""
+        found: list[dict[str, Any]] = []
+
+        def enough() -> bool:
+            found[:] = [r for r in self.runs(sweep) if r["state"] == "running" and r["steps"]]
+            return len(found) >= runs
+
+        self.wait_for(enough)
+        return found
 
     def processes(self, mark: str) -> list[int]:
         """Processes on this machine that have `mark` (NAME=value) in their environment."""
@@ -95,6 +149,12 @@ class Project:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+def check_words(said: str) -> None:
+    """What a command says about itself is for people: no traceback, unless a run printed it (those lines are marked)."""
+    own = [line for line in said.splitlines() if not line.startswith("  |")]
+    assert not any("Traceback" in line for line in own), said
 
 
 @pytest.fixture

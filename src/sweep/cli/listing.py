@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sweep.analysis.query import QueryError, select
-from sweep.analysis.records import Record, record, to_csv
+from sweep.analysis.records import Record, iso_time, record, to_csv
 from sweep.api import find_run, find_sweep, load_sweep_view, load_views
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.live import config_text, duration_text
@@ -50,8 +50,8 @@ def _sweep_record(view: SweepView) -> dict[str, Any]:
         "name": view.name,
         "state": view.state,
         "reason": view.reason,
-        "created": _iso(view.created_s),
-        "ended": _iso(view.ended_s),
+        "created": iso_time(view.created_s),
+        "ended": iso_time(view.ended_s),
         "trials": view.trials,
         "run_cap": view.run_cap,
         "runs": view.counts,
@@ -355,7 +355,3 @@ def _number(value: Any) -> str:
 
 def _local(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _iso(at_s: float | None) -> str | None:
-    return None if at_s is None else datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")

@@ -10,7 +10,6 @@ import click
 
 from sweep.api import find_sweep, load_views
 from sweep.cli.common import command, file_argument, opened, store_option
-from sweep.cli.creating import draw_seed, record, tell_warnings
 from sweep.cli.main import UserMistake
 from sweep.stores import Store
 
@@ -56,6 +55,7 @@ def agent_command(
 @store_option
 def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str | None) -> None:
     """Create the sweep in FILE, work it off here, and plot it."""
+    from sweep.cli.creating import draw_seed, record, tell_warnings
     from sweep.cli.plotting import FORMATS, plot
     from sweep.spec import load
 
