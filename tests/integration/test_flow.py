@@ -125,9 +125,11 @@ parameters: {{x: {{min: 0.0, max: 4.0}}, steps: {{value: 2}}}}
 
 def test_secrets_pass_by_the_record(project: Project) -> None:
     spec = GRID + "env: {MY_TOKEN: '${envvar:PLANTED}'}\n"
-    train = "import os\nassert os.environ['MY_TOKEN'] == 'hunter2-planted'\n" + TRAIN
+    spec += "command: ['${interpreter}', '${program}', '--token=${envvar:PLANTED}']\n"
+    train = "import os, sys\nassert os.environ['MY_TOKEN'] == 'hunter2-planted' == sys.argv[1][8:]\n" + TRAIN
     sweep = finished(project, spec, train=train, PLANTED="hunter2-planted")
     assert {run["state"] for run in project.json("runs", sweep)} == {"completed"}
+    assert project.json("runs", sweep)[0]["command"][-1] == "--token=${envvar:PLANTED}"
     assert "hunter2-planted" not in project.sweep("export", sweep)
     for path in (project.folder / ".sweep").glob("store.db*"):
         assert b"hunter2-planted" not in path.read_bytes()

@@ -155,7 +155,7 @@ class SweepMachine(RuleBasedStateMachine):
 
 
 SweepMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -204,7 +204,7 @@ class Loop:
             socket.gethostname(),
             assignment.slot,
             tuple(gpu.uuid for gpu in self.slots[assignment.slot].gpus),
-            tuple(prepared.argv),
+            tuple(prepared.recorded_argv),
             prepared.recorded_env,
             str(prepared.folder),
         )

@@ -17,10 +17,22 @@ from sweep.core.spec import SweepSpec
 from sweep.spec import expand_command
 
 
+class _Unexpanded(dict[str, str]):
+    """Stands for an environment in which every variable is still to be looked up."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return f"${{envvar:{name}}}"
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """An attempt that is ready to start."""
 
     argv: list[str]
+    recorded_argv: list[str]
+    """The same with `${envvar:X}` as it was written: a variable's value may be a secret."""
     env: dict[str, str]
     recorded_env: dict[str, str]
     """What of the environment sweep set; nothing inherited, nothing secret."""
@@ -58,15 +70,19 @@ class Launcher:
         env, recorded = environment(
             self.spec, self.inherited, variables, visible_env(slot.gpus), assignment.seed, slot.cpus
         )
-        argv = expand_command(
-            self.spec,
-            assignment.config,
-            interpreter=sys.executable,
-            environ=env,
-            config_file=str(folder.config_file),
+        argv, recorded_argv = (
+            expand_command(
+                self.spec,
+                assignment.config,
+                interpreter=sys.executable,
+                environ=variables_of,
+                config_file=str(folder.config_file),
+            )
+            for variables_of in (env, _Unexpanded())
         )
         return Prepared(
             argv,
+            recorded_argv,
             env,
             recorded,
             self.workdir,

@@ -68,7 +68,7 @@ def create_command(file: Path, store_url: str | None, as_json: bool) -> None:
     """Record the sweep that FILE describes, and print its ID on the last line of standard output.
 
     Records the spec, the code as it is (with uncommitted and untracked files), packages and hardware. Nothing runs yet:
-    `sweep agent ID` does that, on as many machines and terminals as you like.
+    `sweep agent ID` does that, in as many terminals as you like.
     """
     parsed = load(file, draw_seed=draw_seed)
     tell_warnings(parsed)

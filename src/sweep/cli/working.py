@@ -40,7 +40,7 @@ def agent_command(
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
 
-    Start as many agents as you like, on this machine or others. Kill anything at any time: nothing is lost.
+    Start as many agents as you like. Kill anything at any time: nothing is lost.
     Ctrl-C once lets runs finish, twice ends them (they start again elsewhere), three times kills them.
     """
     with opened(store_url) as store:
