@@ -242,6 +242,7 @@ class Loop:
             score=local.inbox.score(self._goal()),
             summary=local.inbox.summary(),
             rows=local.inbox.rows,
+            defaults=local.inbox.config,
             tail=self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else "",
         )
         self._perform(self.core.exited(run, ended, now), local, now)

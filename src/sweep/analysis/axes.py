@@ -90,6 +90,10 @@ def parameter_axis(parameter: Parameter, values: Sequence[Any]) -> Axis:
     return _categories(parameter.name, offered, values)
 
 
+_TINY = 1e-300
+"""Widths below this are none: their parts cannot be told apart as floats."""
+
+
 def objective_axis(name: str, values: Iterable[float], minimize: bool, *, cut: bool = True) -> Axis:
     """The axis of the objective. Logarithmic when all values are positive and spread over a factor of 50. With `cut`,
     a few values so bad that they would flatten all others (beyond 4 times the span of the best 90 %) lie outside."""
@@ -118,7 +122,9 @@ def _span(name: str, scale: Scale, places: Sequence[float], integer: bool) -> Ax
     low, high = min(places), max(places)
     width = high - low
     if not width > 0:
-        width = abs(low) * 0.1 if scale == "linear" and low else 1.0
+        width = abs(low) * 0.1 if scale == "linear" else 1.0
+    if width < _TINY:
+        width = 1.0
     return Axis(name=name, scale=scale, low=low - 0.04 * width, high=high + 0.04 * width, integer=integer)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sweep.analysis.history import as_number, same_name
-from sweep.analysis.records import Record, flatten, record, to_csv, to_json
+from sweep.analysis.records import GROUPS, MAPS, Record, flat, record, to_csv, to_json
 from sweep.core.views import RunView
 
 __all__ = [
@@ -75,7 +75,7 @@ def names_of(records: Iterable[Record]) -> list[str]:
     """All names that can be used with these records: fields, `config.*`, `summary.*`."""
     names: dict[str, None] = dict.fromkeys(_FIELDS)
     for row in records:
-        names.update(dict.fromkeys(_flat(row)))
+        names.update(dict.fromkeys(flat(row)))
     return list(names)
 
 
@@ -84,7 +84,7 @@ def compile_filter(source: str, names: Sequence[str]) -> Predicate:
     value may be named without `config.` or `summary.` where that is unique. Raises QueryError."""
     tree = _parse(source)
     getter = _Compiler(source, names).boolean(tree)
-    return lambda row: bool(getter(_flat(row)))
+    return lambda row: bool(getter(flat(row)))
 
 
 def sort_records(records: Iterable[Record], key: str, names: Sequence[str] | None = None) -> list[Record]:
@@ -95,7 +95,7 @@ def sort_records(records: Iterable[Record], key: str, names: Sequence[str] | Non
     name = _Names(names if names is not None else names_of(rows)).resolve(
         key.removeprefix("-").strip(), key, 1 + descending
     )
-    keyed = [(_sort_key(_flat(row).get(name)), row) for row in rows]
+    keyed = [(_sort_key(flat(row).get(name)), row) for row in rows]
     with_value = [(place, row) for place, row in keyed if place is not None]
     with_value.sort(key=lambda pair: pair[0], reverse=descending)
     return [row for _, row in with_value] + [row for place, row in keyed if place is None]
@@ -112,7 +112,7 @@ class _Names:
         self.short: dict[str, list[str]] = {}
         for name in self.full.values():
             group, _, rest = name.partition(".")
-            if group in ("config", "summary") and rest:
+            if group in GROUPS and rest:
                 self.short.setdefault(same_name(rest), []).append(name)
 
     def resolve(self, name: str, source: str, column: int) -> str:
@@ -144,15 +144,8 @@ _RARE = ("sweep", "purpose", "steps", "command", "folder", "error_class")
 _FIELDS = tuple(
     name
     for name in record(RunView(sweep="", run=0, trial=0, replicate=0, purpose="search", seed=0, config={}))
-    if name not in ("config", "summary", "attempts")
+    if name not in MAPS
 )
-
-
-def _flat(row: Record) -> dict[str, Any]:
-    flat = {key: item for key, item in row.items() if key not in ("config", "summary", "attempts")}
-    flat.update(flatten(row.get("config") or {}, "config"))
-    flat.update(flatten(row.get("summary") or {}, "summary"))
-    return flat
 
 
 # --- the language ----------------------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ from sweep.core.views import AttemptView, RunView
 
 Record = dict[str, Any]
 
-_LEFT_OUT_OF_CSV = ("config", "summary", "attempts")
+GROUPS = ("config", "defaults", "summary")
+"""Fields that hold named values, known to filters and CSV as `config.lr`."""
+MAPS = (*GROUPS, "attempts")
 
 
 def record(run: RunView, now_s: float | None = None) -> Record:
@@ -39,6 +41,7 @@ def record(run: RunView, now_s: float | None = None) -> Record:
         "state": run.state,
         "reason": run.reason,
         "config": run.config,
+        "defaults": run.defaults,
         "seed": run.seed,
         "objective": run.objective,
         "steps": run.steps,
@@ -95,13 +98,14 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_csv(rows: Iterable[Record]) -> str:
-    """Records as CSV with a header: the plain fields, then `config.*` and `summary.*`; lists as JSON, nothing for null.
+    """Records as CSV with a header: the plain fields, then `config.*`, `defaults.*` and `summary.*`; lists as JSON,
+    nothing for null.
 
     Records without a field leave it empty; attempts are left out (`--format json` has them).
     """
-    lines = [_csv_row(row) for row in rows]
+    lines = [flat(row) for row in rows]
     names: dict[str, None] = {}
-    for group in ("plain", "config", "summary"):
+    for group in ("plain", *GROUPS):
         for line in lines:
             names.update(dict.fromkeys(name for name in line if _group(name) == group))
     out = io.StringIO()
@@ -111,14 +115,17 @@ def to_csv(rows: Iterable[Record]) -> str:
     return out.getvalue()
 
 
-def _csv_row(row: Record) -> dict[str, Any]:
-    plain = {key: item for key, item in row.items() if key not in _LEFT_OUT_OF_CSV}
-    return plain | flatten(row.get("config") or {}, "config") | flatten(row.get("summary") or {}, "summary")
+def flat(row: Record) -> Record:
+    """The plain fields, and each named value as `config.lr`, `defaults.epochs`, `summary.loss`."""
+    found = {key: item for key, item in row.items() if key not in MAPS}
+    for group in GROUPS:
+        found |= flatten(row.get(group) or {}, group)
+    return found
 
 
 def _group(name: str) -> str:
     start = name.partition(".")[0]
-    return start if start in ("config", "summary") and "." in name else "plain"
+    return start if start in GROUPS and "." in name else "plain"
 
 
 def _cell(item: Any) -> Any:

@@ -216,6 +216,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         if value not in (None, ""):
             click.echo(f"  {name:<10}{value}")
     _print_map("config", dict(flat_config(view.config)))
+    _print_map("defaults of the program", dict(flat_config(view.defaults)))
     _print_map("summary", view.summary)
     for attempt in view.attempts:
         _print_attempt(attempt, nodes.get(attempt.agent, {}))

@@ -76,6 +76,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     summary: dict[str, Any] = {}
     rows: int = 0
     tail: str = ""
+    defaults: dict[str, Any] = {}
+    """What the program's own defaults added to its config."""
 
 
 class Attempt:
@@ -378,6 +380,7 @@ class AgentCore:
                 summary=known.summary,
                 rows=known.rows,
                 tail=known.tail if outcome == "failed" else "",
+                defaults=known.defaults,
             )
         )
 

@@ -104,8 +104,8 @@ def _open_budget(state: State) -> float:
 def _spent(state: State) -> str:
     done = len(state.trials)
     if state.exhausted:
-        return f"all {done} points of the space are done"
-    return f"run_cap: all {done} trials are done"
+        return "the only point of the space is done" if done == 1 else f"all {done} points of the space are done"
+    return "run_cap: the one trial is done" if done == 1 else f"run_cap: all {done} trials are done"
 
 
 def _wind_down(state: State, reason: str, kill: bool) -> list[e.AnyEntry]:

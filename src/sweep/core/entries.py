@@ -245,6 +245,8 @@ class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
     """History rows of this attempt."""
     tail: str = ""
     """Last lines of output, for a failed attempt."""
+    defaults: Config = {}
+    """What the program's own defaults added to the config that it was given."""
 
 
 AnyEntry = (

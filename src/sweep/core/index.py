@@ -178,6 +178,8 @@ class IndexFold:
             )
             if entry.summary:
                 view.summary = {**view.summary, **entry.summary}
+            if entry.defaults:
+                view.defaults = entry.defaults
 
     def _sync(self, view: RunView) -> None:
         run: Run = self.state.runs[view.run]

@@ -55,6 +55,8 @@ class RunView(msgspec.Struct, kw_only=True):
     steps: int = 0
     """How many objective values it has reported."""
     summary: dict[str, Any] = {}
+    defaults: Config = {}
+    """What the program's own defaults added to the config."""
     attempts: list[AttemptView] = []
 
     @property
