@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,7 +34,7 @@ def no_process_left(project: Project, sweep: str) -> None:
 @linux
 @pytest.mark.parametrize("limit", ["run_time", "no_progress"])
 def test_a_limit_ends_even_what_ignores_sigterm(project: Project, limit: str) -> None:
-    spec = HEAD + "parameters: {x: {value: 1}}\nlimits: {%s: 1s, kill_after: 0.5s}\n" % limit
+    spec = HEAD + f"parameters: {{x: {{value: 1}}}}\nlimits: {{{limit}: 1s, kill_after: 0.5s}}\n"
     [run] = project.work_off(spec, STUBBORN)
     no_process_left(project, run["sweep"])
     assert run["state"] == "failed"
@@ -158,9 +157,8 @@ def test_hyperband_ends_a_poor_run_at_once(project: Project, way: str) -> None:
     assert best["config"]["x"] == 0
 
 
-def test_pruned_runs_count_for_the_searcher(project: Project) -> None:
-    """A pruned run has a score, and the table says why it was ended."""
-    found: list[dict[str, Any]] = project.work_off(HEAD + HYPERBAND, PRUNED, "--slots", "1", WAY="nothing")
+def test_why_a_run_was_pruned_is_shown(project: Project) -> None:
+    found = project.work_off(HEAD + HYPERBAND, PRUNED, "--slots", "1", WAY="nothing")
     assert "pruned" in project.sweep("runs", "latest")
     shown = project.sweep("show", found[3]["id"])
     assert f"is pruned ({found[3]['reason']})" in shown

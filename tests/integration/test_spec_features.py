@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -55,8 +54,14 @@ NAMED = "{'name': 'adam', 'lr': 0.001}"
         ("${args_no_hyphens}", ["flag=True", "sizes=[1, 2]", f"optimizer={NAMED}"]),
         ("${args_no_boolean_flags}", ["--flag", "--sizes=[1, 2]", f"--optimizer={NAMED}"]),
         ("${args_no_equals}", ["--flag", "True", "--sizes", "[1, 2]", "--optimizer", NAMED]),
-        ("${args_append_hydra}", ["+flag=True", "+sizes=[1, 2]", "+optimizer.name=adam", "+optimizer.lr=0.001"]),
-        ("${args_override_hydra}", ["++flag=True", "++sizes=[1, 2]", "++optimizer.name=adam", "++optimizer.lr=0.001"]),
+        (
+            "${args_append_hydra}",
+            ["+flag=True", "+sizes=[1, 2]", "+optimizer.name=adam", "+optimizer.lr=0.001"],
+        ),
+        (
+            "${args_override_hydra}",
+            ["++flag=True", "++sizes=[1, 2]", "++optimizer.name=adam", "++optimizer.lr=0.001"],
+        ),
         ("${args_json}", [CONFIG]),
         ("${args_json_file}", [CONFIG]),
         ("--home=${envvar:HOMELY}/x", ["--home=a b/x"]),

@@ -90,6 +90,8 @@ class Loop:
         self.guardian = Guardian(self.spec.limits.kill_after_s)
         self.runs: dict[int, LocalRun] = {}
         self.history: list[HistoryChunk] = []
+        self._deadline: float | None = None
+        """When the guard must end everything, by the monotonic clock."""
         self.lost = False
         """The lease ran out: whoever called `run` should begin another life."""
         self.ended_by = 0
@@ -173,6 +175,7 @@ class Loop:
     # --- what happened
 
     def _start_guard(self) -> None:
+        self.guardian.set_deadline(self._deadline)
         self.guardian.start()
         self._guard_fd = self.guardian.fileno()
         self.selector.register(self._guard_fd, selectors.EVENT_READ, None)
@@ -298,7 +301,8 @@ class Loop:
 
     def _set_deadline(self, expires: float) -> None:
         left = expires - self.store.clock()
-        self.guardian.set_deadline(time.monotonic() + max(0.0, left - GUARD_MARGIN_S))
+        self._deadline = time.monotonic() + max(0.0, left - GUARD_MARGIN_S)
+        self.guardian.set_deadline(self._deadline)
 
     # --- actions
 

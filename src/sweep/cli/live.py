@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -23,7 +24,12 @@ COLOURS = {"info": None, "warning": "yellow", "error": "red"}
 
 def make_view(sweep: str, spec: SweepSpec) -> PlainView:
     """A live view on a terminal, plain lines otherwise."""
-    return LiveView(sweep, spec) if sys.stderr.isatty() else PlainView(sweep, spec)
+    return LiveView(sweep, spec) if on_terminal() else PlainView(sweep, spec)
+
+
+def on_terminal() -> bool:
+    """Whether a person watches standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()  # it is None when the program was started without one
 
 
 class PlainView:
@@ -43,8 +49,10 @@ class PlainView:
         pass
 
     def line(self, text: str, colour: str | None = None) -> None:
-        """Write one line to standard error."""
-        click.echo(click.style(text, fg=colour) if colour and sys.stderr.isatty() else text, err=True)
+        """Write one line to standard error. When nobody reads it any more (a pipe that was closed, a terminal that is
+        gone) the work goes on."""
+        with contextlib.suppress(OSError):
+            click.echo(click.style(text, fg=colour) if colour and on_terminal() else text, err=True)
 
     def begin(self, node: Node, views: Views) -> None:
         """Say what this agent is about to do."""
@@ -151,12 +159,14 @@ class LiveView(PlainView):
         else:
             from rich.text import Text
 
-            self._live.console.print(Text(text, style=colour or ""), soft_wrap=True)
+            with contextlib.suppress(OSError):
+                self._live.console.print(Text(text, style=colour or ""), soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw the slots, the best so far, the progress."""
         if self._live is not None:
-            self._live.update(self._picture(snapshot), refresh=True)
+            with contextlib.suppress(OSError):
+                self._live.update(self._picture(snapshot), refresh=True)
 
     def _picture(self, snapshot: Snapshot) -> Any:
         from rich.console import Group
@@ -190,7 +200,7 @@ class LiveView(PlainView):
         done = sum(counts.get(state, 0) for state in ("completed", "pruned", "failed", "cancelled"))
         if self._done_at_start is None:
             self._done_at_start = done
-        total = (sweep.run_cap or 0) * self.spec.replicates
+        total = self._total(sweep.run_cap)
         text = Text()
         if total:
             width = 30
@@ -199,7 +209,7 @@ class LiveView(PlainView):
             text.append("━" * (width - filled), style="dim")
             text.append(f" {done}/{total} runs")
         else:
-            text.append(f"{done} runs done")
+            text.append(f"{done} run{'s' if done != 1 else ''} done")
         parts = [f"{counts[s]} {s}" for s in ("pruned", "failed") if counts.get(s)]
         if sweep.best is not None and sweep.best_run is not None:
             parts.append(f"best {sweep.best:.5g} ({run_id(self.sweep, sweep.best_run)})")
@@ -208,6 +218,14 @@ class LiveView(PlainView):
             parts.append(f"about {duration_text(elapsed / fresh * (total - done))} left")
         text.append("".join(f" · {part}" for part in parts))
         return text
+
+    def _total(self, run_cap: int | None) -> int:
+        """How many runs there will be, 0 when that is not known."""
+        from sweep.core.domain import size
+
+        points = size(self.spec.space)
+        known = [number for number in (points, run_cap) if number is not None]
+        return min(known, default=0) * self.spec.replicates
 
     def _notes(self, snapshot: Snapshot) -> list[Any]:
         from rich.text import Text

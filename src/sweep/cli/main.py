@@ -94,6 +94,7 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    _fill_streams()
     try:
         result = cli.main(args=argv, prog_name="sweep", standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -115,3 +116,13 @@ def main(argv: list[str] | None = None) -> None:
         click.echo("\ninterrupted", err=True)
         code = 130
     sys.exit(code)
+
+
+def _fill_streams() -> None:
+    """Where standard input, output or error is closed, open the null device in its place: else the next file that is
+    opened, the store say, gets its number, and is written to by whoever prints."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -104,7 +104,9 @@ def _open_budget(state: State) -> float:
 def _spent(state: State) -> str:
     done = len(state.trials)
     if state.exhausted:
-        return "the only point of the space is done" if done == 1 else f"all {done} points of the space are done"
+        return (
+            "the only point of the space is done" if done == 1 else f"all {done} points of the space are done"
+        )
     return "run_cap: the one trial is done" if done == 1 else f"run_cap: all {done} trials are done"
 
 
