@@ -36,7 +36,10 @@ def test_two_agents_started_together_do_each_point_once(project: Project) -> Non
         "parameters: {x: {min: 1, max: 20}, y: {min: 1, max: 10}}\n",
     )
     sweep = project.create()
+    project.sweep("pause", sweep)  # so that neither is done before the other one is there
     agents = [project.agent(sweep, "--slots", "2") for _ in range(2)]
+    project.wait_for(lambda: len(project.json("status", sweep)["agents"]) == 2)
+    project.sweep("resume", sweep)
     for agent in agents:
         project.wait_end(agent)
     runs = project.runs(sweep)
