@@ -29,7 +29,9 @@ def make_view(sweep: str, spec: SweepSpec) -> PlainView:
 
 def on_terminal() -> bool:
     """Whether a person watches standard error."""
-    return sys.stderr is not None and sys.stderr.isatty()  # it is None when the program was started without one
+    return (
+        sys.stderr is not None and sys.stderr.isatty()
+    )  # it is None when the program was started without one
 
 
 class PlainView:
