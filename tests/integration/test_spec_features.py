@@ -157,7 +157,7 @@ def test_random_search_is_repeated_by_its_seed(project: Project) -> None:
     assert [run["config"] for run in project.work_off(spec % "seed: 3\n")] == one
     drawn = [run["config"] for run in project.work_off(spec % "")]
     assert drawn != one
-    assert "seed 3" not in project.sweep("status", "latest")
+    assert "seed 3\n" not in project.sweep("status", "latest")
 
 
 def test_a_space_that_is_exhausted_ends_the_sweep(project: Project) -> None:
