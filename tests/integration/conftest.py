@@ -9,10 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sweep.analysis.records import record
+from sweep.api import find_sweep, load_views
+from sweep.core.views import SweepView
+from sweep.stores import open_store
 
 PYTHON = [sys.executable, "-P", "-m", "sweep"]
 
@@ -81,8 +87,15 @@ class Project:
         return self.runs(sweep)
 
     def runs(self, sweep: str = "latest") -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.json("runs", sweep)
-        return found
+        """What `sweep runs --json` prints, without starting a process for it."""
+        with closing(open_store(None, self.folder, create=False)) as store:
+            views = load_views(store, find_sweep(store, sweep))
+        return [record(run, time.time()) for run in views.runs]
+
+    def status(self, sweep: str = "latest") -> SweepView:
+        """What `sweep status` knows of the sweep, without starting a process for it."""
+        with closing(open_store(None, self.folder, create=False)) as store:
+            return load_views(store, find_sweep(store, sweep)).sweep
 
     def agent(self, *args: str, **env: str) -> subprocess.Popen[bytes]:
         """An agent in the background; its output goes to agent-N.log."""
@@ -127,15 +140,19 @@ class Project:
         return found
 
     def processes(self, mark: str) -> list[int]:
-        """Processes on this machine that have `mark` (NAME=value) in their environment."""
+        """Processes that runs of this project have started and that have `mark` (NAME=value; '' for all of them) in
+        their environment. None where there is no /proc."""
+        ours = f"SWEEP_CONFIG={self.folder}/".encode()
         found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
-                except OSError:
-                    continue
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                variables = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if any(entry.startswith(ours) for entry in variables) and (
+                not mark or mark.encode() in variables
+            ):
+                found.append(int(path.parent.name))
         return found
 
     def wait_for(self, condition: Any, timeout: float = 60) -> None:
@@ -149,6 +166,9 @@ class Project:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
+        for pid in self.processes(""):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def check_words(said: str) -> None:

@@ -118,11 +118,11 @@ def test_runs_start_again_when_the_guard_is_killed(project: Project) -> None:
 
 @linux
 def test_a_frozen_agent_finds_its_runs_given_away(project: Project) -> None:
-    """Stopped for longer than its lease: another agent has its runs, and when it wakes up it joins anew."""
+    """Stopped (Ctrl-Z) for longer than its lease: another agent has its runs, and when it wakes up it joins anew."""
     sweep = begin(project)
     frozen = project.agent(sweep, "--slots", "1")
     project.wait_running(sweep, 1)
-    frozen.send_signal(signal.SIGSTOP)
+    frozen.send_signal(signal.SIGTSTP)
     # Its guard ends what it had before anybody else may have it.
     project.wait_for(lambda: not project.processes(f"SWEEP_ID={sweep}"), timeout=20)
     other = project.agent(sweep, "--slots", "1")
@@ -134,3 +134,23 @@ def test_a_frozen_agent_finds_its_runs_given_away(project: Project) -> None:
     runs = project.runs(sweep)
     assert [run["state"] for run in runs] == ["completed"] * 4
     assert [a["outcome"] for a in runs[0]["attempts"]] == ["lost", "completed"]
+
+
+@linux
+def test_what_agent_and_guard_leave_behind_is_ended_before_a_run_starts_again(project: Project) -> None:
+    """Killed in the same moment, nobody ends their runs; the next agent on this machine does."""
+    sweep = begin(project)
+    agent = project.agent(sweep, "--slots", "1")
+    project.wait_running(sweep, 1)
+    [guard] = guards(agent.pid)
+    agent.send_signal(signal.SIGSTOP)  # so that it does not notice the death of its guard
+    os.kill(guard, signal.SIGKILL)
+    agent.kill()
+    agent.wait()
+    assert project.processes("SWEEP_ATTEMPT=1") != []
+    second = project.agent(sweep, "--slots", "1")
+    project.wait_for(lambda: any(run["attempt"] == 2 for run in project.wait_running(sweep, 1)))
+    assert project.processes("SWEEP_ATTEMPT=1") == []
+    project.write("go", "")
+    assert "had left behind" in project.wait_end(second)
+    assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 4

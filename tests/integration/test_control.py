@@ -27,7 +27,7 @@ def make(project: Project, spec: str = SPEC) -> str:
 
 
 def state(project: Project, sweep: str) -> str:
-    return str(project.json("status", sweep)["state"])
+    return project.status(sweep).state
 
 
 def states(project: Project, sweep: str) -> list[str]:
@@ -38,13 +38,13 @@ def test_pause_and_resume_under_a_living_agent(project: Project) -> None:
     sweep = make(project)
     agent = project.agent(sweep, "--slots", "1")
     project.wait_running(sweep)
-    assert f"sweep {sweep}: is paused; `sweep resume {sweep}` goes on" in project.sweep("pause", sweep)
+    assert f"sweep {sweep} is paused; `sweep resume {sweep}` goes on" in project.sweep("pause", sweep)
     project.wait_for(lambda: "the sweep is paused" in project.agent_output())
     project.write("go", "")
     project.wait_for(lambda: states(project, sweep)[0] == "completed")
     assert states(project, sweep).count("completed") == 1
     assert agent.poll() is None
-    assert "is paused" in project.sweep("pause", sweep)
+    assert "is paused, as before" in project.sweep("pause", sweep)
     assert f"`sweep agent {sweep}` works on it" in project.sweep("resume", sweep)
     said = project.wait_end(agent)
     assert "the sweep goes on" in said
@@ -99,7 +99,7 @@ def test_without_an_agent_it_is_done_at_once(project: Project, how: str) -> None
     sweep = make(project)
     project.write("go", "")
     project.sweep("agent", sweep, "--count", "2")
-    assert f"sweep {sweep}: has ended" in project.sweep(how, sweep)
+    assert f"sweep {sweep} has ended" in project.sweep(how, sweep)
     status = project.json("status", sweep)
     assert status["state"] == "ended"
     assert status["reason"].startswith({"stop": "stopped", "cancel": "cancelled"}[how])
@@ -129,9 +129,8 @@ def test_an_ended_sweep_is_not_run_again(project: Project) -> None:
     sweep = make(project)
     project.write("go", "")
     project.sweep("agent", sweep)
-    assert "is ended" in project.sweep("pause", sweep)
-    resumed = project.sweep("resume", sweep)
-    assert sweep in resumed
+    assert f"sweep {sweep} has ended already" in project.sweep("pause", sweep)
+    assert f"sweep {sweep} has ended already (all 5 points" in project.sweep("resume", sweep)
     project.sweep("agent", sweep)
     assert states(project, sweep) == ["completed"] * 5
     assert state(project, sweep) == "ended"

@@ -123,6 +123,7 @@ try:
 except sweep.Pruned as pruned:
     save(pruned.reason)
     run.log({"after": 1})
+    raise
 """
 HYPERBAND = (
     "parameters: {x: {values: [0, 1, 2, 50]}}\nearly_terminate: {type: hyperband, min_iter: 3, eta: 3}\nseed: 1\n"
@@ -146,7 +147,7 @@ def test_hyperband_ends_a_poor_run_at_once(project: Project, way: str) -> None:
     if way == "raise":
         assert poor["reason"] in saved.read_text().encode().decode("unicode_escape")
         assert poor["summary"]["after"] == 1
-        assert poor["exit_code"] == 0
+        assert poor["exit_code"] == 1  # a program need not catch it
     elif way == "handler":
         assert "SIGTERM" in saved.read_text()
         assert poor["exit_code"] == 0

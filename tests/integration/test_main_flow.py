@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def sweep(done: Project) -> str:
-    return str(done.json("ls")[0]["id"])
+    return done.status().sweep
 
 
 def test_status_says_how_far_it_is(done: Project, sweep: str) -> None:
@@ -92,7 +94,8 @@ def test_ls_lists_the_sweep(done: Project, sweep: str) -> None:
 
 
 def test_runs_have_every_field(done: Project, sweep: str) -> None:
-    runs = done.runs(sweep)
+    runs = done.json("runs", sweep)
+    assert runs == done.runs(sweep)
     assert [run["id"] for run in runs] == [f"{sweep}-{i}" for i in range(6)]
     assert [run["trial"] for run in runs] == list(range(6))
     for run in runs:
@@ -289,9 +292,6 @@ print("last")
     agent = project.agent(sweep)
     project.wait_running(sweep)
     assert project.sweep("logs", "latest") == "first\n"
-    import subprocess
-    import sys
-
     follow = subprocess.Popen(
         [sys.executable, "-P", "-m", "sweep", "logs", "latest", "-f"],
         cwd=project.folder,
@@ -306,3 +306,30 @@ print("last")
     assert follow.wait(20) == 0
     follow.stdout.close()
     project.wait_end(agent)
+
+
+def test_commands_import_nothing_heavy(done: Project, sweep: str) -> None:
+    """Only `create`, `validate` and `plot` may take their time to start."""
+    words = [
+        ["ls"],
+        ["status", sweep],
+        ["runs", sweep],
+        ["show", "latest"],
+        ["best", sweep],
+        ["logs", "latest"],
+    ]
+    words += [["export", sweep], ["agent", sweep]]
+    script = f"""
+import sys
+from sweep.cli import main
+for words in {words!r}:
+    try:
+        main(words)
+    except SystemExit as end:
+        assert end.code == 0, (words, end.code)
+    heavy = {{"pydantic", "yaml", "numpy", "optuna", "skopt", "rich", "plotly", "matplotlib"}} & set(sys.modules)
+    assert not heavy, (words, heavy)
+"""
+    subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=done.folder, env=done.env, capture_output=True, check=True
+    )

@@ -86,10 +86,13 @@ def test_secrets_from_the_environment_are_not_in_the_record(project: Project) ->
     secret = "correct-horse-battery"
     spec = "program: train.py\nmethod: grid\nparameters: {x: {value: 1}}\n" + (
         "env: {TOKEN: 'Bearer ${envvar:MY_TOKEN}', PLAIN: 1.10}\n"
+        "command: ['${interpreter}', '${program}', '--token=${envvar:MY_TOKEN}']\n"
     )
     [run] = project.work_off(spec, SHOW, MY_TOKEN=secret)
     found = got(run)["env"]
     assert found["TOKEN"] == f"Bearer {secret}"
+    assert got(run)["argv"] == [f"--token={secret}"]
+    assert run["command"][-1] == "--token=${envvar:MY_TOKEN}"
     assert found["PLAIN"] == "1.10"
     assert run["attempts"][0]["env"]["TOKEN"] == "Bearer ${envvar:MY_TOKEN}"
     (Path(run["folder"]) / "got.json").unlink()
@@ -180,24 +183,27 @@ def test_a_grid_covers_every_point_and_heeds_its_cap(project: Project) -> None:
 
 @pytest.mark.parametrize("engine", ["optuna-tpe", "skopt-et"])
 def test_bayes(project: Project, engine: str) -> None:
-    spec = f"program: train.py\nmethod: bayes\nengine: {engine}\nrun_cap: 14\nseed: 1\n{METRIC}" + (
-        "parameters:\n  lr: {distribution: log_uniform_values, min: 1e-4, max: 1}\n  kind: {values: [a, b]}\n"
-        "  inner: {parameters: {n: {distribution: q_uniform, min: 0, max: 10, q: 2}}}\n"
+    spec = (
+        f"program: train.py\nmethod: bayes\nengine: {engine}\nrun_cap: 7\nreplicates: 2\nseed: 1\n{METRIC}"
+        + (
+            "parameters:\n  lr: {distribution: log_uniform_values, min: 1e-4, max: 1}\n  kind: {values: [a, b]}\n"
+            "  inner: {parameters: {n: {distribution: q_uniform, min: 0, max: 10, q: 2}}}\n"
+        )
     )
     train = (
-        "import math, sys, sweep\nrun = sweep.init()\nc = run.config\n"
-        "if c.inner.n == 4: sys.exit(1)\n"  # failed runs are part of it
+        "import math, os, sys, sweep\nrun = sweep.init()\nc = run.config\n"
+        "if os.environ['SWEEP_TRIAL'] == '1': sys.exit(1)\n"  # failed runs are part of it
         "run.log({'loss': abs(math.log10(c.lr) + 2) + (c.kind == 'b') + c.inner.n})\n"
     )
     runs = project.work_off(spec, train)
     assert len(runs) == 14
-    assert len({json.dumps(run["config"]) for run in runs}) == 14
-    assert {run["state"] for run in runs} <= {"completed", "failed"}
+    assert len({json.dumps(run["config"]) for run in runs}) == 7
+    assert [run["state"] for run in runs] == ["completed"] * 2 + ["failed"] * 2 + ["completed"] * 10
     for run in runs:
         assert 1e-4 <= run["config"]["lr"] <= 1
         assert run["config"]["inner"]["n"] in (0, 2, 4, 6, 8, 10)
     status = project.sweep("status", "latest")
-    assert f"bayes ({engine}), 14 of 14 trials" in status
+    assert f"bayes ({engine}), 7 of 7 trials" in status
 
 
 def test_the_target_ends_the_sweep(project: Project) -> None:
@@ -252,3 +258,16 @@ def test_defaults_of_the_program_are_recorded(project: Project) -> None:
     assert "depth" in project.sweep("show", "latest")
     assert run["defaults"] == {"depth": 3}
     assert project.json("runs", "latest", "--filter", "depth == 3") == [run]
+
+
+def test_what_validate_announces_is_what_there_is(project: Project) -> None:
+    spec = (
+        "command: [sh, -c, 'exit 0']\nmethod: %s\nparameters:\n  x: {distribution: q_uniform, min: 0, max: 1, q: 0.25}\n"
+        "  y: {values: [1, 2]}\n"
+    )
+    for method, values in (("grid", 4), ("random", 5)):
+        runs = project.work_off(spec % method)
+        assert len(runs) == 2 * values
+        assert project.json("validate", "sweep.yaml")["trials"] == 2 * values
+        assert f"x: q_uniform, {values} values" in project.sweep("validate", "sweep.yaml")
+        assert f"{2 * values} of {2 * values} trials" in project.sweep("status", "latest")

@@ -124,7 +124,7 @@ def test_code_of_packages_installed_in_place_is_recorded(
     record = record_sweep(folder, None, digest_bytes, {}, [])
     assert list(record["editable"]) == ["lib"] and record["editable"]["lib"]["files"] == 1
     assert record["warnings"] == [
-        "lib (installed in place): 1 file is left out of the record, as they may hold secrets: lib.key (by its name)"
+        "lib (installed in place): 1 file is left out of the record, as it may hold secrets: lib.key (by its name)"
     ]
 
 

@@ -10,14 +10,12 @@ from pathlib import Path
 import msgspec
 
 from sweep.agent.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
-from sweep.agent.guardian import become_subreaper, end_leftovers
+from sweep.agent.guardian import become_subreaper
 from sweep.agent.loop import Loop, Options
 from sweep.agent.session import Leading, Timing
 from sweep.agent.starting import Launcher
 from sweep.agent.view import SlotLine, Snapshot, View
 from sweep.core import entries as e
-from sweep.core.index import AGENT_PREFIX, decode_agents
-from sweep.core.names import AGENT_LEASES, agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.provenance import record_node
 from sweep.search import engines
@@ -69,7 +67,6 @@ def run_agent(
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
     become_subreaper()
-    _end_earlier_lives(store, sweep)
     launcher = Launcher(sweep, spec, root, workdir, os.environ)
     record = record_node(store.put_blob, os.environ)
     left = count
@@ -99,15 +96,6 @@ def run_agent(
             left = max(0, left - loop.core.taken)
         if not loop.lost or left == 0:
             return End(loop.core.draining, bool(loop.core.broken), loop.ended_by)
-
-
-def _end_earlier_lives(store: Store, sweep: str) -> None:
-    """Kill what agents of this host that are gone may have left behind."""
-    alive = {lease.name for lease in store.leases(AGENT_LEASES)}
-    agents = decode_agents(store.read_index(sweep, AGENT_PREFIX).rows)
-    gone = {a.agent for a in agents if a.host == socket.gethostname() and agent_lease(a.agent) not in alive}
-    if gone:
-        end_leftovers(lambda agent: agent in gone)
 
 
 __all__ = [

@@ -21,6 +21,7 @@ from sweep.agent.environment import MissingVariable
 from sweep.agent.gpus import Slot
 from sweep.agent.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
 from sweep.agent.inbox import RunInbox
+from sweep.agent.leftovers import Leftovers
 from sweep.agent.session import Leading, LeaseLost, Session, Timing, carry_orders
 from sweep.agent.signals import Signals
 from sweep.agent.sockets import RunServer
@@ -88,6 +89,7 @@ class Loop:
         self.selector = selectors.DefaultSelector()
         self.server = RunServer(self.selector)
         self.guardian = Guardian(self.spec.limits.kill_after_s)
+        self.leftovers = Leftovers(store, sweep, options.timing.agent_ttl_s, view)
         self.runs: dict[int, LocalRun] = {}
         self.history: list[HistoryChunk] = []
         self._deadline: float | None = None
@@ -116,6 +118,7 @@ class Loop:
         signals = self._signals = Signals(self.selector)
         try:
             self._start_guard()
+            self.leftovers.tick(time.monotonic())
             self._set_deadline(self.session.join(joined(self.agent)))
             self._perform(self.core.offer())
             self._commit(time.monotonic())
@@ -150,6 +153,7 @@ class Loop:
         self._guard_events(now)
         self._read_runs(now)
         self._perform(self.core.tick(now))
+        self.leftovers.tick(now)
         if self._commit_due(now):
             self._commit(now)
         self._follow_sweep()
@@ -329,6 +333,8 @@ class Loop:
 
     def _start(self, assignment: e.RunAssigned) -> list[a.Action]:
         now = time.monotonic()
+        if assignment.attempt > 1:
+            self.leftovers.end()
         local = self.runs[assignment.run] = LocalRun(assignment, now)
         try:
             local.prepared = self.launcher.prepare(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import socket
 from collections import deque
 from typing import Any
 
-HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 
 
 class Signals:
-    """Notes the signals that end an agent, from construction to `close`. Only in the main thread."""
+    """Notes the signals that end or stop an agent, from construction to `close`. Only in the main thread."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._arrived: deque[int] = deque()
@@ -24,10 +25,15 @@ class Signals:
         selector.register(self._ours, selectors.EVENT_READ, self._empty)
 
     def take(self) -> list[int]:
-        """The signals that came since the last call, in order."""
-        taken = list(self._arrived)
-        for _ in taken:
-            self._arrived.popleft()
+        """The signals that came since the last call, in order. Call it while no transaction of the store is open: Ctrl-Z
+        stops the process here, where it holds no lock that other agents would wait for."""
+        taken = []
+        while self._arrived:
+            number = self._arrived.popleft()
+            if number == signal.SIGTSTP:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                taken.append(number)
         return taken
 
     def close(self) -> None:

@@ -25,13 +25,15 @@ def _control(
             print_json({"id": sweep, "state": after.state, "reason": after.reason, "was": before.state})
             return
         reason = f" ({after.reason})" if after.reason else ""
-        click.echo(
-            f"sweep {sweep}: {done(after) if after.state != before.state else f'is {after.state}'}{reason}"
-        )
+        click.echo(f"sweep {sweep} {done(after) if after.state != before.state else _still(after)}{reason}")
 
     run.__doc__ = text
     decorated = click.argument("sweep_id", metavar="ID")(store_option(json_option(run)))
     return command(name, f"sweep {name} latest")(decorated)
+
+
+def _still(view: SweepView) -> str:
+    return "has ended already" if view.state == "ended" else f"is {view.state}, as before"
 
 
 pause_command = _control(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import sys
@@ -13,7 +12,8 @@ import click
 
 from sweep.api import Created, create_sweep
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
-from sweep.core.domain import size
+from sweep.cli.sizes import points, trials
+from sweep.core.space import Space
 from sweep.core.spec import SweepSpec
 from sweep.spec import Parsed, load
 from sweep.stores import Store
@@ -45,19 +45,11 @@ def record(store: Store, parsed: Parsed, file: Path) -> Created:
 
 def describe(spec: SweepSpec) -> str:
     """Method and size in a few words: `bayes search, 30 trials`."""
-    total = trials(spec)
-    how_many = (
-        "no end (set run_cap)" if math.isinf(total) else f"{total:,.0f} trial{'s' if total != 1 else ''}"
-    )
+    total = trials(spec, spec.run_cap)
+    how_many = "no end (set run_cap)" if total is None else f"{total:,} trial{'s' if total != 1 else ''}"
     if spec.replicates > 1:
         how_many += f" × {spec.replicates} replicates"
     return f"{spec.method} search, {how_many}"
-
-
-def trials(spec: SweepSpec) -> float:
-    """How many trials the sweep can have: the smaller of run_cap and the size of the space; infinity without either."""
-    points = size(spec.space)
-    return min(math.inf if points is None else points, math.inf if spec.run_cap is None else spec.run_cap)
 
 
 @command("create", "sweep create sweep.yaml")
@@ -94,21 +86,20 @@ def validate_command(file: Path, as_json: bool) -> None:
     spec = parsed.spec
     click.echo(f"{file}: {describe(spec)}")
     for parameter in spec.space.parameters:
-        points = size(type(spec.space)((parameter,)))
-        click.echo(
-            f"  {parameter.name}: {parameter.declared}{'' if points is None else f', {points:,} values'}"
-        )
+        count = points(spec.method, Space((parameter,)))
+        values = "" if count is None else f", {count:,} value{'s' if count != 1 else ''}"
+        click.echo(f"  {parameter.name}: {parameter.declared}{values}")
 
 
 def _facts(parsed: Parsed) -> dict[str, Any]:
-    spec, points = parsed.spec, size(parsed.spec.space)
-    total = trials(spec)
+    spec = parsed.spec
+    total = trials(spec, spec.run_cap)
     return {
         "valid": True,
         "method": spec.method,
-        "points": points,
-        "trials": None if math.isinf(total) else int(total),
-        "runs": None if math.isinf(total) else int(total) * spec.replicates,
+        "points": points(spec.method, spec.space),
+        "trials": total,
+        "runs": None if total is None else total * spec.replicates,
         "parameters": [parameter.name for parameter in spec.space.parameters],
         "warnings": [str(warning) for warning in parsed.warnings],
     }

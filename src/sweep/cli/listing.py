@@ -17,6 +17,7 @@ from sweep.api import find_run, find_sweep, load_sweep_view, load_views
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
+from sweep.cli.sizes import trials
 from sweep.core.index import Views
 from sweep.core.names import run_id
 from sweep.core.views import AttemptView, RunView, SweepView
@@ -96,7 +97,8 @@ def _print_status(views: Views) -> None:
     sweep, spec = views.sweep, views.spec
     title = f"sweep {sweep.sweep}" + (f" ({sweep.name})" if sweep.name else "")
     click.echo(f"{title} is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else ""))
-    cap = f" of {sweep.run_cap}" if sweep.run_cap is not None else ""
+    total = trials(spec, sweep.run_cap)
+    cap = "" if total is None else f" of {total:,}"
     engine = f" ({spec.engine})" if spec.engine else ""
     click.echo(f"  search    {spec.method}{engine}, {sweep.trials}{cap} trials proposed, seed {spec.seed}")
     click.echo(f"  runs      {', '.join(f'{n} {state}' for state, n in sweep.counts.items()) or 'none yet'}")
@@ -230,7 +232,8 @@ def _code_text(code: dict[str, Any]) -> str:
     changed = " with changes" if git.get("dirty") else ""
     commit = f", commit {git['commit'][:12]}{changed}" if git.get("commit") else ""
     whole = "" if code.get("complete") else ", not whole (see `sweep show --json`)"
-    return f"tree {code['tree'][:12]}{commit}, {code['files']} files{whole}"
+    files = f"{code['files']} file{'s' if code['files'] != 1 else ''}"
+    return f"tree {code['tree'][:12]}{commit}, {files}{whole}"
 
 
 def _print_map(title: str, values: dict[str, Any]) -> None:

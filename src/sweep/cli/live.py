@@ -223,11 +223,9 @@ class LiveView(PlainView):
 
     def _total(self, run_cap: int | None) -> int:
         """How many runs there will be, 0 when that is not known."""
-        from sweep.core.domain import size
+        from sweep.cli.sizes import trials
 
-        points = size(self.spec.space)
-        known = [number for number in (points, run_cap) if number is not None]
-        return min(known, default=0) * self.spec.replicates
+        return (trials(self.spec, run_cap) or 0) * self.spec.replicates
 
     def _notes(self, snapshot: Snapshot) -> list[Any]:
         from rich.text import Text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TextIO
 
 import click
 
-from sweep.api import export_lines, find_sweep, import_lines
+from sweep.api import BadExport, export_lines, find_sweep, import_lines
 from sweep.cli.common import command, opened, store_option
 from sweep.cli.main import UserMistake
 
@@ -42,15 +44,16 @@ def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> No
 @store_option
 def import_command(file: Path, store_url: str | None) -> None:
     """Record the sweep that FILE (written by `sweep export`; - for standard input) holds, under its own ID."""
-    with opened(store_url, create=True) as store:
-        if str(file) == "-":
-            sweep = import_lines(store, sys.stdin)
-        else:
-            try:
-                with file.open(encoding="utf-8") as lines:
-                    sweep = import_lines(store, lines)
-            except (OSError, UnicodeDecodeError) as error:
-                raise UserMistake(
-                    f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
-                ) from None
+    try:
+        with _lines(file) as lines, opened(store_url, create=True) as store:
+            sweep = import_lines(store, lines)
+    except (OSError, UnicodeDecodeError) as error:
+        words = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserMistake(f"cannot read {file}: {words}") from None
+    except BadExport as error:
+        raise UserMistake(f"{file}: {error}") from None
     click.echo(sweep)
+
+
+def _lines(file: Path) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8")

@@ -53,8 +53,8 @@ def explain(left_out: Sequence[LeftOut], caps: Caps) -> list[str]:
         warnings.append(f"{said}: {_NOT_RECONSTRUCTIBLE}. {_REMEDY}")
     if secret:
         names = _names([f"{item.path} ({item.detail or 'by its name'})" for item in secret])
-        verb = "is" if len(secret) == 1 else "are"
-        warnings.append(f"{_count(secret)} {verb} left out of the record, as they may hold secrets: {names}")
+        verb, who = ("is", "it") if len(secret) == 1 else ("are", "they")
+        warnings.append(f"{_count(secret)} {verb} left out of the record, as {who} may hold secrets: {names}")
     return warnings
 
 
