@@ -96,6 +96,14 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     _fill_streams()
     try:
+        sys.exit(_run(argv))
+    finally:
+        _flush_streams()
+
+
+def _run(argv: list[str] | None) -> int:
+    """The exit code of a command. Commands may also raise SystemExit."""
+    try:
         result = cli.main(args=argv, prog_name="sweep", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Abort:
@@ -115,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         click.echo("\ninterrupted", err=True)
         code = 130
-    sys.exit(code)
+    return code
 
 
 def _fill_streams() -> None:
@@ -126,3 +134,14 @@ def _fill_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+
+
+def _flush_streams() -> None:
+    """Write out what is buffered. Where nobody reads any more, the null device takes it: else Python fails at its own
+    end and replaces the exit code by 120."""
+    for stream, fd in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            if stream is not None:  # None where it was closed when Python started
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
