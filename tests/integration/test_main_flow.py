@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -164,6 +165,8 @@ def test_show_a_run(done: Project, sweep: str) -> None:
         **{key: shown[key] for key in shown.keys() - done.runs(sweep)[3].keys()},
     }
     assert shown["history_rows"] == 4
+    assert shown["node"]["python"]["version"] == platform.python_version()
+    assert shown["code"]["files"] >= 2
     assert shown["command"][-2:] == [f"--lr={shown['config']['lr']}", f"--width={shown['config']['width']}"]
 
 
@@ -213,6 +216,18 @@ def test_plot_draws_and_says_what_mattered(done: Project, sweep: str, tmp_path: 
     assert facts["n"] == 6
     assert all(Path(name).suffix == ".png" for name in facts["files"])
     assert facts["note"] or {row["parameter"] for row in facts["importance"]} == {"lr", "width"}
+
+
+@pytest.mark.parametrize("repository", [True, False])
+def test_pictures_are_not_code_to_the_next_sweep(project: Project, repository: bool) -> None:
+    if repository:
+        subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True, timeout=60)
+    spec = "command: [sh, -c, 'exit 0']\nmethod: grid\nparameters: {x: {values: [1]}}\n"
+    project.work_off(spec)
+    project.sweep("plot", "latest")
+    assert (project.folder / f"sweep-{project.json('ls')[0]['id']}" / "index.html").exists()
+    [run] = project.work_off(spec)
+    assert project.json("show", run["id"])["code"]["bytes"] < 100_000
 
 
 def test_a_second_agent_finds_nothing_to_do(done: Project, sweep: str) -> None:

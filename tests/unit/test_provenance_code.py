@@ -489,3 +489,14 @@ def test_manifest_of_a_tree_is_canonical() -> None:
     one, two = TreeFile("b", "100644", 1, "0" * 64), TreeFile("a", "100755", 2, "1" * 64)
     assert manifest_bytes([one, two]) == manifest_bytes([two, one])
     assert manifest_bytes([one]) == b'{"format":1,"files":[["b","100644",1,"' + b"0" * 64 + b'"]]}'
+
+
+@pytest.mark.parametrize("repository", [pytest.param(True, marks=needs_git), False])
+def test_a_folder_that_ignores_itself_is_not_code(folder: Path, blobs: Blobs, repository: bool) -> None:
+    if repository:
+        subprocess.run(["git", "init", "-q", str(folder)], check=True, timeout=60)
+    for name in ("train.py", "made/.gitignore", "made/page.html", "kept/.gitignore", "kept/a.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("*.log\n" if name == "kept/.gitignore" else f"# {name}\n*\n")
+    paths = blobs.paths(snapshot(folder, blobs.put))
+    assert paths == ["kept/.gitignore", "kept/a.py", "train.py"]

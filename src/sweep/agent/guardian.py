@@ -123,10 +123,6 @@ class Guardian:
             raise RuntimeError("there is no guard: call start")
         return self._socket.fileno()
 
-    def wants_write(self) -> bool:
-        """Whether orders are still waiting for room in the socket (a guard that hangs)."""
-        return bool(self._to_send)
-
     def close(self, timeout_s: float) -> None:
         """Send the guard away: runs that are left get SIGTERM now and SIGKILL shortly before `timeout_s` is over.
         When this returns nothing that was started here runs any more. No events are given out."""

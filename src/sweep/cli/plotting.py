@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = ("html", "png")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the pictures (default: sweep-ID).",
+    help="Folder for the pictures (default: sweep-ID, which git ignores).",
 )
 @click.option(
     "--format", "formats", default="html,png", show_default=True, metavar="html,png", help="What to write."
@@ -63,6 +63,8 @@ def plot(
     ranking = importance(table)
     try:
         paths = write_plots(table, folder, formats, ranking)
+        if out is None:  # a folder of our own making: no code, which the next sweep would record
+            (folder / ".gitignore").write_text("*\n")
     except OSError as error:
         raise UserMistake(f"cannot write to {folder}: {error.strerror}") from None
     if as_json:

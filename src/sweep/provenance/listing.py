@@ -196,13 +196,24 @@ def _walk(folder: str, prefix: str) -> Iterable[str]:
             entries = sorted(os.scandir(current), key=lambda entry: entry.name)
         except OSError:
             continue
-        if before and any(entry.name in ("pyvenv.cfg", "conda-meta") for entry in entries):
+        if before and any(_is_no_code(entry) for entry in entries):
             continue
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 yield before + entry.name
             elif entry.name not in SKIPPED_FOLDERS and not entry.name.startswith("."):
                 waiting.append((entry.path, f"{before}{entry.name}/"))
+
+
+def _is_no_code(entry: os.DirEntry[str]) -> bool:
+    """Whether a file marks the folder it is in as an environment, or as made by a tool that wants it ignored whole."""
+    if entry.name != ".gitignore":
+        return entry.name in ("pyvenv.cfg", "conda-meta")
+    try:
+        lines = Path(entry.path).read_bytes().splitlines()
+    except OSError:
+        return False
+    return [line for line in lines if line.strip() and not line.startswith(b"#")] == [b"*"]
 
 
 def _say_too_many(listing: Listing) -> None:

@@ -117,7 +117,6 @@ class ParallelPicture(Picture, kw_only=True):
     """Parameters, then the objective."""
     lines: tuple[Line, ...] = ()
     """Worst first, so that the best is drawn over the others."""
-    ascending_is_worse: bool = True
 
 
 class Panel(msgspec.Struct, frozen=True):
@@ -371,7 +370,6 @@ def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPictu
         )
         for row in sorted(rows, key=table.rank_key, reverse=True)
     )
-    picture.ascending_is_worse = table.goal == "minimize"
     picture.subtitle = f"One line per trial, coloured by its rank in {table.metric}, {table.direction}"
     unscored = len(table.trials) - len(table.scored)
     picture.note = _notes(

@@ -12,7 +12,6 @@ PAPER = "#ffffff"
 BAR = "#0072B2"
 BAR_QUIET = "#9db8cb"
 NOISE = "#8a94a0"
-BEST = "#D55E00"
 
 FONT = ("Inter", "Helvetica Neue", "Arial", "DejaVu Sans", "sans-serif")
 
