@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.agent import trees
-from sweep.agent.guardian import Exited, GuardDied, GuardEvent, Guardian, Spawned, SpawnFailed, end_leftovers
+from sweep.agents import trees
+from sweep.agents.guardian import Exited, GuardDied, GuardEvent, Guardian, Spawned, SpawnFailed, end_leftovers
 
 linux = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="needs /proc and subreapers, which only Linux has"
@@ -462,7 +462,7 @@ def test_a_deadline_can_be_moved_and_lifted(guardian: Guardian, tmp_path: Path) 
 
 AGENT = """
 import json, os, select, sys, time
-from sweep.agent.guardian import Guardian, become_subreaper, Exited, GuardDied, Spawned
+from sweep.agents.guardian import Guardian, become_subreaper, Exited, GuardDied, Spawned
 folder, script, tag, mode = sys.argv[1:]
 become_subreaper()
 guardian = Guardian(kill_after_s=0.4)
@@ -588,7 +588,7 @@ def test_leftovers_of_lost_agents_are_ended(tmp_path: Path, tag: str) -> None:
 
 @linux
 def test_an_agent_inside_a_run_does_not_end_itself(tag: str) -> None:
-    program = f"from sweep.agent.guardian import end_leftovers; print(end_leftovers(lambda agent: agent == '{tag}'))"
+    program = f"from sweep.agents.guardian import end_leftovers; print(end_leftovers(lambda agent: agent == '{tag}'))"
     env = {**os.environ, "SWEEP_AGENT": tag}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, check=True)
     assert done.stdout == b"0\n"

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from sweep.agent import sockets
-from sweep.agent.inbox import RunInbox
-from sweep.agent.sockets import RunServer, socket_path
+from sweep.agents import sockets
+from sweep.agents.inbox import RunInbox
+from sweep.agents.sockets import RunServer, socket_path
 
 
 class World:

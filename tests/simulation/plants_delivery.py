@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from planting import around, plant
 
-from sweep.agent.session import Session
+from sweep.agents.session import Session
 from sweep.controller.driver import Driver
 from sweep.core import decide
 from sweep.core.agent import AgentCore

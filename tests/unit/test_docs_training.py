@@ -93,7 +93,7 @@ def test_the_client_in_javascript(agent: FakeAgent) -> None:
 
 
 def test_the_lines_of_the_protocol_page_are_json_and_known_to_the_agent() -> None:
-    from sweep.agent.lines import decode
+    from sweep.agents.lines import decode
 
     lines = re.findall(r"^    (\{.*\})$", PROTOCOL, re.MULTILINE)
     assert [json.loads(line).get("op", "row") for line in lines] == [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.agent.folders import RunFolder, tail, write_atomically
+from sweep.agents.folders import RunFolder, tail, write_atomically
 
 
 def test_layout_and_modes(tmp_path: Path) -> None:

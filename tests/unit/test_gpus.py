@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sweep.agent.gpus import Gpu, NotEnough, cpu_count, discover, plan_slots, select, visible_env
+from sweep.agents.gpus import Gpu, NotEnough, cpu_count, discover, plan_slots, select, visible_env
 from sweep.core.spec import Resources
 
 GIB = 1 << 30

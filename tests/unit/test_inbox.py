@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.agent.inbox import RunInbox
-from sweep.agent.lines import BadLine, decode, number
+from sweep.agents.inbox import RunInbox
+from sweep.agents.lines import BadLine, decode, number
 
 
 def inbox(metric: str | None = "loss") -> RunInbox:

@@ -9,7 +9,7 @@ import pytest
 
 from folded import make_spec
 from led import SWEEP, Led
-from sweep.agent.session import LeaseLost, Session, Timing, carry_orders
+from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.names import agent_lease, controller_lease

@@ -72,7 +72,7 @@ def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str 
 
 def work(store: Store, sweep: str, count: int | None, slots: int | None, gpus: str | None) -> int:
     """Be an agent of `sweep`; returns the exit code."""
-    from sweep.agent import Node, NotEnough, Timing, run_agent
+    from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 

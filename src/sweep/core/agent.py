@@ -1,6 +1,6 @@
 """What an agent decides on its node: when to offer a slot, start, end, kill, give up. Pure: time is an argument.
 
-The shell around it (`sweep.agent.loop`, or the simulated world) reports what happened by calling a method, and carries
+The shell around it (`sweep.agents.loop`, or the simulated world) reports what happened by calling a method, and carries
 out the actions that come back, in order. Times are seconds of one clock that never goes back.
 """
 

@@ -1,6 +1,6 @@
 """One life of an agent in virtual time: the real `AgentCore` and the real `Session`, with a simulated guard and processes.
 
-The rule of this file: it does what `sweep.agent.loop` does, in the same order, and decides nothing.
+The rule of this file: it does what `sweep.agents.loop` does, in the same order, and decides nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from sweep.agent.session import LeaseLost, Session, Timing, carry_orders
+from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.stores.base import HistoryChunk, Lease, StoreError

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from sweep.agent.environment import environment, run_variables
-from sweep.agent.folders import RunFolder, tail
-from sweep.agent.gpus import Slot, visible_env
+from sweep.agents.environment import environment, run_variables
+from sweep.agents.folders import RunFolder, tail
+from sweep.agents.gpus import Slot, visible_env
 from sweep.core import entries as e
 from sweep.core.names import run_id
 from sweep.core.spec import SweepSpec

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from sweep.agent.guardian import end_leftovers
-from sweep.agent.view import View
+from sweep.agents.guardian import end_leftovers
+from sweep.agents.view import View
 from sweep.core.index import AGENT_PREFIX, decode_agents
 from sweep.core.names import AGENT_LEASES, agent_lease
 from sweep.stores.base import Store, StoreError

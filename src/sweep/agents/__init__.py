@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from sweep.agent.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
-from sweep.agent.guardian import become_subreaper
-from sweep.agent.loop import Loop, Options
-from sweep.agent.session import Leading, Timing
-from sweep.agent.starting import Launcher
-from sweep.agent.view import SlotLine, Snapshot, View
+from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
+from sweep.agents.guardian import become_subreaper
+from sweep.agents.loop import Loop, Options
+from sweep.agents.session import Leading, Timing
+from sweep.agents.starting import Launcher
+from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.provenance import record_node

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from sweep.agent.lines import BadLine, Line, decode, number, shown, storable
+from sweep.agents.lines import BadLine, Line, decode, number, shown, storable
 
 LARGEST = sys.float_info.max
 

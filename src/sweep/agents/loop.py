@@ -17,16 +17,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sweep.agent.environment import MissingVariable
-from sweep.agent.gpus import Slot
-from sweep.agent.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
-from sweep.agent.inbox import RunInbox
-from sweep.agent.leftovers import Leftovers
-from sweep.agent.session import Leading, LeaseLost, Session, Timing, carry_orders
-from sweep.agent.signals import Signals
-from sweep.agent.sockets import RunServer
-from sweep.agent.starting import Launcher, Prepared
-from sweep.agent.view import SlotLine, Snapshot, View
+from sweep.agents.environment import MissingVariable
+from sweep.agents.gpus import Slot
+from sweep.agents.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
+from sweep.agents.inbox import RunInbox
+from sweep.agents.leftovers import Leftovers
+from sweep.agents.session import Leading, LeaseLost, Session, Timing, carry_orders
+from sweep.agents.signals import Signals
+from sweep.agents.sockets import RunServer
+from sweep.agents.starting import Launcher, Prepared
+from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import msgspec
 
-from sweep.agent.inbox import RunInbox
-from sweep.agent.lines import BadLine, Line, decode
+from sweep.agents.inbox import RunInbox
+from sweep.agents.lines import BadLine, Line, decode
 
 MAX_PATH_BYTES = 99
 """The system's limit is 104 (macOS) or 108 (Linux)."""

@@ -1,4 +1,4 @@
-"""The agent's side of its guard process (`sweep.agent.guard`): start it, give it orders, hear how runs ended.
+"""The agent's side of its guard process (`sweep.agents.guard`): start it, give it orders, hear how runs ended.
 
 Rule of this file: nothing blocks except `close` and the clean-up after the guard's own death, both within a stated time.
 Register `fileno()` for reading with the agent's selector and call `poll` when it is ready and once per turn of the loop
@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from sweep.agent import trees
-from sweep.agent.trees import become_subreaper
+from sweep.agents import trees
+from sweep.agents.trees import become_subreaper
 
 __all__ = [
     "Exited",

@@ -1,6 +1,6 @@
 """Finding and killing whole trees of processes.
 
-Rule of this file: it is imported both by the agent (as `sweep.agent.trees`) and by the guard's bare interpreter (as
+Rule of this file: it is imported both by the agent (as `sweep.agents.trees`) and by the guard's bare interpreter (as
 `trees`), so the standard library only, and of that only what costs next to nothing to import (`_signal`, not `signal`).
 
 Everything here works through /proc, which Linux has. Without it (macOS) nothing is found, and a process group is all

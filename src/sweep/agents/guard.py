@@ -3,7 +3,7 @@
 A bare interpreter (`python -I -S -E`) calls `main` with the agent's process id, and has its end of a socket pair as
 descriptor 0. It starts runs on the agent's behalf, reports how they ended, and ends every descendant of a run: when the
 run's main process ends, when the agent says so, when the agent is gone (its end of the socket closes) and when the
-agent's lease deadline passes. `sweep.agent.guardian` is the agent's side of it.
+agent's lease deadline passes. `sweep.agents.guardian` is the agent's side of it.
 
 Rule of this file: the standard library only, and of that only what costs next to nothing to import (so `_signal` and
 not `signal`). Nothing here blocks, so that the deadline always counts. Paths, arguments and environments are bytes, as
@@ -35,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sweep.agent import programs, trees
+    from sweep.agents import programs, trees
 else:  # in the bare interpreter there is no package `sweep`
     import programs
     import trees
