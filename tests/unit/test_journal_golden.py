@@ -57,7 +57,19 @@ V1: list[AnyEntry] = [
     e.SweepReopened("extended to 60"),
 ]  # fmt: skip
 
-VERSIONS = {"v1": V1}
+V2: list[AnyEntry] = [
+    e.Annotated(-1, ("paper", "größe"), (), "the run of the paper\nü", "ada"),
+    e.Annotated(3, (), ("paper",), "", "grace"),
+    e.Annotated(3, ("best",)),
+    e.RunAssigned(0, 2, "a1", 0, 2, 0, 1, 2**62, {"lr": 0.1}, "gpu_memory"),
+    e.RunAssigned(0, 3, "a1", 0, 3, 0, 1, 2**62, {"lr": 0.1}, "node"),
+    e.AttemptEnded(
+        0, 2, "a1", "failed", "out of GPU memory", 1, "gpu_memory", None, {}, "", 0, "Traceback", {"depth": 3}, 12.25, 2**33
+    ),
+    e.AttemptEnded(0, 3, "a1", "failed", "No space left on device", 1, "node", cpu_s=0.0, maxrss_bytes=0),
+]  # fmt: skip
+
+VERSIONS = {"v1": V1, "v2": V2}
 
 
 def expected(version: str) -> list[Recorded]:

@@ -20,19 +20,19 @@ import msgspec
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
-from sweep.agents.inbox import RunInbox
 from sweep.agents.leftovers import Leftovers
+from sweep.agents.local import LocalRun, LocalRuns
 from sweep.agents.session import Leading, LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
-from sweep.agents.starting import Launcher, Prepared
-from sweep.agents.view import SlotLine, Snapshot, View
+from sweep.agents.starting import Launcher
+from sweep.agents.view import Snapshot, View
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
-from sweep.stores import HistoryChunk, Lease, Store, StoreError
+from sweep.stores import Lease, Store, StoreError
 
 OBJECTIVE_S = 0.05
 """Objective values wait so long at most for others to share their commit."""
@@ -55,15 +55,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     count: int | None = None
     timing: Timing = Timing()
-
-
-class LocalRun(msgspec.Struct, gc=False):
-    """One attempt on this node, as the loop knows it."""
-
-    assignment: e.RunAssigned
-    began_s: float
-    prepared: Prepared | None = None
-    inbox: RunInbox | None = None
 
 
 class Loop:
@@ -90,8 +81,7 @@ class Loop:
         self.server = RunServer(self.selector)
         self.guardian = Guardian(self.spec.limits.kill_after_s)
         self.leftovers = Leftovers(store, sweep, options.timing.agent_ttl_s, view)
-        self.runs: dict[int, LocalRun] = {}
-        self.history: list[HistoryChunk] = []
+        self.local = LocalRuns(spec)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
         self.lost = False
@@ -135,7 +125,10 @@ class Loop:
 
     def _over(self) -> bool:
         return self.lost or (
-            bool(self.core.draining) and self.core.idle and not self.session.pending and not self.history
+            bool(self.core.draining)
+            and self.core.idle
+            and not self.session.pending
+            and not self.local.history
         )
 
     def _turn(self) -> None:
@@ -199,7 +192,7 @@ class Loop:
             self.view.say(f"{name}{text}", "warning")
 
     def _spawned(self, event: Spawned, now: float) -> None:
-        local = self._local(event.id)
+        local = self.local.by_guard_id(event.id)
         if local is None or local.prepared is None:
             return
         assignment, prepared = local.assignment, local.prepared
@@ -219,50 +212,38 @@ class Loop:
         self.view.started(assignment)
 
     def _failed_to_start(self, event: SpawnFailed, now: float) -> None:
-        local = self._local(event.id)
+        local = self.local.by_guard_id(event.id)
         if local is None:
             return
         run = local.assignment.run
-        del self.runs[run]
+        del self.local.runs[run]
         self.server.forget(run)
         self._perform(self.core.start_failed(run, event.message, now), local, now)
 
-    def _local(self, guard_id: str) -> LocalRun | None:
-        """The attempt that the guard knows by this ID, None when it no longer counts."""
-        run, _, attempt = guard_id.partition(".")
-        local = self.runs.get(int(run))
-        return local if local is not None and local.assignment.attempt == int(attempt) else None
-
     def _exited(self, event: Exited, now: float) -> None:
-        local = self._local(event.id)
+        local = self.local.by_guard_id(event.id)
         if local is None or local.prepared is None or local.inbox is None:
             return
         run = local.assignment.run
         for connected in self.server.drain(run):
             self._perform(self.core.connected(*connected))
         local.inbox.take_unsent(local.prepared.unsent)
-        self._collect(local)
-        del self.runs[run]
+        self.local.collect(local, self.session.add)
+        del self.local.runs[run]
         self.server.forget(run)
-        ended = a.Ended(
-            exit_code=event.status,
-            score=local.inbox.score(self._goal()),
-            summary=local.inbox.summary(),
-            rows=local.inbox.rows,
-            defaults=local.inbox.config,
-            tail=self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else "",
-        )
+        tail = self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else ""
+        ended = self.local.ended(local, event, tail)
         self._perform(self.core.exited(run, ended, now), local, now)
 
     def _guard_died(self) -> None:
         self.selector.unregister(self._guard_fd)
-        gone = list(self.runs.values())
+        gone = list(self.local.runs.values())
         for local in gone:
             self.server.drain(local.assignment.run)
             if local.inbox is not None:
-                self._collect(local)
+                self.local.collect(local, self.session.add)
             self.server.forget(local.assignment.run)
-        self.runs.clear()
+        self.local.runs.clear()
         self.guardian.close(timeout_s=1.0)
         self.guardian = Guardian(self.spec.limits.kill_after_s)
         self._start_guard()
@@ -273,7 +254,7 @@ class Loop:
             self._perform(self.core.connected(*connected))
         for run in self.server.reported():
             self.core.reported(run, now)
-            local = self.runs.get(run)
+            local = self.local.runs.get(run)
             if local is None or local.inbox is None:
                 continue
             if local.inbox.has_objective and self._objective_due is None:
@@ -335,13 +316,13 @@ class Loop:
         now = time.monotonic()
         if assignment.attempt > 1:
             self.leftovers.end()
-        local = self.runs[assignment.run] = LocalRun(assignment, now)
+        local = self.local.runs[assignment.run] = LocalRun(assignment, now)
         try:
             local.prepared = self.launcher.prepare(
                 self.agent, assignment, self.slots[assignment.slot], self.server.path
             )
         except (OSError, MissingVariable, CommandError) as error:
-            del self.runs[assignment.run]
+            del self.local.runs[assignment.run]
             actions = self.core.start_failed(assignment.run, str(error), now)
             for action in actions:
                 if isinstance(action, a.Append) and isinstance(action.entry, e.AttemptEnded):
@@ -364,27 +345,10 @@ class Loop:
     def _forget(self, action: a.Forget) -> None:
         self.view.say(f"{action.reason}; everything here is ended and begins anew", "warning")
         self.guardian.kill_all()
-        self.runs.clear()
-        self.history.clear()
+        self.local.runs.clear()
+        self.local.history.clear()
 
     # --- the store
-
-    def _collect(self, local: LocalRun) -> None:
-        """Take what a run has said since the last commit."""
-        inbox, assignment = local.inbox, local.assignment
-        if inbox is None:
-            return
-        taken = inbox.take()
-        if taken.steps:
-            self.session.add(
-                e.ObjectiveReported(
-                    assignment.run, assignment.attempt, taken.first, tuple(taken.steps), tuple(taken.values)
-                )
-            )
-        if taken.count:
-            self.history.append(
-                HistoryChunk(assignment.run, assignment.attempt, taken.first_row, taken.count, taken.data)
-            )
 
     def _commit_due(self, now: float) -> bool:
         if now < self._trouble_until:
@@ -413,15 +377,15 @@ class Loop:
         """Commit, and carry out what the controller orders, until nothing more follows."""
         while True:
             if not self._trouble:  # else what runs say stays in the sockets, and memory does not grow
-                for local in self.runs.values():
-                    self._collect(local)
+                for local in self.local.runs.values():
+                    self.local.collect(local, self.session.add)
             self._history_due = self._objective_due = None
             try:
-                orders = self.session.commit(self.history)
+                orders = self.session.commit(self.local.history)
             except StoreError as error:
                 self._in_trouble(error, now)
                 return
-            self.history.clear()
+            self.local.history.clear()
             if self._trouble:
                 self.view.say("the store works again", "info")
             caught_up, self._trouble = not self._trouble, ""
@@ -465,30 +429,10 @@ class Loop:
 
     # --- small things
 
-    def _goal(self) -> str:
-        return self.spec.metric.goal if self.spec.metric is not None else "minimize"
-
     def _snapshot(self, now: float) -> Snapshot:
-        lines = {
-            local.assignment.slot: SlotLine(
-                local.assignment.slot,
-                tuple(gpu.name for gpu in self.slots[local.assignment.slot].gpus),
-                local.assignment.run,
-                local.assignment.attempt,
-                local.assignment.config,
-                now - local.began_s,
-                local.inbox.rows if local.inbox is not None else 0,
-                local.inbox.last_objective if local.inbox is not None else None,
-                self.core.attempts[run].reason if run in self.core.attempts else "",
-            )
-            for run, local in self.runs.items()
-        }
-        slots = tuple(
-            lines.get(number, SlotLine(number, tuple(gpu.name for gpu in slot.gpus)))
-            for number, slot in enumerate(self.slots)
-        )
         sweep = self.session.view or SweepView(sweep=self.sweep, name=self.spec.name or "", state="active")
-        return Snapshot(sweep, slots, self.session.leads, self.core.draining)
+        lines = self.local.lines(self.slots, self.core, now)
+        return Snapshot(sweep, lines, self.session.leads, self.core.draining)
 
 
 def _short_host() -> str:

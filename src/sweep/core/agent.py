@@ -78,6 +78,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     tail: str = ""
     defaults: dict[str, Any] = {}
     """What the program's own defaults added to its config."""
+    cpu_s: float | None = None
+    maxrss_bytes: int | None = None
 
 
 class Attempt:
@@ -381,6 +383,8 @@ class AgentCore:
                 rows=known.rows,
                 tail=known.tail if outcome == "failed" else "",
                 defaults=known.defaults,
+                cpu_s=known.cpu_s,
+                maxrss_bytes=known.maxrss_bytes,
             )
         )
 

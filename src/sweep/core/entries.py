@@ -16,7 +16,11 @@ from sweep.core.space import Config
 FORMAT = 1
 
 Outcome = Literal["completed", "failed", "pruned", "paused", "cancelled", "lost", "preempted"]
-ErrorClass = Literal["", "exit", "signal", "memory", "run_time", "no_progress", "start", "agent"]
+ErrorClass = Literal[
+    "", "exit", "signal", "memory", "gpu_memory", "run_time", "no_progress", "start", "agent", "node"
+]
+"""What made an attempt fail: its own exit code; a signal from elsewhere; out of memory on the host or on the GPU; a time
+limit; no report for too long; it could not be started; the agent's or the node's fault."""
 Purpose = Literal["search", "confirm", "reproduce"]
 
 
@@ -81,6 +85,18 @@ class CancelRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
 
 class ExtendRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
     run_cap: int
+    by: str = ""
+
+
+class Annotated(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Somebody tagged the sweep, or one of its runs, or wrote a note about it."""
+
+    run: int = -1
+    """-1: the sweep itself."""
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    note: str | None = None
+    """Replaces the note; None leaves it, empty text removes it."""
     by: str = ""
 
 
@@ -175,6 +191,8 @@ class RunAssigned(Decision, frozen=True, array_like=True, gc=False, tag=True):
     replicate: int
     seed: int
     config: Config
+    after: ErrorClass = ""
+    """Why the last attempt of this run failed, where it did: a retry can be treated differently."""
 
 
 class RunStarted(Event, frozen=True, array_like=True, gc=False, tag=True):
@@ -247,6 +265,10 @@ class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
     """Last lines of output, for a failed attempt."""
     defaults: Config = {}
     """What the program's own defaults added to the config that it was given."""
+    cpu_s: float | None = None
+    """CPU time of the attempt's process and the children that it waited for; None when it is not known."""
+    maxrss_bytes: int | None = None
+    """The largest resident memory of a single process among them."""
 
 
 AnyEntry = (
@@ -258,6 +280,7 @@ AnyEntry = (
     | CancelRequested
     | ExtendRequested
     | RetryRequested
+    | Annotated
     | SweepEnded
     | SweepReopened
     | AgentJoined

@@ -122,6 +122,12 @@ def _retry(state: State, entry: e.RetryRequested) -> str | None:
     return None
 
 
+def _annotated(state: State, entry: e.Annotated) -> str | None:
+    if entry.run >= len(state.runs) or entry.run < -1:
+        return f"there is no run {entry.run}"
+    return None  # what it says is for people: it stands in the index only
+
+
 def _requeue(state: State, run: Run) -> None:
     before = run.state
     run.state, run.charged, run.lost, run.reason, run.shelved = "queued", 0, 0, "", False
@@ -285,6 +291,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.CancelRequested: _cancel,
     e.ExtendRequested: _extend,
     e.RetryRequested: _retry,
+    e.Annotated: _annotated,
     e.SweepEnded: _ended,
     e.SweepReopened: _reopened,
     e.AgentJoined: _joined,

@@ -116,6 +116,8 @@ class IndexFold:
             self._sync(view)
         elif isinstance(entry, e.AgentJoined | e.AgentLeft | e.AgentLost):
             self._agent(entry, at_s)
+        elif isinstance(entry, e.Annotated):
+            self._annotate(entry, at_s)
         elif not isinstance(entry, e.SlotOffered | e.SlotWithdrawn):
             if isinstance(entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested):
                 self._sync_spec(entry)
@@ -176,6 +178,7 @@ class IndexFold:
                 entry.rows,
                 entry.tail,
             )
+            last.cpu_s, last.maxrss_bytes = entry.cpu_s, entry.maxrss_bytes
             if entry.summary:
                 view.summary = {**view.summary, **entry.summary}
             if entry.defaults:
@@ -190,6 +193,19 @@ class IndexFold:
             len(run.values),
         )
         self._dirty[run_key(view.run)] = view
+
+    def _annotate(self, entry: e.Annotated, at_s: float) -> None:
+        view: RunView | SweepView
+        if entry.run < 0:
+            self._sync_sweep(entry, at_s)
+            assert self._sweep is not None
+            view = self._sweep
+        else:
+            view = self._run(entry.run)
+            self._sync(view)
+        kept = [tag for tag in view.tags if tag not in entry.remove]
+        view.tags = tuple(dict.fromkeys([*kept, *entry.add]))
+        view.note = view.note if entry.note is None else entry.note
 
     def _agent(self, entry: e.AgentJoined | e.AgentLeft | e.AgentLost, at_s: float) -> None:
         key = AGENT_PREFIX + entry.agent

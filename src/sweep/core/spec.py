@@ -49,18 +49,37 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Time limits in seconds; None means no limit."""
+    """Limits, times in seconds; None means no limit."""
 
     run_time_s: float | None = None
     no_progress_s: float | None = None
     wall_time_s: float | None = None
+    gpu_hours: float | None = None
+    """GPU-hours of the whole sweep, failed and pruned attempts included; at its end running runs are ended."""
     kill_after_s: float = DEFAULT_KILL_AFTER_S
 
 
+RetryClass = Literal["exit", "oom", "time", "node"]
+RETRY_CLASSES: tuple[RetryClass, ...] = ("exit", "oom", "time", "node")
+
+
+class RetryRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What is special about retrying failures of one class."""
+
+    max: int | None = None
+    """How often at most for failures of this class; None: `Retry.max` decides."""
+    wait_s: float = 0.0
+    """How long a run waits before it is tried again."""
+    env: dict[str, str] = {}
+    """Variables that the next attempt gets on top of the spec's `env`."""
+
+
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a run that failed by its own fault is tried again (0: never)."""
+    """How often a run that failed is tried again (0: never), and after which kinds of failure."""
 
     max: int = 0
+    on: tuple[RetryClass, ...] = ("node", "oom", "exit")
+    rules: dict[RetryClass, RetryRule] = {}
 
 
 class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +94,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     program: str | None = None
     command: tuple[str, ...] = DEFAULT_COMMAND
     run_cap: int | None = None
+    patience: int | None = None
+    """The sweep ends when so many finished trials in a row have not improved the best score; None: never."""
     early_terminate: EarlyTerminate | None = None
     replicates: int = 1
     engine: str | None = None
@@ -83,6 +104,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     retry: Retry = Retry()
     env: dict[str, str] = {}
+    preload: tuple[str, ...] = ()
+    """Modules that a warm process imports once, from which runs are forked; empty: every run starts afresh."""
     workdir: str | None = None
     """Folder that runs start in, relative to the spec file's folder; None: that folder itself."""
     extra: dict[str, Any] = {}

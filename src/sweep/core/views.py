@@ -36,6 +36,9 @@ class AttemptView(msgspec.Struct, kw_only=True):
     error_class: ErrorClass = ""
     rows: int = 0
     tail: str = ""
+    cpu_s: float | None = None
+    """CPU time of its process and the children that it waited for; None when it is not known."""
+    maxrss_bytes: int | None = None
 
 
 class RunView(msgspec.Struct, kw_only=True):
@@ -58,6 +61,8 @@ class RunView(msgspec.Struct, kw_only=True):
     defaults: Config = {}
     """What the program's own defaults added to the config."""
     attempts: list[AttemptView] = []
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def attempt(self) -> int:
@@ -100,6 +105,8 @@ class SweepView(msgspec.Struct, kw_only=True):
     best_run: int | None = None
     """The completed or pruned run with the best objective, and that objective."""
     best: float | None = None
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
 
 class SpecView(msgspec.Struct, kw_only=True):
