@@ -1,32 +1,41 @@
-"""What a run costs besides its own work: `python benchmarks/run_cost.py [--rounds N] [--slots 1 2 8] [--json]`.
-
-A free program that reports ten rows, run by `sweep agent` over a grid, against a bare loop that starts the same number of
-programs of the fifty-line client, as many at a time. Cost of a run: the slope between two sizes of sweep, so that the start of the
-agent drops out. CPU is that of the whole process tree; what the parent of the bare loop does is in its figure, too. All rows of a
-table run once a round, in turn; a ratio is the median of the rounds' ratios.
-"""
+"""A run: what agent, controller and store cost besides the program, against a bare loop that starts the same programs."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-FLOOR, SOURCE = HERE / "floor", HERE.parent / "src"
-SMALL, LARGE = 20, 120
+from measure import (
+    DECISIONS_FIRST,
+    FLOOR,
+    SOURCE,
+    Context,
+    Figures,
+    Goal,
+    Row,
+    Table,
+    draining,
+    environment,
+    process,
+)
 
-TRAIN = "import sweep\nrun = sweep.init()\nfor i in range(10): run.log({'loss': 0.5}, step=i)\n"
-BARE_TRAIN = "import socket_client as c\nc.init()\nfor i in range(10): c.report(i, loss=0.5)\nc.finish()\n"
+SMALL, LARGE = 20, 120
+"""The cost of a run is the slope between two sizes of sweep: the agent's own start drops out."""
+
+STAMP = "import time, os\nwith open(os.environ['STAMPS'], 'a') as f: f.write(f'{begun} {time.time()}\\n')\n"
+TRAIN = (
+    "import time\nbegun = time.time()\nimport sweep\nrun = sweep.init()\n"
+    "for i in range(10): run.log({'loss': 0.5}, step=i)\n" + STAMP
+)
+BARE_TRAIN = (
+    "import time\nbegun = time.time()\nimport socket_client as c\nc.init()\n"
+    "for i in range(10): c.report(i, loss=0.5)\nc.finish()\n" + STAMP
+)
 BARE_LOOP = """
-import os, sys
+import os, resource, sys
 count, slots, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 started = ended = 0
 while ended < count:
@@ -35,6 +44,18 @@ while ended < count:
         started += 1
     os.wait()
     ended += 1
+own = resource.getrusage(resource.RUSAGE_SELF)
+print(own.ru_utime + own.ru_stime)
+"""
+AGENT = """
+import resource, sys
+from sweep.cli import main
+sys.argv = ["sweep", "agent", "latest", "--slots", sys.argv[1], "--gpus", "none"]
+try:
+    main()
+finally:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    print(own.ru_utime + own.ru_stime)
 """
 SPEC = """
 program: train.py
@@ -44,99 +65,81 @@ parameters: {{x: {{distribution: int_uniform, min: 1, max: {count}}}}}
 """
 
 
-def measured(command: list[str], folder: Path, env: dict[str, str]) -> tuple[float, float]:
-    """(CPU seconds of the process tree, wall seconds) of a command that must succeed."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
-    wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+def tables(context: Context) -> Iterator[Table]:
+    """One table for each number of slots, and what eight slots cost against one."""
+    with draining() as socket_path:
+        for slots in (1, 2, 8):
+            yield Table(
+                f"a free program that reports 10 rows, {slots} slot{'s' if slots > 1 else ''}, per run",
+                [
+                    Row("bare loop", lambda slots=slots: _bare(context, slots, socket_path)),  # type: ignore[misc]
+                    Row("sweep agent", lambda slots=slots: _sweep(context, slots)),  # type: ignore[misc]
+                ],
+                [
+                    Goal("sweep agent", "agent CPU ms", most=2),
+                    Goal("sweep agent", "tree CPU ms", ratio=1.4),
+                    Goal("sweep agent", "gap p50 ms", ratio=1.5),
+                ],
+                f"synchronous=FULL: {DECISIONS_FIRST}",
+                "agent: the agent's process with the controller in it; the guard is in the tree's figure; "
+                "gap: end of a program to the start of the one that follows on its slot, stamped by the programs",
+            )
+        yield Table(
+            "eight slots against one, per run",
+            [
+                Row("1 slot", lambda: _sweep(context, 1)),
+                Row("8 slots", lambda: _sweep(context, 8)),
+            ],
+            [Goal("8 slots", "tree CPU ms", ratio=1.2)],
+            f"synchronous=FULL: {DECISIONS_FIRST}",
+        )
 
 
-def sweep_cost(count: int, slots: int) -> tuple[float, float]:
-    """CPU and wall time of an agent that works `count` runs off."""
-    with tempfile.TemporaryDirectory(prefix="sweep-bench-") as name:
+def _sweep(context: Context, slots: int) -> Figures:
+    small, large = _agent(context, SMALL, slots), _agent(context, LARGE, slots)
+    return _slope(small, large)
+
+
+def _bare(context: Context, slots: int, socket_path: str) -> Figures:
+    small, large = _loop(context, SMALL, slots, socket_path), _loop(context, LARGE, slots, socket_path)
+    return _slope(small, large)
+
+
+def _slope(small: Figures, large: Figures) -> Figures:
+    per_run = {name: (large[name] - small[name]) / (LARGE - SMALL) for name in large if name != "gap p50 ms"}
+    return {**per_run, "gap p50 ms": large["gap p50 ms"]}
+
+
+def _agent(context: Context, count: int, slots: int) -> Figures:
+    with tempfile.TemporaryDirectory(dir=context.folder) as name:
         folder = Path(name)
         (folder / "train.py").write_text(TRAIN)
         (folder / "sweep.yaml").write_text(SPEC.format(count=count))
-        env = {k: v for k, v in os.environ.items() if not k.startswith("SWEEP_")} | {
-            "PYTHONPATH": str(SOURCE)
-        }
-        measured([sys.executable, "-m", "sweep", "create", "sweep.yaml"], folder, env)
-        return measured(
-            [sys.executable, "-m", "sweep", "agent", "latest", "--slots", str(slots), "--gpus", "none"],
-            folder,
-            env,
-        )
+        env = environment(context.folder, PYTHONPATH=str(SOURCE), STAMPS=str(folder / "stamps"))
+        process([sys.executable, "-m", "sweep", "create", "sweep.yaml"], folder, env)
+        figures, text = process([sys.executable, "-c", AGENT, str(slots)], folder, env)
+        return _figures(figures, text, folder / "stamps", slots, "agent CPU ms")
 
 
-def bare_cost(count: int, slots: int, socket_path: str) -> tuple[float, float]:
-    """CPU and wall time of a loop that starts `count` programs of the floor's client."""
-    with tempfile.TemporaryDirectory(prefix="sweep-bench-") as name:
+def _loop(context: Context, count: int, slots: int, socket_path: str) -> Figures:
+    with tempfile.TemporaryDirectory(dir=context.folder) as name:
         folder = Path(name)
         (folder / "train.py").write_text(BARE_TRAIN)
-        env = {**os.environ, "PYTHONPATH": str(FLOOR), "SWEEP_SOCKET": socket_path}
-        return measured([sys.executable, "-c", BARE_LOOP, str(count), str(slots), "train.py"], folder, env)
-
-
-def per_run(cost: object, slots: int, *more: str) -> tuple[float, float]:
-    """(CPU, wall) milliseconds per run: the slope between two sizes."""
-    small, large = cost(SMALL, slots, *more), cost(LARGE, slots, *more)  # type: ignore[operator]
-    return tuple((b - a) * 1000 / (LARGE - SMALL) for a, b in zip(small, large, strict=True))  # type: ignore[return-value]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 8])
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    drain = subprocess.Popen(
-        [sys.executable, str(FLOOR / "drain.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert drain.stdin is not None and drain.stdout is not None
-    path = drain.stdout.readline().strip()
-    results = []
-    try:
-        for slots in arguments.slots:
-            rounds = []
-            for number in range(arguments.rounds):
-                if sys.stderr.isatty():
-                    print(
-                        f"\r{slots} slots, round {number + 1} of {arguments.rounds}", end="", file=sys.stderr
-                    )
-                rounds.append((per_run(sweep_cost, slots), per_run(bare_cost, slots, path)))
-            results.append(summary(slots, rounds))
-    finally:
-        drain.stdin.close()
-        drain.wait()
-    if arguments.json:
-        print(json.dumps(results, indent=2))
-        return
-    print(
-        f"\n{'slots':>5} {'CPU ms/run':>11} {'bare':>7} {'ratio':>6} {'wall ms/run':>12} {'bare':>7} {'ratio':>6}"
-    )
-    for row in results:
-        print(
-            f"{row['slots']:>5} {row['cpu_ms']:>11.1f} {row['bare_cpu_ms']:>7.1f} {row['cpu_ratio']:>6.2f}"
-            f" {row['wall_ms']:>12.1f} {row['bare_wall_ms']:>7.1f} {row['wall_ratio']:>6.2f}"
+        env = environment(
+            context.folder, PYTHONPATH=str(FLOOR), SWEEP_SOCKET=socket_path, STAMPS=str(folder / "stamps")
         )
+        command = [sys.executable, "-c", BARE_LOOP, str(count), str(slots), "train.py"]
+        figures, text = process(command, folder, env)
+        return _figures(figures, text, folder / "stamps", slots, "loop CPU ms")
 
 
-def summary(slots: int, rounds: list[tuple[tuple[float, float], tuple[float, float]]]) -> dict[str, float]:
-    """Medians over the rounds."""
-    median = statistics.median
+def _figures(figures: Figures, text: str, stamps: Path, slots: int, own: str) -> Figures:
+    runs = [tuple(map(float, line.split())) for line in stamps.read_text().splitlines()]
+    starts, ends = sorted(begun for begun, _ in runs), sorted(ended for _, ended in runs)
+    gaps = [1e3 * (start - end) for start, end in zip(starts[slots:], ends, strict=False)]
     return {
-        "slots": slots,
-        "cpu_ms": median(ours[0] for ours, _ in rounds),
-        "bare_cpu_ms": median(bare[0] for _, bare in rounds),
-        "cpu_ratio": median(ours[0] / bare[0] for ours, bare in rounds),
-        "wall_ms": median(ours[1] for ours, _ in rounds),
-        "bare_wall_ms": median(bare[1] for _, bare in rounds),
-        "wall_ratio": median(ours[1] / bare[1] for ours, bare in rounds),
+        "tree CPU ms": figures["CPU ms"],
+        own: 1e3 * float(text.split()[-1]),
+        "wall ms": figures["wall ms"],
+        "gap p50 ms": statistics.median(gaps),
     }
-
-
-if __name__ == "__main__":
-    main()

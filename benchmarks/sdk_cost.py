@@ -1,42 +1,26 @@
-"""What the training side costs, against a client of fifty lines: `python benchmarks/sdk_cost.py [--rounds N] [--json]`.
-
-All rows of a table run once a round, in turn, odd rounds backwards. A figure is the median over the rounds; a ratio is the
-median of the rounds' ratios to the floor. CPU time is that of the measured process alone. See README.md beside this file.
-"""
+"""The training side: importing, a short run, one row, a training step; against a client of fifty lines, and peers."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-FLOOR, SOURCE = HERE / "floor", HERE.parent / "src"
+from measure import FLOOR, SOURCE, Context, Figures, Goal, Row, Table, draining, environment, process
 
-# Peak memory, read by the process itself: what wait4 tells includes the parent's before the exec.
+# Peak memory is read by the process itself: what wait4 tells includes the parent's before the exec.
 PEAK = "\nwith open('/proc/self/status') as f: print(next(l.split()[1] for l in f if l.startswith('VmHWM')))"
-IMPORTS = {
-    "floor: import socket_client": "import socket_client",
-    "python -c pass": "pass",
-    "import sweep": "import sweep",
-}
-TEN = {
-    "floor: import, init, 10 reports, end": (
-        "import socket_client as c\nc.init()\nfor i in range(10): c.report(i, loss=0.5)\nc.finish()"
-    ),
-    "python -c pass": "pass",
-    "sweep: import, init, 10 logs, end": (
-        "import sweep\nrun = sweep.init()\nfor i in range(10): run.log({'loss': 0.5}, step=i)\nrun.finish()"
-    ),
-}
+TEN_FLOOR = "import socket_client as c\nc.init()\nfor i in range(10): c.report(i, loss=0.5)\nc.finish()"
+TEN_SWEEP = (
+    "import sweep\nrun = sweep.init()\nfor i in range(10): run.log({'loss': 0.5}, step=i)\nrun.finish()"
+)
+TEN_WANDB = (
+    "import wandb\nrun = wandb.init(project='p', mode='offline')\n"
+    "for i in range(10): run.log({'loss': 0.5}, step=i)\nrun.finish()"
+)
 ONE = {"loss": 0.12345678901}
 FIVE = {
     "loss": 0.12345678901,
@@ -46,77 +30,82 @@ FIVE = {
     "seen": 51200,
 }
 CALLS = 100
-
-Table = dict[str, list[float]]
-
-
-def environment(socket_path: str, folder: str) -> dict[str, str]:
-    """What an agent would set. Byte code is kept in a folder of the benchmark's own, whatever this environment says."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {
-        **inherited,
-        "PYTHONPYCACHEPREFIX": str(Path(socket_path).with_name("pycache")),
-        "PYTHONPATH": os.pathsep.join([str(SOURCE), str(FLOOR)]),
-        "SWEEP_RUN_ID": "bench/0",
-        "SWEEP_ATTEMPT": "1",
-        "SWEEP_SEED": "1",
-        "SWEEP_RUN_DIR": folder,
-        "SWEEP_SOCKET": socket_path,
-    }
+ON_DISK = "a call returns when the row is with the agent, which has it on disk within a second, the objective's at once"
 
 
-@contextmanager
-def draining() -> Iterator[str]:
-    """A process that reads; gives the path of its socket."""
-    drain = subprocess.Popen(
-        [sys.executable, str(FLOOR / "drain.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert drain.stdin is not None and drain.stdout is not None
-    try:
-        yield drain.stdout.readline().strip()
-    finally:
-        drain.stdin.close()
-        drain.wait()
-        drain.stdout.close()
-
-
-def in_turn(names: list[str], rounds: int, measure: Callable[[str], tuple[float, ...]]) -> list[Table]:
-    """One table per figure that `measure` gives. The first, unrecorded round fills caches."""
-    for name in names:
-        measure(name)
-    tables: list[Table] = []
-    for k in range(rounds):
-        for name in names if k % 2 == 0 else reversed(names):
-            for n, figure in enumerate(measure(name)):
-                if n == len(tables):
-                    tables.append({name: [] for name in names})
-                tables[n][name].append(figure)
-    return tables
-
-
-def process_cost(program: str, socket_path: str) -> tuple[float, float]:
-    """(CPU in ms, peak memory in MB) of a Python process, its start included."""
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program + PEAK],
-            env=environment(socket_path, folder),
-            stdout=subprocess.PIPE,
-            text=True,
+def tables(context: Context) -> Iterator[Table]:
+    """Import, a short run, a row, a step."""
+    with draining() as socket_path:
+        run = _Programs(context, socket_path)
+        wandb, optuna = context.peer("wandb"), context.peer("optuna")
+        imports = [
+            run.row("client of 50 lines", "import socket_client"),
+            run.row("python -c pass", "pass"),
+            run.row("sweep", "import sweep"),
+            *([run.row("wandb", "import wandb", wandb)] if wandb else []),
+            *([run.row("optuna", "import optuna", optuna)] if optuna else []),
+        ]
+        yield Table(
+            "importing",
+            imports,
+            [
+                Goal("sweep", "CPU ms", ratio=0.7),
+                Goal("sweep", "peak MB", ratio=0.95),
+                Goal("sweep", "CPU ms", at_least=35, to="wandb"),
+            ],
         )
-        assert process.stdout is not None
-        peak = process.stdout.read()
-        process.stdout.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            raise SystemExit(f"exit code {process.returncode} of:\n{program}")
-    return 1e3 * (usage.ru_utime + usage.ru_stime), int(peak) / 1024
+        yield Table(
+            "import, init, 10 logs and end",
+            [
+                run.row("client of 50 lines", TEN_FLOOR),
+                run.row("sweep", TEN_SWEEP),
+                *([run.row("wandb, offline", TEN_WANDB, wandb)] if wandb else []),
+            ],
+            [Goal("sweep", "CPU ms", ratio=0.8), Goal("sweep", "CPU ms", at_least=40, to="wandb, offline")],
+            ON_DISK,
+        )
+        with tempfile.TemporaryDirectory(dir=context.folder) as folder:
+            yield from _calls(_log_calls(socket_path, Path(folder)))
+            sys.modules["socket_client"].finish()
+            sys.modules["sweep"].init().finish()
 
 
-def log_calls(socket_path: str, folder: str) -> dict[str, Callable[[int], object]]:
-    """The same row, sent in three ways, from this process."""
-    os.environ.update(environment(socket_path, folder))
-    sys.path[:0] = [str(SOURCE), str(FLOOR)]
+class _Programs:
+    """Whole Python processes, their start included."""
+
+    def __init__(self, context: Context, socket_path: str) -> None:
+        self._folder, self._socket = context.folder, socket_path
+
+    def row(self, label: str, program: str, python: str = sys.executable) -> Row:
+        """CPU and peak memory of `program`, run once beforehand so that byte code is cached."""
+
+        def measure() -> Figures:
+            with tempfile.TemporaryDirectory(dir=self._folder) as name:
+                env = _run_environment(self._folder, self._socket, Path(name))
+                if python != sys.executable:
+                    del env["PYTHONPATH"]
+                figures, text = process([python, "-c", program + PEAK], Path(name), env)
+            return {"CPU ms": figures["CPU ms"], "peak MB": int(text.split()[-1]) / 1024}
+
+        return Row(label, measure)
+
+
+def _run_environment(folder: Path, socket_path: str, run_folder: Path) -> dict[str, str]:
+    return environment(
+        folder,
+        PYTHONPATH=os.pathsep.join([str(SOURCE), str(FLOOR)]),
+        SWEEP_RUN_ID="bench/0",
+        SWEEP_ATTEMPT="1",
+        SWEEP_SEED="1",
+        SWEEP_RUN_DIR=str(run_folder),
+        SWEEP_SOCKET=socket_path,
+    )
+
+
+def _log_calls(socket_path: str, folder: Path) -> dict[str, Callable[[int], object]]:
+    """The same row, sent in several ways, from this process."""
+    os.environ.update(_run_environment(folder, socket_path, folder))
+    sys.path[:0] = [str(FLOOR)]
     import socket
 
     import socket_client
@@ -129,103 +118,59 @@ def log_calls(socket_path: str, folder: str) -> dict[str, Callable[[int], object
     socket_client.init(socket_path)
     run = sweep.init()
     return {
-        "floor: one report, 1 metric": lambda i: socket_client.report(i, **ONE),
-        "floor: one report, 5 metrics": lambda i: socket_client.report(i, **FIVE),
-        "bare send of a ready line": lambda _: bare.send(line),
+        "client of 50 lines, 1 metric": lambda i: socket_client.report(i, **ONE),
+        "client of 50 lines, 5 metrics": lambda i: socket_client.report(i, **FIVE),
+        "send of a ready line": lambda _: bare.send(line),
         "run.log, 1 metric": lambda i: run.log(ONE, step=i),
         "run.log, 5 metrics": lambda i: run.log(FIVE, step=i),
     }
 
 
-def call_cost(call: Callable[[int], object]) -> tuple[float]:
-    """CPU of this thread per call in microseconds: blocks of calls, with time for the reader between them."""
-    spent = 0.0
-    blocks = 10
+def _calls(calls: dict[str, Callable[[int], object]]) -> Iterator[Table]:
+    yield Table(
+        "one row (CPU of the training thread)",
+        [Row(label, lambda call=call: _call_cost(call)) for label, call in calls.items()],  # type: ignore[misc]
+        [Goal("run.log, 1 metric", "µs", ratio=2), Goal("run.log, 5 metrics", "µs", ratio=2.5)],
+        ON_DISK,
+        rounds=4,
+    )
+    steps = {
+        "no call": None,
+        "client of 50 lines": calls["client of 50 lines, 1 metric"],
+        "run.log": calls["run.log, 1 metric"],
+    }
+    yield Table(
+        "a training step of about a millisecond with one row",
+        [Row(label, lambda call=call: _step_cost(call)) for label, call in steps.items()],  # type: ignore[misc]
+        [Goal("run.log", "µs", ratio=1.03, to="client of 50 lines")],  # the floor's slowdown + 0.03
+        ON_DISK,
+        rounds=4,
+    )
+
+
+def _call_cost(call: Callable[[int], object]) -> Figures:
+    """CPU of this thread per call: blocks of calls, with time for the reader between them."""
+    spent, blocks = 0.0, 10
     for _ in range(blocks):
         start = time.thread_time()
         for i in range(CALLS):
             call(i)
         spent += time.thread_time() - start
         time.sleep(0.003)
-    return (1e6 * spent / blocks / CALLS,)
+    return {"µs": 1e6 * spent / blocks / CALLS}
 
 
-def work() -> int:
-    """A training step of about a millisecond."""
+def _work() -> int:
     total = 0
     for i in range(12_000):
         total += i * i
     return total
 
 
-def step_cost(call: Callable[[int], object] | None) -> tuple[float]:
-    """CPU per step in microseconds, with one call a step."""
+def _step_cost(call: Callable[[int], object] | None) -> Figures:
     start = time.thread_time()
     for i in range(50):
-        work()
+        _work()
         if call is not None:
             call(i)
-    return (1e6 * (time.thread_time() - start) / 50,)
-
-
-def measure(rounds: int) -> dict[str, tuple[str, Table]]:
-    """Title -> (unit, table); the first row of a table is its floor."""
-    with draining() as path, tempfile.TemporaryDirectory() as folder:
-        imports = in_turn(list(IMPORTS), rounds, lambda name: process_cost(IMPORTS[name], path))
-        ten = in_turn(list(TEN), rounds, lambda name: process_cost(TEN[name], path))
-        calls = log_calls(path, folder)
-        [log] = in_turn(list(calls), 4 * rounds, lambda name: call_cost(calls[name]))
-        steps = {
-            "no call": None,
-            "floor: one report a step": calls["floor: one report, 1 metric"],
-            "run.log a step": calls["run.log, 1 metric"],
-        }
-        [step] = in_turn(list(steps), 4 * rounds, lambda name: step_cost(steps[name]))
-        sys.modules["socket_client"].finish()
-        sys.modules["sweep"].init().finish()
-    return {
-        "import: CPU": ("ms", imports[0]),
-        "import: peak memory": ("MB", imports[1]),
-        "a short run: CPU": ("ms", ten[0]),
-        "a short run: peak memory": ("MB", ten[1]),
-        "one row: CPU": ("µs", log),
-        "a training step of 1 ms: CPU": ("µs", step),
-    }
-
-
-def summarise(table: Table) -> dict[str, dict[str, float]]:
-    """Median, smallest, largest and ratio to the first row."""
-    floor = table[next(iter(table))]
-    return {
-        name: {
-            "median": statistics.median(figures),
-            "min": min(figures),
-            "max": max(figures),
-            "ratio": statistics.median(map(float.__truediv__, figures, floor)),
-        }
-        for name, figures in table.items()
-    }
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=15, help="how often everything runs (default 15)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    options = parser.parse_args()
-    results = {
-        title: {"unit": unit, "rows": summarise(table)}
-        for title, (unit, table) in measure(options.rounds).items()
-    }
-    if options.json:
-        print(json.dumps({"python": sys.version, "rounds": options.rounds, "results": results}, indent=1))
-        return
-    for title, result in results.items():
-        print(f"\n{title} ({result['unit']})")
-        for name, row in result["rows"].items():
-            spread = f"({row['min']:.2f} to {row['max']:.2f})"
-            print(f"  {name:40} {row['median']:9.2f} {spread:24} {row['ratio']:6.2f}x")
-
-
-if __name__ == "__main__":
-    main()
+    return {"µs": 1e6 * (time.thread_time() - start) / 50}

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # what type checkers take for `typing.TYPE_CHECKING`, without the cost of importing it
 if TYPE_CHECKING:
+    from sweep.api.loading import load as load
     from sweep.sdk import Config as Config
     from sweep.sdk import Pruned as Pruned
     from sweep.sdk import Run as Run
@@ -27,6 +28,7 @@ _HOME = {
     "Summary": "sweep.sdk",
     "init": "sweep.sdk",
     "log": "sweep.sdk",
+    "load": "sweep.api.loading",
 }
 """Public name -> the module it is imported from."""
 

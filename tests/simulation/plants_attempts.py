@@ -68,31 +68,21 @@ def offers_outlive_their_agent(patch: pytest.MonkeyPatch) -> None:
 
 
 @plant
-def one_retry_too_many(patch: pytest.MonkeyPatch) -> None:
-    around(patch, evolve, "advance", lambda real: lambda run, entry, most: real(run, entry, most + 1))
-
-
-@plant
-def one_retry_too_few(patch: pytest.MonkeyPatch) -> None:
-    around(patch, evolve, "advance", lambda real: lambda run, entry, most: real(run, entry, most - 1))
-
-
-@plant
 def lost_attempts_are_charged(patch: pytest.MonkeyPatch) -> None:
     around(
         patch,
         lifecycle,
         "_after_attempt",
-        lambda real: lambda run, outcome, most: real(run, "failed" if outcome == "lost" else outcome, most),
+        lambda real: lambda run, outcome, retry: real(run, "failed" if outcome == "lost" else outcome, retry),
     )
 
 
 @plant
 def a_pruned_run_that_was_lost_goes_again(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        def after(run: Any, outcome: Any, most: int) -> Any:
+        def after(run: Any, outcome: Any, retry: Any) -> Any:
             run.order = ""
-            return real(run, outcome, most)
+            return real(run, outcome, retry)
 
         return after
 

@@ -10,7 +10,7 @@ import pytest
 from planting import around, plant
 
 from sweep.controller.driver import Driver
-from sweep.core import decide, evolve, index, state
+from sweep.core import decide, ending, evolve, index, state
 from sweep.core import entries as e
 
 # --- deciding
@@ -21,14 +21,15 @@ def the_budget_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
     around(
         patch,
         decide,
-        "_open_budget",
+        "open_budget",
         lambda real: lambda folded: real(folded) + (not folded.exhausted),
     )
 
 
 @plant
 def the_last_trial_is_left_out(patch: pytest.MonkeyPatch) -> None:
-    around(patch, decide, "_open_budget", lambda real: lambda folded: max(0, real(folded) - 1))
+    for module in (decide, ending):
+        around(patch, module, "open_budget", lambda real: lambda folded: max(0, real(folded) - 1))
 
 
 @plant
@@ -52,7 +53,7 @@ def replicates_have_one_seed(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def a_run_is_assigned_out_of_turn(patch: pytest.MonkeyPatch) -> None:
-    def pop(folded: state.State) -> int | None:
+    def pop(folded: state.State, now_s: float) -> int | None:
         waiting = [number for number in folded.queue if folded.runs[number].state in ("queued", "paused")]
         if not waiting:
             return None
@@ -84,7 +85,7 @@ def the_target_is_not_seen(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def the_wall_time_is_not_seen(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(decide, "_wall_end_s", lambda folded: None)
+    patch.setattr(ending, "wall_end_s", lambda folded: None)
 
 
 @plant
@@ -116,6 +117,7 @@ def the_worst_value_is_the_score(patch: pytest.MonkeyPatch) -> None:
         return (max(finite) if goal == "minimize" else min(finite)) if finite else None
 
     patch.setattr(evolve, "best_finite", worst)
+    patch.setattr(evolve, "best_so_far", lambda best, values, goal: worst([best, *values], goal))
 
 
 @plant

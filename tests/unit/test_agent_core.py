@@ -142,6 +142,44 @@ def test_verdicts(code: int | None, outcome: str, reason: str, error_class: str)
     assert ended.tail == ("last words" if outcome == "failed" else "")
 
 
+@pytest.mark.parametrize("code", [1, -9, 137])
+def test_a_cause_says_more_than_an_exit_code(code: int) -> None:
+    core = make_core()
+    running(core)
+    assert core.failed_by_itself(0, code)
+    cause = a.Cause("gpu_memory", "out of GPU memory (CUDA out of memory)")
+    ended = ending(core.exited(0, exit_(code, cause=cause), 1.0))
+    assert (ended.outcome, ended.error_class, ended.reason) == ("failed", cause.error_class, cause.text)
+    assert ended.exit_code == code
+
+
+def test_what_was_told_to_end_has_no_cause_of_its_own() -> None:
+    core = make_core()
+    running(core)
+    core.ordered(e.RunPruned(0, 1, "ag", "poor"), 1.0)
+    assert not core.failed_by_itself(0, -15)
+    cause = a.Cause("memory", "out of memory")
+    ended = ending(core.exited(0, exit_(-9, cause=cause), 2.0))
+    assert (ended.outcome, ended.error_class, ended.reason) == ("pruned", "", "poor")
+
+
+def test_who_ended_well_or_is_not_here_did_not_fail() -> None:
+    core = make_core()
+    running(core)
+    assert not core.failed_by_itself(0, 0)
+    assert not core.failed_by_itself(7, 1)
+
+
+def test_limits_that_were_revised_hold_for_what_runs() -> None:
+    core = make_core()
+    running(core)
+    assert core.next_wake_s() is None
+    core.limits = Limits(run_time_s=5.0, kill_after_s=2.0)
+    assert core.next_wake_s() == 5.0
+    assert signals(core.tick(5.0)) == [(0, a.TERM, False)]
+    assert core.next_wake_s() == 7.0
+
+
 def test_an_exit_that_nobody_knows_of_is_nothing() -> None:
     assert make_core().exited(5, exit_(0), 1.0) == []
 

@@ -27,16 +27,16 @@ def _records() -> list[dict[str, Any]]:
             "loss": 1,
             "weight-decay": 0.1,
             "lambda": 1,
-            "tags": ["a"],
+            "labels": ["a"],
         },
-        {"lr": 0.01, "optimizer": {"name": "sgd"}, "loss": 2, "weight-decay": 0.2, "lambda": 2, "tags": []},
+        {"lr": 0.01, "optimizer": {"name": "sgd"}, "loss": 2, "weight-decay": 0.2, "lambda": 2, "labels": []},
         {
             "lr": 0.001,
             "optimizer": {"name": "adam"},
             "loss": 3,
             "weight-decay": 0.3,
             "lambda": 3,
-            "tags": None,
+            "labels": None,
         },
     ]
     views = [
@@ -76,7 +76,7 @@ def _runs(where: str) -> list[int]:
         ('config["lambda"] == 2', [2]),
         ("config.loss == 2", [2]),
         ('"CUDA" in reason', [2]),
-        ('"a" in tags', [1]),
+        ('"a" in labels', [1]),
         ("trial in (0, 2)", [1, 3]),
         ("lr > -1", [1, 2, 3]),
         ("lr < -inf", []),
@@ -200,7 +200,7 @@ def test_sorting() -> None:
     assert [row["run"] for row in sort_records(rows, "-objective")] == [1, 3, 2]
     assert [row["run"] for row in sort_records(rows, "summary.val/acc")] == [1, 2, 3]
     assert [row["run"] for row in sort_records(rows, "-host")] == [1, 2, 3]
-    assert [row["run"] for row in sort_records(rows, "-tags")] == [2, 1, 3]
+    assert [row["run"] for row in sort_records(rows, "-labels")] == [2, 1, 3]
     assert [row["run"] for row in select(rows, "lr < 0.05", "-run")] == [3, 2]
     with pytest.raises(QueryError, match="did you mean objective"):
         sort_records(rows, "-objektive")

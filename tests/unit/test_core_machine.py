@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from folded import Lab, make_spec, refold
 from sweep.core import entries as e
+from sweep.core.codec import spec_to_builtins
 from sweep.core.index import rebuild
-from sweep.core.spec import Metric
+from sweep.core.spec import Limits, Metric, Retry, RetryRule
 from sweep.testing.states import check_state, dump
 
 VALUES = st.sampled_from([0.1, 0.5, 0.9, 1.5, math.nan, math.inf])
 AGENTS = st.sampled_from(["a", "b", "c"])
 NUMBERS = st.integers(-1, 12)
+ERRORS = st.sampled_from(["exit", "gpu_memory", "node", "run_time"])
 OUTCOMES = st.sampled_from(["completed", "failed", "pruned", "paused", "cancelled", "lost", "preempted"])
 
 
@@ -90,10 +93,10 @@ class SweepMachine(RuleBasedStateMachine):
     def gone(self, agent: str, kind: Any) -> None:
         self.lab.add(kind(agent))
 
-    @rule(run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1, 1]))
-    def started(self, run: int, stale: int) -> None:
+    @rule(run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1, 1]), gpus=st.sampled_from([(), ("g0",)]))
+    def started(self, run: int, stale: int, gpus: tuple[str, ...]) -> None:
         attempt, agent = self._attempt(run)
-        self.lab.add(e.RunStarted(run, attempt + stale, agent, 1, "h", 0))
+        self.lab.add(e.RunStarted(run, attempt + stale, agent, 1, "h", 0, gpus))
 
     @rule(
         run=NUMBERS,
@@ -105,10 +108,15 @@ class SweepMachine(RuleBasedStateMachine):
         steps = tuple(float(step + i) for i in range(len(values)))
         self.lab.add(e.ObjectiveReported(run, self._attempt(run)[0] + stale, step, steps, tuple(values)))
 
-    @rule(run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1]), outcome=OUTCOMES, score=VALUES)
-    def attempt_ended(self, run: int, stale: int, outcome: e.Outcome, score: float) -> None:
+    @rule(run=NUMBERS, stale=st.sampled_from([0, 0, 0, -1]), outcome=OUTCOMES, score=VALUES, error=ERRORS)
+    def attempt_ended(
+        self, run: int, stale: int, outcome: e.Outcome, score: float, error: e.ErrorClass
+    ) -> None:
         attempt, agent = self._attempt(run)
-        self.lab.add(e.AttemptEnded(run, attempt + stale, agent, outcome, "so it was", score=score))
+        why = error if outcome == "failed" else ""
+        self.lab.add(
+            e.AttemptEnded(run, attempt + stale, agent, outcome, "so it was", score=score, error_class=why)
+        )
 
     def _attempt(self, run: int) -> tuple[int, str]:
         if not 0 <= run < len(self.lab.state.runs):
@@ -124,6 +132,32 @@ class SweepMachine(RuleBasedStateMachine):
     @rule(cap=st.integers(0, 9))
     def extend(self, cap: int) -> None:
         self.lab.add(e.ExtendRequested(cap))
+        self.cap = cap
+
+    @rule(
+        cap=st.sampled_from([None, 2, 6]),
+        patience=st.sampled_from([None, 1, 2]),
+        gpu_s=st.sampled_from([None, 15.0, 1000.0]),
+        aim=st.sampled_from([None, 0.1, 0.9]),
+        retry=st.builds(
+            Retry,
+            max=st.integers(0, 2),
+            rules=st.sampled_from([{}, {"oom": RetryRule(max=2, wait_s=10.0)}, {"node": RetryRule(max=0)}]),
+        ),
+    )
+    def revise(
+        self, cap: int | None, patience: int | None, gpu_s: float | None, aim: float | None, retry: Retry
+    ) -> None:
+        hours = None if gpu_s is None else gpu_s / 3600
+        spec = msgspec.structs.replace(
+            self.lab.state.spec,
+            run_cap=cap,
+            patience=patience,
+            retry=retry,
+            metric=Metric(name="m", target=aim),
+            limits=Limits(gpu_hours=hours),
+        )
+        assert self.lab.add(e.SpecRevised(self.lab.state.revision + 1, spec_to_builtins(spec))) is None
         self.cap = cap
 
     @rule(runs=st.lists(NUMBERS, max_size=3))

@@ -423,10 +423,11 @@ def test_extend_reopens_and_adds_to_the_budget() -> None:
     assert lab.commands == [Propose(1)]
 
 
-def test_extend_without_effect_ends_again() -> None:
+def test_an_extension_that_gives_nothing_more_to_do_reopens_nothing() -> None:
     lab = ended(Lab(make_spec(run_cap=1)))
-    lab.add(e.ExtendRequested(1))
-    assert kinds(lab.settle()) == ["SweepReopened", "SweepEnded"]
+    assert lab.add(e.ExtendRequested(1)) is None
+    assert lab.settle() == []
+    assert lab.state.revision == 2
 
 
 def test_retry_reopens_and_runs_just_those_runs() -> None:

@@ -13,7 +13,8 @@ from led import SWEEP, Led, Search
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.names import controller_lease
-from sweep.core.spec import Metric, SweepSpec
+from sweep.core.space import Categorical, Parameter, Space
+from sweep.core.spec import SweepSpec
 from sweep.stores.base import StaleFence, StoreError
 from sweep.stores.memory import MemoryStore
 
@@ -419,14 +420,29 @@ def test_a_revised_spec_gets_a_searcher_of_its_own() -> None:
     led.driver._make_search = lambda state: built.append(state.spec) or Search()  # type: ignore[func-returns-value]
     led.join()
     led.step()
-    revised = make_spec(run_cap=4, metric=Metric(name="other"))
+    other = Space((Parameter(("x",), Categorical((1, 2, 3))),))
+    revised = make_spec(run_cap=4, space=other)
     led.outside(e.SpecRevised(2, spec_to_builtins(revised)), e.SlotOffered("a", 0, 9), writer="cli")
     led.step()
-    assert [spec.metric.name for spec in built if spec.metric] == ["loss", "other"]
+    assert [spec.space for spec in built] == [make_spec().space, other]
     led.outside(e.ExtendRequested(5), e.SlotOffered("a", 0, 10), writer="cli")
+    limited = make_spec(run_cap=5, space=other, retry=2, wall_time_s=1e9)
+    led.outside(e.SpecRevised(4, spec_to_builtins(limited)), writer="cli")
     led.step()
+    assert led.driver.state.revision == 4
     assert len(led.of(e.TrialsProposed)) == 3
-    assert len(built) == 2, "another budget needs no other searcher"
+    assert len(built) == 2, "another budget and other limits need no other searcher"
+
+
+def test_a_model_that_counts_on_the_budget_is_made_anew_with_it() -> None:
+    built: list[SweepSpec] = []
+    led = Led(make_spec(run_cap=1, method="bayes", engine="optuna-tpe"))
+    led.driver._make_search = lambda state: built.append(state.spec) or Search()  # type: ignore[func-returns-value]
+    led.join(slots=2)
+    led.step()
+    led.outside(e.ExtendRequested(5), writer="cli")
+    led.step()
+    assert [spec.run_cap for spec in built] == [1, 5]
 
 
 def test_a_driver_without_a_searcher_winds_down() -> None:

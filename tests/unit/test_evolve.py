@@ -12,7 +12,7 @@ from folded import Lab, make_spec, refold
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.evolve import IllegalDecision, evolve
-from sweep.core.spec import Metric
+from sweep.core.spec import EarlyTerminate, Metric
 from sweep.core.state import State
 
 
@@ -405,7 +405,7 @@ def test_a_retry_names_the_runs_and_forgives_them() -> None:
         lab.end(number, outcome)  # type: ignore[arg-type]
     assert lab.add(e.RetryRequested((0, 1, 2))) is None
     assert lab.states() == ["queued", "completed", "queued"]
-    assert lab.run().charged == 0
+    assert lab.run().failures == {}
     assert lab.run().reason == ""
     assert lab.add(e.RetryRequested((1,))) == "none of these runs has failed or was cancelled"
 
@@ -423,11 +423,9 @@ def test_a_revised_spec_starts_a_new_stopper_with_what_is_known() -> None:
     lab.running()
     lab.report(0, 5.0)
     old = lab.state.stopper
-    revised = msgspec.structs.replace(lab.spec, run_cap=1)
-    lab.state.exhausted = True
+    revised = msgspec.structs.replace(lab.spec, run_cap=1, early_terminate=EarlyTerminate(min_iter=1))
     assert lab.add(e.SpecRevised(2, spec_to_builtins(revised))) is None
     assert lab.state.stopper is not old
     assert lab.state.stopper is not None and lab.state.stopper.condemned(0) == "5 is above 1"
     assert lab.state.spec.run_cap == 1
-    assert not lab.state.exhausted
     assert lab.add(e.SpecRevised(2, spec_to_builtins(revised))) == "revision 2 does not follow 2"

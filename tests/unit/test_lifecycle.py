@@ -249,7 +249,7 @@ def test_what_is_not_the_runs_fault_is_not_charged(outcome: e.Outcome) -> None:
         lab.work()
         lab.start()
         lab.end(0, outcome)
-        assert lab.run().charged == 0
+        assert lab.run().failures == {}
         lab.offer()
     lab.work()
     lab.start()

@@ -257,6 +257,22 @@ def test_the_phase_follows_the_sweep() -> None:
     assert (session.phase, session.reason) == ("paused", "paused by ann")
 
 
+def test_a_revised_spec_is_told_once() -> None:
+    world = World(run_cap=1)
+    session = world.session()
+    assert session.revised() is None, "nothing is known yet"
+    session.commit()
+    assert session.revised() == make_spec(run_cap=1)
+    assert session.revised() is None
+    world.led.outside(e.ExtendRequested(5))
+    session.commit()
+    world.stores["a"].fail = "read_index"
+    with pytest.raises(StoreError):
+        session.revised()
+    assert session.revised() == make_spec(run_cap=5)
+    assert session.revised() is None
+
+
 def test_a_phase_that_the_listing_does_not_show_yet_is_looked_for_again() -> None:
     world = World(run_cap=1)
     worker = world.session("b", leads=False)

@@ -426,8 +426,8 @@ def test_what_only_resembles_a_secret_is_accepted(line: str) -> None:
 
 
 FILES: list[tuple[str, list[str]]] = [
-    ("", ["sweep.yaml: the file is empty; a sweep needs at least `method` and `parameters`"]),
-    ("# only a comment", ["sweep.yaml: the file is empty; a sweep needs at least `method` and `parameters`"]),
+    ("", ["sweep.yaml:1:1: the file is empty; a sweep needs at least `method` and `parameters`"]),
+    ("# only a comment", ["sweep.yaml:1:1: the file is empty; a sweep needs at least `method` and `parameters`"]),
     ("- a", ["sweep.yaml:1:1: a sweep file is a mapping (`method: …`, `parameters: …`), not a list"]),
     ("null", ["sweep.yaml:1:1: a sweep file is a mapping (`method: …`, `parameters: …`), not nothing"]),
     (

@@ -10,7 +10,7 @@ import pytest
 
 from sweep.core import entries as e
 from sweep.stores import Store, StoreError, open_store
-from sweep.stores import _open as opening
+from sweep.stores import _place as placing
 from sweep.stores._open import default_path
 
 
@@ -132,9 +132,9 @@ def test_a_strangers_store_above_is_passed_by(tmp_path: Path, monkeypatch: pytes
     mine.mkdir()
     assert default_path(mine) == file
     stranger = os.getuid() + 1
-    monkeypatch.setattr(opening, "_owner", lambda path: stranger if path == file else os.getuid())
+    monkeypatch.setattr(placing, "_owner", lambda path: stranger if path == file else os.getuid())
     assert default_path(mine) == mine.resolve() / ".sweep" / "store.db"
-    monkeypatch.setattr(opening, "_owner", lambda path: stranger)
+    monkeypatch.setattr(placing, "_owner", lambda path: stranger)
     assert default_path(mine) == file, "whoever works in a stranger's folder uses that stranger's store"
 
 

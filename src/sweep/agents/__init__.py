@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
 from sweep.agents.guardian import become_subreaper
 from sweep.agents.loop import Loop, Options
 from sweep.agents.session import Leading, Timing
 from sweep.agents.starting import Launcher
 from sweep.agents.view import SlotLine, Snapshot, View
+from sweep.agents.warming import supported
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
-from sweep.provenance import record_node
+from sweep.provenance import record_node, shadow_warning
 from sweep.search import engines
-from sweep.stores import Lease, Store
+from sweep.stores import Lease, Store, StoreError, SweepRemoved, digest_of
+
+REJOIN_S = 5.0
+"""Pause before a store that failed is asked again to let this agent in after it lost its lease."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -61,15 +67,28 @@ def run_agent(
     make_driver: Callable[[Lease], Leading],
     count: int | None = None,
     timing: Timing | None = None,
+    wandb: bool = False,
+    function: Function | None = None,
 ) -> End:
-    """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start.
+    """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
+    `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
     become_subreaper()
-    launcher = Launcher(sweep, spec, root, workdir, os.environ)
-    record = record_node(store.put_blob, os.environ)
-    left = count
+    launcher = Launcher(sweep, spec, root, workdir, os.environ, wandb, function)
+    blobs: list[bytes] = []  # kept with the entry that names them
+
+    def keep(data: bytes) -> str:
+        blobs.append(data)
+        return digest_of(data)
+
+    record = record_node(keep, os.environ)
+    left, rejoining = count, False
+    if spec.preload and not supported():
+        view.say("preload works on Linux only: runs start the ordinary way", "warning")
+    if (warning := shadow_warning(spec, workdir)) is not None:
+        view.say(warning, "warning")
     while True:
         loop = Loop(
             store,
@@ -81,21 +100,30 @@ def run_agent(
             make_driver,
             Options(count=left, timing=timing or Timing()),
         )
-        loop.run(
-            lambda agent: e.AgentJoined(
-                agent,
-                socket.gethostname(),
-                os.getpid(),
-                len(node.slots),
-                tuple(gpu.uuid for gpu in node.gpus),
-                engines(),
-                record=record,
+        loop.session.blobs.extend(blobs)
+        try:
+            loop.run(
+                lambda agent: e.AgentJoined(
+                    agent,
+                    socket.gethostname(),
+                    os.getpid(),
+                    len(node.slots),
+                    tuple(gpu.uuid for gpu in node.gpus),
+                    engines(),
+                    record=record,
+                )
             )
-        )
+        except StoreError as error:
+            if not rejoining or isinstance(error, SweepRemoved):
+                raise
+            view.say(f"{error} (trying again)", "error")
+            time.sleep(REJOIN_S)
+            continue
         if left is not None:
             left = max(0, left - loop.core.taken)
         if not loop.lost or left == 0:
             return End(loop.core.draining, bool(loop.core.broken), loop.ended_by)
+        rejoining = True
 
 
 __all__ = [

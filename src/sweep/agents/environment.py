@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sweep.core import entries as e
 from sweep.core.names import run_id
-from sweep.core.spec import SweepSpec
-from sweep.provenance.variables import launcher_env
+from sweep.core.spec import Determinism
+from sweep.provenance.variables import launcher_env, with_strict_flags
 
 _ENVVAR = re.compile(r"\$\{envvar:([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -30,7 +30,9 @@ def run_variables(
     socket: str,
 ) -> dict[str, str]:
     """The `SWEEP_*` variables of one attempt (docs/reference/protocol.md)."""
+    last_error = {"SWEEP_LAST_ERROR": assignment.after} if assignment.after else {}
     return {
+        **last_error,
         "SWEEP_ID": sweep,
         "SWEEP_RUN_ID": run_id(sweep, assignment.run),
         "SWEEP_ATTEMPT": str(assignment.attempt),
@@ -46,22 +48,26 @@ def run_variables(
 
 
 def environment(
-    spec: SweepSpec,
+    spec_env: Mapping[str, str],
     inherited: Mapping[str, str],
     variables: Mapping[str, str],
     gpu_variables: Mapping[str, str],
     seed: int,
     cpus: float | None,
+    level: Determinism = "seeded",
 ) -> tuple[dict[str, str], dict[str, str]]:
     """(what the process gets, what of it sweep set and may record).
 
-    The spec's own `env` wins over what the launcher sets; the pins to GPUs win over everything. Raises MissingVariable.
+    The spec's own `env` wins over what the launcher sets, and so do variables of the agent's, except at the level `strict`;
+    the pins to GPUs win over everything. Raises MissingVariable.
     """
+    if level == "strict":
+        spec_env = with_strict_flags(spec_env)
     path = f"{inherited.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"  # `sweep log` is found there
-    own = {"PATH": path} | {key: _expand(value, inherited) for key, value in spec.env.items()}
+    own = {"PATH": path} | {key: _expand(value, inherited) for key, value in spec_env.items()}
     base = {key: value for key, value in inherited.items() if not key.startswith("SWEEP_")}
-    launcher = launcher_env(seed, cpus, {**base, **own})
-    recorded = {**launcher, **spec.env, **gpu_variables, **variables}
+    launcher = launcher_env(seed, cpus, own if level == "strict" else {**base, **own}, level)
+    recorded = {**launcher, **spec_env, **gpu_variables, **variables}
     return {**base, **launcher, **own, **gpu_variables, **variables}, recorded
 
 

@@ -29,6 +29,13 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u2
 _MAX_LINE = 2000
 
 
+class FolderError(OSError):
+    """A run's folder cannot be made or written; its text is for a person, `errno` says why."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 class RunFolder:
     """The folder of one run. Making the object makes nothing on disk."""
 
@@ -51,13 +58,28 @@ class RunFolder:
         return self.path / f"unsent-{attempt}.jsonl"
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Make the folders and write the config, at once or not at all. May be called for every attempt. Raises OSError."""
-        self.checkpoint.mkdir(parents=True, exist_ok=True)
-        for folder in (self.checkpoint, self.path):
-            folder.chmod(0o700)
-        write_atomically(
-            self.config_file, json.dumps(config).encode("ascii")
-        )  # NaN stays NaN, as docs/reference/protocol.md says
+        """Make the folders and write the config, at once or not at all. May be called for every attempt. Raises
+        FolderError."""
+        try:
+            for folder in (self.path, self.checkpoint):
+                try:
+                    folder.mkdir(0o700)
+                except OSError:  # it is there, or what it stands in is not
+                    folder.mkdir(parents=True, exist_ok=True)
+                    folder.chmod(0o700)
+            write_atomically(
+                self.config_file, json.dumps(config).encode("ascii")
+            )  # NaN stays NaN, as docs/reference/protocol.md says
+        except OSError as error:
+            what = f"cannot write the run's folder {self.path}: {error.strerror or error}"
+            raise FolderError(error.errno or 0, what + self._whose()) from None
+
+    def _whose(self) -> str:
+        try:
+            owner = self.path.stat().st_uid
+        except OSError:
+            return ""
+        return "" if owner == os.getuid() else " (it belongs to another user, whose agent must go on with this run)"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -15,11 +15,14 @@ Linux: the guard is a subreaper, so that descendants which left their session be
 A message is a length (4 bytes, little-endian) and a marshalled tuple; both ends are the same Python.
 
     agent -> guard   ("config", kill_after_s)
-                     ("spawn", id, argv, env, cwd, output)     ("kill", id, signal, everything)
+                     ("spawn", id, argv, env, cwd, output, key)   ("kill", id, signal, everything)
+                     ("warm", key, argv, env, cwd, setup)
                      ("deadline", monotonic_s or None)         ("bye", grace_s)
     guard -> agent   ("ready", is_subreaper)                   ("spawned", id, pid)
                      ("spawn_failed", id, errno, message)      ("exited", id, status, utime_s, stime_s, maxrss_bytes)
-                     ("ending", reason)
+                     ("warm", problem, another_follows)         ("ending", reason)
+
+A run whose `key` is that of the warm process is forked from it (`sweep.agents.warm`), and is watched and ended like any other.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sweep.agents import programs, trees
+    from sweep.agents.warm import Servers
 else:  # in the bare interpreter there is no package `sweep`
     import programs
     import trees
@@ -52,10 +56,14 @@ GENTLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Run:
     """One run's main process, which leads its process group."""
 
-    __slots__ = ("ended", "id", "marks", "pid", "settle_until_s")
+    __slots__ = ("ended", "id", "marks", "pid", "settle_until_s", "status")
 
-    def __init__(self, id: str, pid: int, marks: set[bytes]) -> None:
-        self.id, self.pid, self.marks = id, pid, marks
+    def __init__(self, id: str, marks: set[bytes]) -> None:
+        self.id, self.marks = id, marks
+        self.pid = 0
+        """0 until it is known: it is to be forked."""
+        self.status = 0
+        """What the warm process said of its end, before its CPU time is known."""
         self.ended: tuple[int, float, float, int] | None = None
         """Exit status or -signal, user and system seconds, largest memory in bytes."""
         self.settle_until_s = 0.0
@@ -74,6 +82,10 @@ class Guard:
         self.owners: dict[int, set[str]] = {}
         """Orphan (a child that is no run's main process) -> the runs that it can belong to: one, when its environment
         or group tells; else all that were there when it was first seen, so that it dies with the last of them."""
+        self.warm: Servers | None = None
+        """None until a warm process is asked for."""
+        self.servers: set[int] = set()
+        """Process ids of warm processes that have not been reaped."""
         self.kill_after_s = 5.0
         self.deadline_s: float | None = None
         self.over: str | None = None
@@ -86,20 +98,28 @@ class Guard:
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.poller = select.poll()
         self.wake = self._wake_on_children()
-        self._watch(CHANNEL)
+        self.watch(CHANNEL)
         self._watch_agent(agent_pid)
 
-    def _watch(self, fd: int) -> None:
+    def watch(self, fd: int) -> None:
+        """Wait for something to read there, too."""
         os.set_blocking(fd, False)
         self.poller.register(fd, select.POLLIN)
 
     def _wake_on_children(self) -> int:
         wake, notify = os.pipe()
         os.set_blocking(notify, False)
-        self._watch(wake)
+        self.watch(wake)
         signal.set_wakeup_fd(notify, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return wake
+
+    def unwatch(self, fd: int) -> None:
+        """No longer wait for something to read there."""
+        try:
+            self.poller.unregister(fd)
+        except KeyError:
+            pass
 
     def _watch_agent(self, pid: int) -> None:
         """The socket alone would not tell when a forked child of the agent still holds the agent's end."""
@@ -126,7 +146,9 @@ class Guard:
     def _timeout_s(self) -> float | None:
         if self.settling:
             return TICK_S
-        return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
+        times = [self.deadline_s, self.warm.due_s if self.warm is not None else None]
+        due = [due_s for due_s in times if due_s is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _check_deadline(self) -> None:
         if self.deadline_s is not None and time.monotonic() >= self.deadline_s:
@@ -138,6 +160,8 @@ class Guard:
         ready = dict(self.poller.poll(None if timeout_s is None else int(timeout_s * 1000) + 1))
         if self.wake in ready:
             os.read(self.wake, 4096)
+        if self.warm is not None:
+            self.warm.look(ready, time.monotonic())
         if self.wake in ready or self.settling:
             self.reap()
             self.settle()
@@ -188,6 +212,8 @@ class Guard:
         """Carry out one message."""
         if name == "spawn":
             self.spawn(*arguments)
+        elif name == "warm":
+            self.prepare_servers().warm_up(*arguments)
         elif name == "kill":
             self.kill(*arguments)
         elif name == "deadline":
@@ -200,21 +226,58 @@ class Guard:
 
     # --- starting
 
-    def spawn(self, id: str, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes) -> None:
-        """Start a run's main process as the leader of a new process group."""
+    def spawn(
+        self,
+        id: str,
+        argv: list[bytes],
+        env: dict[bytes, bytes],
+        cwd: bytes,
+        output: bytes,
+        key: bytes = b"",
+    ) -> None:
+        """Start a run's main process as the leader of a new process group, as a fork of the warm process with this `key` if
+        there is one."""
+        run = Run(id, {name + b"=" + env[name] for name in trees.MARKS if name in env})
+        self.runs[id] = run
+        server = self.warm.serves(key) if self.warm is not None else None
+        if server is not None:
+            server.add(run, argv, env, cwd, output)
+        else:
+            self.start(run, argv, env, cwd, output)
+
+    def start(self, run: Run, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes) -> None:
+        """Start it the ordinary way."""
         try:
-            pid = programs.start(argv, env, cwd, output, self.null)
+            self.entered(run, programs.start(argv, env, cwd, output, self.null))
         except OSError as error:
-            self.tell("spawn_failed", id, error.errno or 0, str(error.strerror))
-            return
+            self.not_started(run, error.errno or 0, str(error.strerror))
         except ValueError as error:
-            self.tell("spawn_failed", id, 22, f"cannot start {programs.show(argv[0])}: {error}")
-            return
+            self.not_started(run, 22, f"cannot start {programs.show(argv[0])}: {error}")
         finally:
             os.chdir(b"/")  # the guard must not keep a file system busy
-        run = Run(id, pid, {name + b"=" + env[name] for name in trees.MARKS if name in env})
-        self.runs[id] = self.mains[pid] = run
-        self.tell("spawned", id, pid)
+
+    def entered(self, run: Run, pid: int) -> None:
+        """The main process of a run exists."""
+        run.pid = pid
+        self.mains[pid] = run
+        self.owners.pop(pid, None)
+        self.tell("spawned", run.id, pid)
+
+    def not_started(self, run: Run, number: int, message: str) -> None:
+        """The main process of a run could not be started."""
+        del self.runs[run.id]
+        self.tell("spawn_failed", run.id, number, message)
+
+    def prepare_servers(self) -> Servers:
+        """What handles warm processes. Only who asks for them pays for the import."""
+        if self.warm is None:
+            if TYPE_CHECKING:
+                from sweep.agents import warm
+            else:
+                import warm
+
+            self.warm = warm.Servers(self)
+        return self.warm
 
     # --- ending
 
@@ -239,12 +302,19 @@ class Guard:
             if pid == 0:
                 return
             self.owners.pop(pid, None)
+            code = os.waitstatus_to_exitcode(status)
             if (run := self.mains.pop(pid, None)) is not None:
                 unit = 1 if sys.platform == "darwin" else 1024
-                code = os.waitstatus_to_exitcode(status)
-                run.ended = (code, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * unit)
-                run.settle_until_s = time.monotonic() + SETTLE_S
-                self.settling.append(run)
+                self.finished(run, code, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * unit)
+            if pid in self.servers and self.warm is not None:
+                self.servers.discard(pid)
+                self.warm.reaped(pid, code)
+
+    def finished(self, run: Run, status: int, utime_s: float, stime_s: float, maxrss_bytes: int) -> None:
+        """The main process of a run is gone: what it left is to go, too."""
+        run.ended = (status, utime_s, stime_s, maxrss_bytes)
+        run.settle_until_s = time.monotonic() + SETTLE_S
+        self.settling.append(run)
 
     def settle(self) -> None:
         """Kill what is left of runs whose main process has ended; report those of which nothing is left."""
@@ -266,7 +336,7 @@ class Guard:
         ended = {run.id for run in self.settling}
         doomed = []
         for pid in trees.children():
-            if pid not in self.mains:
+            if pid not in self.mains and pid not in self.servers:
                 owners = self._owners_of(pid)
                 owners -= ended
                 if not owners:
@@ -282,7 +352,7 @@ class Guard:
         try:
             group = os.getpgid(pid)
         except OSError:
-            group = 0
+            group = -1
         environment = trees.environment_of(pid)
         for run in self.runs.values():
             if group == run.pid or (run.marks and run.marks <= environment):
@@ -292,6 +362,10 @@ class Guard:
     def kill(self, id: str, number: int, everything: bool) -> None:
         """Signal a run's process group or, with `everything`, each of its descendants."""
         run = self.runs.get(id)
+        if run is not None and self.warm is not None and self.warm.drop(run):
+            del self.runs[id]
+            self.tell("exited", id, -number, 0.0, 0.0, 0)
+            return
         if run is None or run.pid not in self.mains:
             return  # it has ended, and what it left is being killed
         others = self._tree(run) if everything else []
@@ -309,7 +383,9 @@ class Guard:
     def _tree(self, run: Run) -> list[int]:
         """Descendants of a run outside its process group."""
         orphans = [
-            pid for pid in trees.children() if pid not in self.mains and self._owners_of(pid) == {run.id}
+            pid
+            for pid in trees.children()
+            if pid not in self.mains and pid not in self.servers and self._owners_of(pid) == {run.id}
         ]
         found = []
         for pid in orphans + trees.descendants([run.pid, *orphans]):
@@ -371,15 +447,18 @@ class Guard:
 # --- the process ------------------------------------------------------------------------------------------------
 
 
-def main(agent_pid: int) -> None:
-    """Guard until the agent is gone, then leave nothing behind."""
+def main(agent_pid: int, server: int = 0) -> None:
+    """Guard until the agent is gone, then leave nothing behind. `server`: a child of ours that holds a function; then descriptor
+    3 is the socket to it."""
     # The agent started us with these blocked. They stay so: Ctrl-C and a polite kill are for the agent to handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, (*GENTLE, signal.SIGQUIT, signal.SIGTSTP))
     os.setsid()
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(4 if server else 3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(b"/")
     guard = Guard(agent_pid)
     try:
+        if server:
+            guard.prepare_servers().adopt_function(server, 3)
         guard.work()
     except Exception as error:
         line = error.__traceback__.tb_lineno if error.__traceback__ else 0

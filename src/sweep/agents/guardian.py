@@ -7,6 +7,7 @@ Register `fileno()` for reading with the agent's selector and call `poll` when i
 
 from __future__ import annotations
 
+import functools
 import marshal
 import os
 import select
@@ -21,7 +22,9 @@ from typing import Any
 import msgspec
 
 from sweep.agents import trees
+from sweep.agents.functions import Function, start_guard
 from sweep.agents.trees import become_subreaper
+from sweep.agents.warming import WarmStart
 
 __all__ = [
     "Exited",
@@ -30,13 +33,20 @@ __all__ = [
     "Guardian",
     "SpawnFailed",
     "Spawned",
+    "WarmGone",
     "become_subreaper",
     "end_leftovers",
 ]
 
 CLEAN_UP_S = 5.0
 """How long the clean-up after a guard that died may block; processes vanish within milliseconds unless stuck in the kernel."""
+_WARM = "warm process"
+_FUNCTION = b"function"
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+
+
+_encoded = functools.lru_cache(1024)(os.fsencode)
+"""From run to run most of an environment is the same."""
 
 
 class Spawned(msgspec.Struct, frozen=True):
@@ -68,6 +78,15 @@ class Exited(msgspec.Struct, frozen=True):
     """The largest resident memory of a single process among them."""
 
 
+class WarmGone(msgspec.Struct, frozen=True):
+    """The warm process could not be made ready or has ended. Nothing is lost: what it had started goes on, and what it had
+    not is started the ordinary way."""
+
+    problem: str
+    again: bool
+    """Another is being started in its place."""
+
+
 class GuardDied(msgspec.Struct, frozen=True):
     """The guard is gone and everything that it had started has been killed. `start` makes a new one."""
 
@@ -76,14 +95,16 @@ class GuardDied(msgspec.Struct, frozen=True):
     reason: str
 
 
-GuardEvent = Spawned | SpawnFailed | Exited | GuardDied
+GuardEvent = Spawned | SpawnFailed | Exited | WarmGone | GuardDied
 
 
 class Guardian:
     """Starts, signals and reaps runs through a guard process of its own. Not safe for use by several threads."""
 
-    def __init__(self, kill_after_s: float = 5.0) -> None:
-        """`kill_after_s`: how long runs have between SIGTERM and SIGKILL when the agent has vanished."""
+    def __init__(self, kill_after_s: float = 5.0, function: Function | None = None) -> None:
+        """`kill_after_s`: how long runs have between SIGTERM and SIGKILL when the agent has vanished. `function`: runs call it,
+        in forks of this process as it is when `start` is called; their `argv` is for the record only. Linux."""
+        self._function = function
         self.kill_after_s = kill_after_s
         self.pid: int | None = None
         """Process id of the guard; None while there is none."""
@@ -95,6 +116,8 @@ class Guardian:
         self._runs: dict[str, int | None] = {}
         """Every run not yet reported as ended -> process id, None until known."""
         self._marks: dict[str, set[bytes]] = {}
+        self._warm_key = b""
+        """Of the warm process that the guard has been told of."""
         self._deadline_s: float | None = None
         self._why = ""
 
@@ -109,7 +132,7 @@ class Guardian:
         ours.setblocking(False)
         try:
             with theirs:
-                self.pid = _start_guard(theirs.fileno())
+                self.pid = _start_guard(theirs.fileno(), self._function)
         except BaseException:
             ours.close()
             raise
@@ -145,20 +168,33 @@ class Guardian:
         env: Mapping[str, str],
         cwd: str | os.PathLike[str],
         output: str | os.PathLike[str],
+        warm: WarmStart | None = None,
     ) -> None:
         """Start `argv` with exactly this environment, in `cwd`, in a process group of its own, with standard input
         empty and everything it prints appended to the file `output` (made with mode 0600). `Spawned` or `SpawnFailed`
         follows. `id` must not be one that still runs (ValueError). SWEEP_AGENT, SWEEP_RUN_ID and SWEEP_ATTEMPT in `env` together
-        identify the run's processes and should be unique to it."""
+        identify the run's processes and should be unique to it.
+
+        `warm`: fork it from this warm process, which is started for the first that asks; one at a time."""
         if id in self._runs:
             raise ValueError(f"run {id} runs already")
         if not argv:
             raise ValueError("argv is empty")
         self._open()
-        raw = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+        raw = {_encoded(name): _encoded(value) for name, value in env.items()}
+        key = self._warm_up(warm) if warm is not None else _FUNCTION if self._function is not None else b""
         self._runs[id] = None
         self._marks[id] = {name + b"=" + raw[name] for name in trees.MARKS if name in raw}
-        self._send("spawn", id, [os.fsencode(a) for a in argv], raw, os.fsencode(cwd), os.fsencode(output))
+        words = [os.fsencode(word) for word in argv]
+        self._send("spawn", id, words, raw, os.fsencode(cwd), os.fsencode(output), key)
+
+    def _warm_up(self, warm: WarmStart) -> bytes:
+        if warm.key != self._warm_key:
+            self._warm_key = warm.key
+            # Its children, too, until they have written their own marks; nobody but this agent has this one.
+            self._marks[_WARM] = {mark for mark in warm.environ() if mark.startswith(b"SWEEP_AGENT=")}
+            self._send("warm", *warm.message())
+        return warm.key
 
     def kill(self, id: str, sig: int, everything: bool = False) -> None:
         """Send a signal to a run's process group or, with `everything`, to each of its descendants as well. For a run
@@ -170,6 +206,12 @@ class Guardian:
         """SIGKILL everything that runs here; `Exited` follows for each."""
         for id in self._runs:
             self.kill(id, signal.SIGKILL, everything=True)
+
+    def set_kill_after(self, kill_after_s: float) -> None:
+        """Another time between SIGTERM and SIGKILL from now on."""
+        self.kill_after_s = kill_after_s
+        if self.pid is not None:
+            self._send("config", kill_after_s)
 
     def set_deadline(self, monotonic_s: float | None) -> None:
         """When `time.monotonic()` reaches this, the guard kills everything at once and ends (`GuardDied` follows): the
@@ -204,6 +246,8 @@ class Guardian:
             return Exited(*arguments)
         if name == "ready":
             self.subreaper = arguments[0]
+        elif name == "warm" and arguments[0]:
+            return WarmGone(*arguments)
         elif name == "ending":
             self._why = arguments[0]
         return None
@@ -269,7 +313,7 @@ class Guardian:
         _reap(self.pid, wait=True)
         self._end_adopted()
         ids = tuple(self._runs)
-        self.pid = None
+        self.pid, self._warm_key = None, b""
         for store in (self._runs, self._marks, self._received, self._to_send):
             store.clear()
         return GuardDied(ids, reason)
@@ -354,15 +398,21 @@ def _reap(pid: int, wait: bool = False) -> bool:
         return False
 
 
-def _start_guard(channel: int) -> int:
+def _start_guard(channel: int, function: Function | None) -> int:
     """A bare interpreter that imports guard.py and its two helpers, through their byte code caches, unlike a script."""
     folder = str(Path(__file__).parent)
-    program = f"import sys; sys.path.append({folder!r}); import guard; guard.main({os.getpid()})"
+    program = (
+        f"import sys; sys.path.append({folder!r}); import guard; "
+        f"guard.main({os.getpid()}, *map(int, sys.argv[1:]))"
+    )
     # Without SWEEP_*: in a run of another sweep, the guard must not look like one of that run's processes.
     env = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
+    argv = [sys.executable, "-I", "-S", "-E", "-c", program]
+    if function is not None:
+        return start_guard(argv, env, channel, function)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", "-E", "-c", program],
+        argv,
         env,
         file_actions=[
             (os.POSIX_SPAWN_DUP2, channel, 0),

@@ -17,6 +17,10 @@ import msgspec
 from sweep.agents.lines import BadLine, Line, decode, number, shown, storable
 
 LARGEST = sys.float_info.max
+MAX_NAMES = 20_000
+"""Distinct names of which the summary keeps the last value. History keeps all rows, whatever their names."""
+MAX_TEXT = 4096
+"""Characters of a text, and of the JSON of any other value, in the summary: it stands in every listing of the run."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -50,6 +54,8 @@ class RunInbox:
         """The program has said that this was all."""
         self.raises = False
         """The program wants to be told to stop, and no signal."""
+        self.crowded = False
+        """It logged more names than the summary keeps."""
         self.last_objective: float | None = None
         """The objective's latest value, may be NaN or infinite; None before the first."""
         self.pending_bytes = 0
@@ -89,7 +95,8 @@ class RunInbox:
                 known = number(value) if name in self._keys else None
                 if known is not None:
                     self._judge(known)
-            self._summary.update(storable(line.x or {}))
+            self._summary.update(brief(line.x or {}))
+            _keep_first(self._summary)
         elif line.op == "config":
             self.config.update(storable(line.c or {}))
         elif line.op == "end":
@@ -125,13 +132,18 @@ class RunInbox:
         self.pending_bytes += len(raw)
         metrics = line.m
         if metrics:
-            self._last_numbers.update(metrics)
+            numbers = self._last_numbers
+            numbers.update(metrics)
+            if len(numbers) > MAX_NAMES:
+                _keep_first(numbers)
+                self.crowded = True
             for key in self._keys:
                 if key in metrics:
                     self._report(metrics[key], line.s)
                     break
         if line.x:
-            self._last_others.update(line.x)
+            self._last_others.update(brief(line.x))
+            _keep_first(self._last_others)
         self.rows += 1
         return True
 
@@ -196,5 +208,51 @@ class RunInbox:
     def summary(self) -> dict[str, Any]:
         """The last value of each name, overridden by what the program set itself. NaN and infinities are floats."""
         numbers = {name: shown(value) for name, value in self._last_numbers.items()}
-        others = {name: storable(value) for name, value in self._last_others.items()}
-        return {**others, **numbers, **self._summary}
+        return {**self._last_others, **numbers, **self._summary}
+
+    def doubts(self) -> dict[str, str]:
+        """What a person should know who takes the program's exit code 0 for success: kind -> words."""
+        found = {}
+        if self._keys and not math.isfinite(self._low):
+            logged = {**self._last_numbers, **self._last_others, **self._summary}
+            if any(key in logged for key in self._keys):
+                found["no finite value"] = f"has logged {self._keys[0]}, but no finite value of it"
+            else:
+                found["no metric"] = (
+                    f"has not logged {self._keys[0]}, the metric that is optimised; it logged {_listed(logged)}"
+                )
+        if self.crowded:
+            found["crowded"] = (
+                f"logged more than {MAX_NAMES:,} different names; its summary keeps the first ones, history all"
+            )
+        return found
+
+
+def brief(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values for the summary: what is long is cut, or described."""
+    return {name: _brief(value) for name, value in values.items()}
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, str):
+        text = storable(value)
+        return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text):,} characters)"
+    if isinstance(value, dict | list):
+        kept = storable(value)
+        size = len(msgspec.json.encode(kept))
+        if size > MAX_TEXT:
+            kind = "list" if isinstance(value, list) else "mapping"
+            return f"(a {kind} of {len(value):,} items, {size:,} bytes: too large for the summary)"
+        return kept
+    return storable(value)
+
+
+def _keep_first(values: dict[str, Any]) -> None:
+    for name in list(values)[MAX_NAMES:] if len(values) > MAX_NAMES else ():
+        del values[name]
+
+
+def _listed(names: dict[str, Any]) -> str:
+    shown_names = sorted(names)[:8]
+    more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
+    return ", ".join(name[:60] for name in shown_names) + more if names else "nothing"

@@ -22,9 +22,10 @@ LIMIT_S = 1.0
 class Leftovers:
     """Knows which agents of this machine have been seen to."""
 
-    def __init__(self, store: Store, sweep: str, every_s: float, view: View) -> None:
-        """`every_s`: how often `tick` looks."""
-        self._store, self._sweep, self._every_s, self._view = store, sweep, every_s, view
+    def __init__(self, store: Store, sweep: str, agent: str, every_s: float, view: View) -> None:
+        """`agent`: the one that looks; `every_s`: how often `tick` looks."""
+        self._store, self._sweep, self._agent = store, sweep, agent
+        self._every_s, self._view = every_s, view
         self._host = socket.gethostname()
         self._done: set[str] = set()
         self._next_s = 0.0
@@ -49,6 +50,8 @@ class Leftovers:
 
     def _gone(self) -> set[str]:
         held = {lease.name for lease in self._store.leases(AGENT_LEASES)}
+        if agent_lease(self._agent) not in held:
+            return set()  # the store has no room for renewals: that says nothing about the others either
         agents = decode_agents(self._store.read_index(self._sweep, AGENT_PREFIX).rows)
         here = {agent.agent for agent in agents if agent.host == self._host}
         return {agent for agent in here - self._done if agent_lease(agent) not in held}

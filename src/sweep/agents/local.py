@@ -5,10 +5,12 @@ No processes, sockets or clocks here: the loop brings what happened.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from sweep.agents.causes import OomKills, judge
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited
 from sweep.agents.inbox import RunInbox
@@ -27,6 +29,13 @@ class LocalRun(msgspec.Struct, gc=False):
     began_s: float
     prepared: Prepared | None = None
     inbox: RunInbox | None = None
+    oom_kills: dict[str, int] = {}
+    """The kernel's counts when it began."""
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an attempt could not be started because there is no room on a disk: not its fault, and it may pass."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalRuns:
@@ -34,9 +43,19 @@ class LocalRuns:
 
     def __init__(self, spec: SweepSpec) -> None:
         self.spec = spec
+        self.kills = OomKills()
         self.runs: dict[int, LocalRun] = {}
         """run -> its attempt here."""
         self.history: list[HistoryChunk] = []
+        self._postponed: list[e.RunAssigned] = []
+        self._retry_at_s = 0.0
+        self._doubted: set[str] = set()
+
+    def begin(self, assignment: e.RunAssigned, now_s: float) -> LocalRun:
+        """An attempt that is about to start."""
+        local = LocalRun(assignment, now_s, oom_kills=self.kills.counts())
+        self.runs[assignment.run] = local
+        return local
 
     def by_guard_id(self, guard_id: str) -> LocalRun | None:
         """The attempt that the guard knows by this ID, None when it no longer counts."""
@@ -56,11 +75,37 @@ class LocalRuns:
         if taken.count:
             self.history.append(HistoryChunk(run, attempt, taken.first_row, taken.count, taken.data))
 
-    def ended(self, local: LocalRun, exited: Exited, tail: str) -> a.Ended:
-        """What is known of an attempt when its process has ended and all its rows are in."""
+    def postpone(self, assignment: e.RunAssigned, until_s: float) -> bool:
+        """Keep an attempt that could not be started because the disk is full. True for the first in a row."""
+        first = not self._postponed and until_s - self._retry_at_s > 10
+        self._postponed.append(assignment)
+        self._retry_at_s = until_s
+        return first
+
+    def due(self, now_s: float | None) -> list[e.RunAssigned]:
+        """Attempts to be started after all; they are the caller's from then on. `now_s` None: all of them."""
+        if not self._postponed or (now_s is not None and now_s < self._retry_at_s):
+            return []
+        found, self._postponed = self._postponed, []
+        return found
+
+    def doubts(self, local: LocalRun) -> list[str]:
+        """What a person should know about an attempt that has ended with exit code 0; each kind once, as every run of a
+        program is likely to have it."""
+        found = local.inbox.doubts() if local.inbox is not None else {}
+        fresh = [words for kind, words in found.items() if kind not in self._doubted]
+        self._doubted.update(found)
+        return fresh
+
+    def ended(self, local: LocalRun, exited: Exited, tail: str, output: str | None) -> a.Ended:
+        """What is known of an attempt when its process has ended and all its rows are in. `output`: the end of what it
+        printed, where its cause is to be looked for."""
         inbox = local.inbox
         assert inbox is not None
         metric = self.spec.metric
+        cause = None
+        if output is not None:
+            cause = judge(exited.status, output, self.kills.risen(local.oom_kills))
         return a.Ended(
             exit_code=exited.status,
             score=inbox.score(metric.goal if metric is not None else "minimize"),
@@ -70,6 +115,7 @@ class LocalRuns:
             tail=tail,
             cpu_s=exited.utime_s + exited.stime_s,
             maxrss_bytes=exited.maxrss_bytes,
+            cause=cause,
         )
 
     def lines(self, slots: Sequence[Slot], core: a.AgentCore, now: float) -> tuple[SlotLine, ...]:

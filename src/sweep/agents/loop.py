@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from sweep.agents.causes import LOOKED_AT_BYTES
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpus import Slot
-from sweep.agents.guardian import Exited, GuardDied, Guardian, Spawned, SpawnFailed
+from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
 from sweep.agents.leftovers import Leftovers
-from sweep.agents.local import LocalRun, LocalRuns
+from sweep.agents.local import LocalRun, LocalRuns, is_full
 from sweep.agents.session import Leading, LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
@@ -32,10 +33,10 @@ from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
-from sweep.stores import Lease, Store, StoreError
+from sweep.stores import Lease, Store, StoreError, StoreFull, SweepRemoved
 
 OBJECTIVE_S = 0.05
-"""Objective values wait so long at most for others to share their commit."""
+"""Objective values, and that a run has started, wait so long at most for others to share their commit."""
 HISTORY_S = 1.0
 """Other rows wait so long at most."""
 POLL_S = 0.05
@@ -79,8 +80,8 @@ class Loop:
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server = RunServer(self.selector)
-        self.guardian = Guardian(self.spec.limits.kill_after_s)
-        self.leftovers = Leftovers(store, sweep, options.timing.agent_ttl_s, view)
+        self.guardian = self.launcher.guardian()
+        self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
         self.local = LocalRuns(spec)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
@@ -108,16 +109,18 @@ class Loop:
         signals = self._signals = Signals(self.selector)
         try:
             self._start_guard()
-            self.leftovers.tick(time.monotonic())
             self._set_deadline(self.session.join(joined(self.agent)))
+            self.leftovers.tick(time.monotonic())
             self._perform(self.core.offer())
             self._commit(time.monotonic())
+            self.view.joined(self.agent)
             while not self._over():
                 self._turn()
             if not self.lost:
                 self.session.leave(self.core.draining or self.session.reason)
         finally:
             self.session.drop()
+            self.local.kills.close()
             self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
             self.server.close()
             self.selector.close()
@@ -146,6 +149,8 @@ class Loop:
         self._guard_events(now)
         self._read_runs(now)
         self._perform(self.core.tick(now))
+        for assignment in self.local.due(now):
+            self._perform(self._start(assignment))
         self.leftovers.tick(now)
         if self._commit_due(now):
             self._commit(now)
@@ -185,6 +190,8 @@ class Loop:
                 self._failed_to_start(event, now)
             elif isinstance(event, Exited):
                 self._exited(event, now)
+            elif isinstance(event, WarmGone):
+                self.view.say(self.launcher.about_warm(event), "warning")
             elif isinstance(event, GuardDied):
                 self._guard_died()
         for run, text in self.server.complaints():
@@ -209,6 +216,8 @@ class Loop:
             str(prepared.folder),
         )
         self._perform(self.core.started(assignment.run, started, now))
+        if self._objective_due is None:
+            self._objective_due = now + OBJECTIVE_S
         self.view.started(assignment)
 
     def _failed_to_start(self, event: SpawnFailed, now: float) -> None:
@@ -224,6 +233,8 @@ class Loop:
         local = self.local.by_guard_id(event.id)
         if local is None or local.prepared is None or local.inbox is None:
             return
+        if event.status == -signal.SIGKILL and self._deadline is not None and now >= self._deadline:
+            return  # the guard ended it, because the lease is over: its own end follows
         run = local.assignment.run
         for connected in self.server.drain(run):
             self._perform(self.core.connected(*connected))
@@ -232,8 +243,13 @@ class Loop:
         del self.local.runs[run]
         self.server.forget(run)
         tail = self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else ""
-        ended = self.local.ended(local, event, tail)
+        output = None
+        if self.core.failed_by_itself(run, event.status):
+            output = self.launcher.output_end(local.prepared, LOOKED_AT_BYTES)
+        ended = self.local.ended(local, event, tail, output)
         self._perform(self.core.exited(run, ended, now), local, now)
+        for doubt in self.local.doubts(local) if event.status == 0 else ():
+            self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
 
     def _guard_died(self) -> None:
         self.selector.unregister(self._guard_fd)
@@ -245,7 +261,9 @@ class Loop:
             self.server.forget(local.assignment.run)
         self.local.runs.clear()
         self.guardian.close(timeout_s=1.0)
-        self.guardian = Guardian(self.spec.limits.kill_after_s)
+        self.guardian = self.launcher.guardian()
+        if self._deadline is not None and self._deadline <= time.monotonic():
+            self._deadline = None  # it did what it should; the new one has nothing to end yet
         self._start_guard()
         self._perform(self.core.guard_died())
 
@@ -280,6 +298,8 @@ class Loop:
             return
         except StoreError as error:
             self._in_trouble(error, time.monotonic())
+            if isinstance(error, StoreFull):  # the lease runs out, but nobody can say so: training goes on
+                self._set_deadline(self.store.clock() + self.options.timing.agent_ttl_s)
             return
         if expires is not None:
             self._set_deadline(expires)
@@ -316,13 +336,17 @@ class Loop:
         now = time.monotonic()
         if assignment.attempt > 1:
             self.leftovers.end()
-        local = self.local.runs[assignment.run] = LocalRun(assignment, now)
+        local = self.local.begin(assignment, now)
         try:
             local.prepared = self.launcher.prepare(
                 self.agent, assignment, self.slots[assignment.slot], self.server.path
             )
         except (OSError, MissingVariable, CommandError) as error:
             del self.local.runs[assignment.run]
+            if is_full(error) and self.core.attempts[assignment.run].order is None:
+                if self.local.postpone(assignment, now + TROUBLE_S):
+                    self.view.say(f"cannot start a run: {error} (trying again every second)", "error")
+                return []
             actions = self.core.start_failed(assignment.run, str(error), now)
             for action in actions:
                 if isinstance(action, a.Append) and isinstance(action.entry, e.AttemptEnded):
@@ -339,6 +363,7 @@ class Loop:
             prepared.env,
             prepared.workdir,
             prepared.output,
+            prepared.warm,
         )
         return []
 
@@ -346,6 +371,7 @@ class Loop:
         self.view.say(f"{action.reason}; everything here is ended and begins anew", "warning")
         self.guardian.kill_all()
         self.local.runs.clear()
+        self.local.due(None)
         self.local.history.clear()
 
     # --- the store
@@ -353,7 +379,7 @@ class Loop:
     def _commit_due(self, now: float) -> bool:
         if now < self._trouble_until:
             return False
-        if self.session.pending or any(
+        if self.session.urgent or any(
             due is not None and now >= due for due in (self._history_due, self._objective_due)
         ):
             return True
@@ -382,6 +408,8 @@ class Loop:
             self._history_due = self._objective_due = None
             try:
                 orders = self.session.commit(self.local.history)
+            except SweepRemoved:
+                raise
             except StoreError as error:
                 self._in_trouble(error, now)
                 return
@@ -390,8 +418,9 @@ class Loop:
                 self.view.say("the store works again", "info")
             caught_up, self._trouble = not self._trouble, ""
             self._watch_search()
+            self._follow_spec()
             self._perform(carry_orders(self.core, orders, now))
-            if caught_up and not self.session.pending:
+            if caught_up and not self.session.urgent:
                 return
 
     def _watch_search(self) -> None:
@@ -414,6 +443,20 @@ class Loop:
         if str(error) != self._trouble:
             self._trouble = str(error)
             self.view.say(f"{error} (training goes on; trying again every second)", "error")
+
+    def _follow_spec(self) -> None:
+        """Take over a revised spec, before anything is started that was decided by it."""
+        try:
+            spec = self.session.revised()
+        except StoreError as error:
+            self._in_trouble(error, time.monotonic())
+            return
+        if spec is None or spec == self.spec:
+            return
+        self.spec = self.local.spec = self.launcher.spec = spec
+        self.core.limits = spec.limits
+        self.guardian.set_kill_after(spec.limits.kill_after_s)
+        self.view.say("the sweep's spec was revised; what starts from now on starts by it", "info")
 
     def _follow_sweep(self) -> None:
         session = self.session

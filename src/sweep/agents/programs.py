@@ -12,6 +12,10 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FALLBACK_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
@@ -28,15 +32,25 @@ def start(argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes,
     """Start `argv` in `cwd` with exactly this environment, as the leader of a new process group, with default signals,
     the descriptor `null` as standard input, and what it prints appended to `output`. Returns its process id. Raises
     OSError with a message for a person, ValueError for a NUL byte or an empty or impossible variable name."""
-    try:
-        os.chdir(cwd)
-    except OSError as error:
-        raise _failure(error, f"cannot start in {show(cwd)}: {error.strerror}") from None
+    enter(cwd)
     program = find_program(argv[0], env.get(b"PATH", FALLBACK_PATH))
+    out = open_output(output)
     try:
-        out = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _failure(error, f"cannot write the output file {show(output)}: {error.strerror}") from None
+        return spawn(program, argv, env, out, null)
+    finally:
+        os.close(out)
+
+
+def spawn(
+    program: bytes,
+    argv: list[bytes],
+    env: dict[bytes, bytes],
+    out: int,
+    null: int,
+    more: Sequence[tuple[int, int, int]] = (),
+) -> int:
+    """The same for a file to execute, in the current folder, with an open descriptor for what it prints, and with `more`
+    actions of posix_spawn on descriptors."""
     try:
         return os.posix_spawn(
             program,
@@ -46,6 +60,7 @@ def start(argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes,
                 (os.POSIX_SPAWN_DUP2, null, 0),
                 (os.POSIX_SPAWN_DUP2, out, 1),
                 (os.POSIX_SPAWN_DUP2, out, 2),
+                *more,
             ],
             setpgroup=0,
             setsigmask=(),
@@ -53,8 +68,22 @@ def start(argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, output: bytes,
         )
     except OSError as error:
         raise _failure(error, why_not_started(program, error)) from None
-    finally:
-        os.close(out)
+
+
+def enter(cwd: bytes) -> None:
+    """Make `cwd` the current folder. Raises OSError with a message for a person."""
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise _failure(error, f"cannot start in {show(cwd)}: {error.strerror}") from None
+
+
+def open_output(output: bytes) -> int:
+    """A descriptor that appends to the file `output`, relative to the current folder. Raises OSError with a message for a person."""
+    try:
+        return os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _failure(error, f"cannot write the output file {show(output)}: {error.strerror}") from None
 
 
 def show(text: bytes) -> str:
@@ -95,6 +124,8 @@ def why_not_started(program: bytes, error: OSError) -> str:
         return f"{what}: it is not executable (chmod +x makes it so)"
     if error.errno in (2, 13, 20) and interpreter:
         return f"{what}: its first line names the interpreter {show(interpreter)}, which cannot be used: {error.strerror}"
+    if error.errno == 7:
+        return f"{what}: its arguments and variables are longer than this system allows; hand a long config over as a file: ${{args_json_file}}"
     if error.errno == 8 and not interpreter:
         return f"{what}: it is neither a program for this machine nor a script with a #! line"
     return f"{what}: {error.strerror}"

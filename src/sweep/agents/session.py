@@ -13,10 +13,12 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.agent import Action, AgentCore
-from sweep.core.index import SWEEP_KEY, decode_sweep
+from sweep.core.codec import spec_from_builtins
+from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.names import agent_lease, controller_lease
+from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
-from sweep.stores.base import HistoryChunk, Lease, StaleFence, Store, StoreError
+from sweep.stores.base import HistoryChunk, Lease, StaleFence, Store, StoreError, StoreFull, SweepRemoved
 
 
 class Leading(Protocol):
@@ -64,13 +66,22 @@ class Session:
         self._seq = 0
         self._cursor = 0
         self._seen = 0
+        self._joined_at = 0
+        """The journal's position when this agent joined; it is shorter only where the sweep was removed."""
+        self.blobs: list[bytes] = []
+        """To be kept with what is pending: in one commit with the entry that names them, so that no clean-up finds them
+        without it."""
         self._pending: list[e.AnyEntry] = []
         self._renew_at = 0.0
+        self._starved = False
+        """The store has had no room since the lease was last renewed."""
         self._lead_at = 0.0
         self.phase: SweepState = "active"
         self.reason = ""
         self.view: SweepView | None = None
         """The sweep's row in the index, as last seen."""
+        self._revision = 0
+        """The revision of the spec that `revised` last gave out."""
 
     @property
     def leads(self) -> bool:
@@ -84,7 +95,8 @@ class Session:
             raise StoreError(f"an agent called {self.agent} is already at work")
         self._lease = lease
         self._renew_at = self.store.clock() + self.timing.agent_ttl_s / 3
-        self._cursor = self.store.position(self.sweep)
+        self._joined_at = self._cursor = self.store.position(self.sweep)
+        self._check_there(self._cursor)
         self._pending.append(joined)
         return lease.expires_s
 
@@ -96,7 +108,14 @@ class Session:
         now = self.store.clock()
         if now < self._renew_at or self._lease is None:
             return None
-        renewed = self.store.renew(self._lease, self.timing.agent_ttl_s)
+        try:
+            renewed = self.store.renew(self._lease, self.timing.agent_ttl_s)
+            if renewed is None and self._starved:
+                renewed = self._regain()
+        except StoreFull:
+            self._starved = True
+            raise
+        self._starved = False
         if renewed is None:
             self._lease = None
             raise LeaseLost("the agent's lease ran out: it was frozen or cut off for too long")
@@ -110,6 +129,17 @@ class Session:
                 self.driver.lease = lease
         return renewed.expires_s
 
+    def _regain(self) -> Lease | None:
+        """A lease that ran out while the store was full, taken anew: meanwhile nobody could write that this agent is lost.
+        None when somebody has done so since."""
+        with self.store.batch():
+            since = self.store.read(self.sweep, self._seen)
+            if any(isinstance(r.entry, e.AgentLost) and r.entry.agent == self.agent for r in since):
+                return None
+            # Others come back in this moment as well: to lead at once would be to count them as lost.
+            self._lead_at = self.store.clock() + min(2.0, self.timing.controller_ttl_s / 2)
+            return self.store.acquire(agent_lease(self.agent), self.agent, self.timing.agent_ttl_s)
+
     def add(self, entry: e.AnyEntry) -> None:
         """Have `entry` written with the next commit."""
         self._pending.append(entry)
@@ -118,6 +148,11 @@ class Session:
     def pending(self) -> bool:
         """Whether entries wait to be written."""
         return bool(self._pending)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether one of them cannot wait: anything but that a run has started, of which nobody else's next act depends."""
+        return any(type(entry) is not e.RunStarted for entry in self._pending)
 
     def behind(self) -> bool:
         """Whether the journal has gone on since the last commit. Cheap."""
@@ -143,8 +178,20 @@ class Session:
                 self.driver.forget()
             raise
         self._pending.clear()
+        self.blobs.clear()
         self._seq = seq
         return self._orders(position)
+
+    def revised(self) -> SweepSpec | None:
+        """The sweep's spec, where it has another revision than this told last time; None otherwise. Cheap when there is
+        nothing new. Raises StoreError."""
+        if self.view is None or self.view.revision == self._revision:
+            return None
+        row = self.store.read_index(self.sweep, SPEC_KEY).rows.get(SPEC_KEY)
+        if row is None:
+            return None
+        self._revision = self.view.revision
+        return spec_from_builtins(decode_spec(row).spec)
 
     def leave(self, reason: str) -> None:
         """Give everything back: the last commit of this agent."""
@@ -167,10 +214,20 @@ class Session:
     def _write(self, history: Sequence[HistoryChunk]) -> tuple[int, int]:
         if history:
             self.store.append_history(self.sweep, history)
+        for blob in self.blobs:
+            self.store.put_blob(blob)
         if not self._pending:
-            return self.store.position(self.sweep), self._seq
+            position = self.store.position(self.sweep)
+            self._check_there(position)
+            return position, self._seq
         appended = self.store.append(self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1)
+        self._check_there(appended.last - len(appended.recorded))
         return appended.last, self._seq + len(self._pending)
+
+    def _check_there(self, position: int) -> None:
+        """Raise SweepRemoved when the journal, which was at `position`, is not the one that this agent joined."""
+        if position < max(self._joined_at, 1):
+            raise SweepRemoved(f"sweep {self.sweep} has been removed")
 
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:

@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+import threading
 from collections import deque
 from typing import Any
 
@@ -13,15 +14,18 @@ HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 
 
 class Signals:
-    """Notes the signals that end or stop an agent, from construction to `close`. Only in the main thread."""
+    """Notes the signals that end or stop an agent, from construction to `close`. In any but the main thread it notes
+    nothing: there, signals are the program's own affair."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._arrived: deque[int] = deque()
         self._ours, self._theirs = socket.socketpair()
         for end in (self._ours, self._theirs):
             end.setblocking(False)
-        self._before: dict[int, Any] = {number: signal.signal(number, self._note) for number in HEEDED}
-        self._old_fd = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in HEEDED}
+            self._old_fd = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
         selector.register(self._ours, selectors.EVENT_READ, self._empty)
 
     def take(self) -> list[int]:
@@ -38,9 +42,10 @@ class Signals:
 
     def close(self) -> None:
         """Put the handlers back that were there before."""
-        signal.set_wakeup_fd(self._old_fd)
+        if self._before:
+            signal.set_wakeup_fd(self._old_fd)
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._ours.close()
         self._theirs.close()
 

@@ -13,6 +13,7 @@ then does the work:
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import selectors
@@ -38,6 +39,9 @@ its rows in a file."""
 DRAIN_BYTES = 64 << 20
 """What is read at a run's end at most: more than its sockets can hold, unless something goes on writing."""
 _MAX_COMPLAINTS = 100
+_SHORT_S = 0.1
+"""Pause before a connection is taken again when the system had no room for one: programs wait, and keep their rows."""
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Connected = tuple[int, int, bool]
 """(run, attempt, raises): a program said hello; `raises`: it wants to be told to stop rather than signalled."""
@@ -108,6 +112,9 @@ class RunServer:
         self._reported: dict[int, None] = {}
         self._complaints: list[tuple[int | None, str]] = []
         self._knocking = False
+        self._short_until_s: float | None = None
+        """No connection is taken until then, None at most times."""
+        self._said_short = False
         self._now_s = 0.0
         self._listener = _listen(self.path)
         selector.register(self._listener, selectors.EVENT_READ, self._knock)
@@ -161,6 +168,9 @@ class RunServer:
         time that inboxes note as that of their last report."""
         self._now_s = now_s
         self._resume()
+        if self._short_until_s is not None and now_s >= self._short_until_s:
+            self._short_until_s = None
+            self.selector.register(self._listener, selectors.EVENT_READ, self._knock)
         if self._knocking:
             self._knocking = False
             self._accept(limit=64)
@@ -190,7 +200,8 @@ class RunServer:
         """Close everything and remove the socket file."""
         for connection in list(self._connections.values()):
             self._close(connection)
-        self.selector.unregister(self._listener)
+        if self._short_until_s is None:
+            self.selector.unregister(self._listener)
         self._listener.close()
         Path(self.path).unlink(missing_ok=True)
 
@@ -206,14 +217,27 @@ class RunServer:
                 sock, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # out of descriptors, or the client is gone already
-                self._complain(None, f"cannot take a connection: {error.strerror}")
+            except OSError as error:
+                self._refuse(error)
                 return
             sock.setblocking(False)
             connection = self._connections[sock.fileno()] = _Connection(self, sock)
             self.selector.register(sock, selectors.EVENT_READ, connection.mark)
             connection.mark()  # most have said something by now
             accepted += 1
+
+    def _refuse(self, error: OSError) -> None:
+        if error.errno not in _SHORTAGES:  # the client is gone already
+            return
+        if not self._said_short:
+            self._said_short = True
+            why = "`ulimit -n` allows more" if error.errno == errno.EMFILE else "the system has no room"
+            self._complain(
+                None, f"cannot take more connections of runs now: {error.strerror} ({why}); their rows wait"
+            )
+        if self._short_until_s is None:
+            self.selector.unregister(self._listener)
+            self._short_until_s = self._now_s + _SHORT_S
 
     def _receive(self, connection: _Connection) -> bytes:
         """A piece of what has arrived; nothing when there is nothing now, or never again: then it is closed, too."""

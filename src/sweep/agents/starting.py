@@ -10,9 +10,15 @@ import msgspec
 
 from sweep.agents.environment import environment, run_variables
 from sweep.agents.folders import RunFolder, tail
+from sweep.agents.functions import COMMAND, Function, name_of
 from sweep.agents.gpus import Slot, visible_env
+from sweep.agents.guardian import Guardian, WarmGone
+from sweep.agents.lending import lend_sdk
+from sweep.agents.standing_in import stand_in
+from sweep.agents.warming import Warming, WarmStart
 from sweep.core import entries as e
 from sweep.core.names import run_id
+from sweep.core.retries import rule_of
 from sweep.core.spec import SweepSpec
 from sweep.spec import expand_command
 
@@ -41,16 +47,30 @@ class Prepared(msgspec.Struct, frozen=True):
     output: Path
     unsent: Path
     """Rows that the run could not send are in this file."""
+    warm: WarmStart | None = None
+    """What the process is forked from; None: it is started the ordinary way."""
 
 
 class Launcher:
     """Prepares the attempts of one sweep on this node."""
 
     def __init__(
-        self, sweep: str, spec: SweepSpec, root: Path, workdir: Path, inherited: Mapping[str, str]
+        self,
+        sweep: str,
+        spec: SweepSpec,
+        root: Path,
+        workdir: Path,
+        inherited: Mapping[str, str],
+        wandb: bool = False,
+        function: Function | None = None,
     ) -> None:
-        """`root`: the folder under which run folders are made; `workdir`: where runs start."""
-        self.sweep, self.spec, self.root, self.workdir, self.inherited = sweep, spec, root, workdir, inherited
+        """`root`: the folder under which run folders are made; `workdir`: where runs start; `wandb`: `import wandb` finds
+        the stand-in there. `function`: runs call it, and the spec's program and command are left
+        alone."""
+        self.wandb, self.function = wandb, function
+        self.sweep, self.spec, self.root, self.workdir = sweep, spec, root, workdir
+        self.inherited = dict(inherited)  # `os.environ` decodes every name anew each time
+        self._warming: Warming | None = None
 
     def run_id(self, run: int) -> str:
         """The run's name as its program sees it."""
@@ -67,19 +87,23 @@ class Launcher:
         variables = run_variables(
             self.sweep, agent, assignment, folder.path, folder.checkpoint, folder.config_file, socket
         )
+        rule = rule_of(self.spec.retry, assignment.after)
         env, recorded = environment(
-            self.spec, self.inherited, variables, visible_env(slot.gpus), assignment.seed, slot.cpus
+            {**self.spec.env, **rule.env},
+            self.inherited,
+            variables,
+            visible_env(slot.gpus),
+            self._hash_seed(assignment),
+            self._cpus(slot),
+            "off" if self.function is not None else self.spec.determinism,
         )
         argv, recorded_argv = (
-            expand_command(
-                self.spec,
-                assignment.config,
-                interpreter=sys.executable,
-                environ=variables_of,
-                config_file=str(folder.config_file),
-            )
-            for variables_of in (env, _Unexpanded())
+            self._command(assignment, variables_of, folder) for variables_of in (env, _Unexpanded())
         )
+        if self.function is None:
+            lend_sdk(argv, env, recorded)
+        if self.wandb:
+            stand_in(env, recorded, folder.path, assignment.config)
         return Prepared(
             argv,
             recorded_argv,
@@ -89,7 +113,52 @@ class Launcher:
             folder.path,
             folder.output(assignment.attempt),
             folder.unsent(assignment.attempt),
+            self._warm_start(agent, argv, env, slot),
         )
+
+    def _command(self, assignment: e.RunAssigned, environ: Mapping[str, str], folder: RunFolder) -> list[str]:
+        if self.function is not None:
+            return [COMMAND, name_of(self.function)]
+        return expand_command(
+            self.spec,
+            assignment.config,
+            interpreter=sys.executable,
+            environ=environ,
+            config_file=str(folder.config_file),
+        )
+
+    def _cpus(self, slot: Slot) -> float | None:
+        """How many CPUs count for the number of threads: under `strict` not how many this node happens to have."""
+        return self.spec.resources.cpus if self.spec.determinism == "strict" else slot.cpus
+
+    def _hash_seed(self, assignment: e.RunAssigned) -> int:
+        """All runs that are forked from one interpreter have its hash seed."""
+        return self.spec.seed if self.spec.preload else assignment.seed
+
+    def _warm_start(
+        self, agent: str, argv: list[str], env: Mapping[str, str], slot: Slot
+    ) -> WarmStart | None:
+        if not self.spec.preload or self.function is not None:
+            return None
+        warming = self._warming
+        if warming is None or warming.spec is not self.spec or warming.agent != agent:
+            warming = self._warming = Warming(agent, self.spec)
+        return warming.start_for(argv, env, self.workdir, visible_env(slot.gpus))
+
+    def guardian(self) -> Guardian:
+        """A guard for these runs, not started yet."""
+        return Guardian(self.spec.limits.kill_after_s, self.function)
+
+    def about_warm(self, event: WarmGone) -> str:
+        """For a person: what became of the warm process."""
+        then = "another takes its place" if event.again else "runs start the ordinary way"
+        if self.function is not None:
+            return f"{name_of(self.function)} cannot be called any more: {event.problem}"
+        return f"preload: {event.problem}; {then}"
+
+    def output_end(self, prepared: Prepared, max_bytes: int) -> str:
+        """The last so many bytes of an attempt's output, in whole lines fit for a terminal."""
+        return tail(prepared.output, max_bytes, max_bytes)
 
     def tail(self, prepared: Prepared, lines: int) -> str:
         """The last lines of an attempt's output, fit for a terminal."""

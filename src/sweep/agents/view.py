@@ -38,6 +38,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 class View(Protocol):
     """Where the agent's loop shows what it does. Never raises."""
 
+    def joined(self, agent: str) -> None:
+        """This agent has its place in the sweep; again, under another name, after its lease was lost."""
+        ...
+
     def say(self, text: str, level: Literal["info", "warning", "error"]) -> None: ...
 
     def started(self, assignment: e.RunAssigned) -> None: ...

@@ -39,7 +39,8 @@ class Series(NamedTuple):
 
 
 class _Row(msgspec.Struct, gc=False):
-    s: float
+    s: float | None = None
+    """None: the row's own number within its attempt, from 0."""
     t: float = 0.0
     m: dict[str, float | str | None] = {}
 
@@ -81,10 +82,11 @@ class History:
             for index, row in enumerate(history._decode(chunk.data)):
                 if row is None or index < repeated:
                     continue
+                step = float(chunk.first_row + index) if row.s is None else row.s
                 if not started:
-                    history._rewind(row.s)
+                    history._rewind(step)
                     started = True
-                history._add(row)
+                history._add(row, step)
         return history
 
     @property
@@ -101,6 +103,15 @@ class History:
             return Series(self.steps, self.seconds, column.values)
         steps = array("d", [self.steps[row] for row in column.rows])
         return Series(steps, array("d", [self.seconds[row] for row in column.rows]), column.values)
+
+    def aligned(self, name: str) -> list[float | None]:
+        """The values of metric `name`, one for each of the `len(self)` rows; None for a row without it."""
+        values: list[float | None] = [None] * len(self.steps)
+        column = self._find(name)
+        if column is not None:
+            for row, value in zip(column.rows, column.values, strict=True):
+                values[row] = value
+        return values
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -138,9 +149,9 @@ class History:
             for column in self._columns.values():
                 column.cut(length)
 
-    def _add(self, row: _Row) -> None:
+    def _add(self, row: _Row, step: float) -> None:
         index = len(self.steps)
-        self.steps.append(row.s)
+        self.steps.append(step)
         self.seconds.append(row.t)
         for name, item in row.m.items():
             number = as_number(item)

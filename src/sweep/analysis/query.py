@@ -62,6 +62,8 @@ class QueryError(ValueError):
 def select(records: Iterable[Record], where: str | None = None, sort: str | None = None) -> list[Record]:
     """The records for which `where` holds, ordered by `sort` (`-objective`: descending). Raises QueryError."""
     found = list(records)
+    if where is None and sort is None:
+        return found
     names = names_of(found)
     if where is not None:
         holds = compile_filter(where, names)

@@ -7,6 +7,7 @@ The rule of this file: what comes out is plain JSON data; numbers that JSON cann
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -14,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sweep.analysis.summary import duration_s
 from sweep.core.views import AttemptView, RunView
 
 Record = dict[str, Any]
@@ -22,15 +22,19 @@ Record = dict[str, Any]
 GROUPS = ("config", "defaults", "summary")
 """Fields that hold named values, known to filters and CSV as `config.lr`."""
 MAPS = (*GROUPS, "attempts")
+_JSON = frozenset((type(None), bool, int, str))
+_WRITTEN = frozenset((type(None), int, float, str))
+"""What the CSV writer writes as it should be, None as nothing."""
+_cell_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def record(run: RunView, now_s: float | None = None) -> Record:
-    """Everything about a run. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
+def record(run: RunView, now_s: float | None = None, *, attempts: bool = True) -> Record:
+    """Everything about a run; all about its single attempts with `attempts` only. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
     UTC); `duration_s` is the time in execution over all attempts, up to `now_s` (Unix time) for one that still runs;
     host, slot, GPUs, exit code, command and folder are the last attempt's."""
     last = run.attempts[-1] if run.attempts else None
     starts = [attempt.started_s for attempt in run.attempts if attempt.started_s is not None]
-    found = {
+    found: Record = {
         "id": run.id,
         "sweep": run.sweep,
         "run": run.run,
@@ -40,12 +44,14 @@ def record(run: RunView, now_s: float | None = None) -> Record:
         "attempt": run.attempt,
         "state": run.state,
         "reason": run.reason,
-        "config": run.config,
-        "defaults": run.defaults,
+        "config": _values(run.config),
+        "defaults": _values(run.defaults),
         "seed": run.seed,
-        "objective": run.objective,
+        "objective": to_json(run.objective),
         "steps": run.steps,
-        "summary": run.summary,
+        "tags": list(run.tags),
+        "note": run.note,
+        "summary": _values(run.summary),
         "host": last.host if last else None,
         "slot": last.slot if last else None,
         "gpus": list(last.gpus) if last else [],
@@ -56,15 +62,36 @@ def record(run: RunView, now_s: float | None = None) -> Record:
         "error_class": last.error_class if last else "",
         "command": list(last.command) if last else [],
         "folder": last.folder if last else "",
-        "attempts": [_attempt(attempt, now_s) for attempt in run.attempts],
     }
-    plain = to_json(found)
-    assert isinstance(plain, dict)
-    return plain
+    if attempts:
+        found["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
+    return found
+
+
+def _values(named: Mapping[str, Any]) -> dict[str, Any]:
+    """`to_json`, quickly for what mostly comes: names and finite numbers, words, nothing nested."""
+    for value in named.values():
+        if type(value) not in _JSON and not (type(value) is float and math.isfinite(value)):
+            return {str(key): to_json(item) for key, item in named.items()}
+    return dict(named)
+
+
+def duration_s(run: RunView, now_s: float | None = None) -> float | None:
+    """Seconds in execution over all attempts of `run`; an attempt that has not ended counts up to `now_s` where that
+    is given. None when it never started, or has no attempt of known length."""
+    lengths = [
+        max(end - attempt.started_s, 0.0)
+        for attempt in run.attempts
+        if attempt.started_s is not None
+        and (end := now_s if attempt.ended_s is None else attempt.ended_s) is not None
+    ]
+    return sum(lengths) if lengths else None
 
 
 def to_json(value: Any) -> Any:
     """A copy as plain JSON data; NaN and infinities as strings."""
+    if type(value) in _JSON:
+        return value
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -82,7 +109,13 @@ def iso_time(at_s: float | None) -> str | None:
     """Unix seconds as ISO 8601 in UTC with milliseconds: `2025-01-31T12:00:00.000Z`."""
     if at_s is None:
         return None
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, micros = divmod(round(at_s * 1e6), 1_000_000)
+    return f"{_second(second)}.{micros // 1000:03d}Z"
+
+
+@functools.lru_cache(10_000)  # of many runs much happens within one second
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]  # without +00:00
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -90,7 +123,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, item in tree.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(item, Mapping) and item:
+        if type(item) not in _WRITTEN and isinstance(item, Mapping) and item:
             flat.update(flatten(item, name))
         else:
             flat[name] = item
@@ -104,22 +137,29 @@ def to_csv(rows: Iterable[Record]) -> str:
     Records without a field leave it empty; attempts are left out (`--format json` has them).
     """
     lines = [flat(row) for row in rows]
-    names: dict[str, None] = {}
-    for group in ("plain", *GROUPS):
-        for line in lines:
-            names.update(dict.fromkeys(name for name in line if _group(name) == group))
+    found = dict.fromkeys(name for line in lines for name in line)
+    names = sorted(found, key=lambda name: ("plain", *GROUPS).index(_group(name)))  # else as they come
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([_cell(line.get(name)) for name in names] for line in lines)
+    columns = [_column([line.get(name) for line in lines]) for name in names]
+    writer.writerows(zip(*columns, strict=True))
     return out.getvalue()
+
+
+def _column(items: list[Any]) -> list[Any]:
+    """Cells of a column: what the writer cannot write itself as text."""
+    return items if _WRITTEN.issuperset(map(type, items)) else list(map(_cell, items))
 
 
 def flat(row: Record) -> Record:
     """The plain fields, and each named value as `config.lr`, `defaults.epochs`, `summary.loss`."""
-    found = {key: item for key, item in row.items() if key not in MAPS}
+    found = row.copy()
+    for name in MAPS:
+        found.pop(name, None)
     for group in GROUPS:
-        found |= flatten(row.get(group) or {}, group)
+        if values := row.get(group):
+            found |= flatten(values, group)
     return found
 
 
@@ -129,11 +169,13 @@ def _group(name: str) -> str:
 
 
 def _cell(item: Any) -> Any:
-    if item is None:
-        return ""
+    if type(item) in _WRITTEN:
+        return item
     if isinstance(item, bool):
         return "true" if item else "false"
-    return json.dumps(item, ensure_ascii=False) if isinstance(item, list | dict) else item
+    if not isinstance(item, list | dict):
+        return item
+    return _cell_text(item) if item else "[]" if isinstance(item, list) else "{}"
 
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:

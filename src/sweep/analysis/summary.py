@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from sweep.analysis.records import duration_s
 from sweep.analysis.table import SweepTable
 from sweep.core.space import Config
 from sweep.core.views import RunView
@@ -66,18 +67,6 @@ def state_counts(runs: Sequence[RunView]) -> dict[str, int]:
     for run in runs:
         counts[run.state] += 1
     return {state: count for state, count in counts.items() if count}
-
-
-def duration_s(run: RunView, now_s: float | None = None) -> float | None:
-    """Seconds in execution over all attempts of `run`; an attempt that has not ended counts up to `now_s` where that
-    is given. None when it never started, or has no attempt of known length."""
-    lengths = [
-        max(end - attempt.started_s, 0.0)
-        for attempt in run.attempts
-        if attempt.started_s is not None
-        and (end := now_s if attempt.ended_s is None else attempt.ended_s) is not None
-    ]
-    return sum(lengths) if lengths else None
 
 
 def _counted(runs: Sequence[RunView]) -> list[RunView]:

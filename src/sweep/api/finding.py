@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from sweep.core.index import RUN_PREFIX
 from sweep.core.names import run_id
 from sweep.stores import Store
 
@@ -50,15 +48,23 @@ def find_run(store: Store, text: str) -> tuple[str, int]:
     )
 
 
-def _runs(store: Store, sweep: str) -> list[int]:
-    from sweep.api.reading import load_rows
+def find_either(store: Store, text: str) -> tuple[str, int | None]:
+    """(sweep, None) or (sweep, run number), whichever `text` names; `latest` is a sweep here. Raises NotFound."""
+    known = store.sweeps()
+    _, dash, number = text.rpartition("-")
+    named = dash and number.isdigit() and text not in known
+    if named or (text.isdigit() and text not in known):
+        return find_run(store, text)
+    return find_sweep(store, text), None
 
-    return sorted(
-        int(key[len(RUN_PREFIX) :]) for key in load_rows(store, sweep)[1] if key.startswith(RUN_PREFIX)
-    )
+
+def _runs(store: Store, sweep: str) -> range:
+    from sweep.api.reading import count_runs
+
+    return range(count_runs(store, sweep))
 
 
-def _pick(sweep: str, runs: list[int], number: int) -> int:
+def _pick(sweep: str, runs: range, number: int) -> int:
     if number not in runs:
         last = f"the last one is {run_id(sweep, runs[-1])}" if runs else "it has none yet"
         raise NotFound(f"sweep {sweep} has no run {number}; {last}")
@@ -74,6 +80,8 @@ def _unique(text: str, known: Iterable[str], what: str, hint: str) -> str:
         return matches[0]
     if matches:
         raise NotFound(f"{text!r} could be any of {', '.join(matches[:5])}: type more of the {what}'s ID")
+    import difflib
+
     near = difflib.get_close_matches(text, names, n=1)
     also = f"did you mean {near[0]}? " if near else ""
     raise NotFound(f"there is no {what} {text!r}; {also}{hint}")

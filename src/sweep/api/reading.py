@@ -2,38 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable, Sequence
 
-from sweep.core.index import SWEEP_KEY, Views, decode_sweep, decode_views, rebuild
+from sweep.api.finding import NotFound
+from sweep.core.index import (
+    AGENT_PREFIX,
+    SPEC_KEY,
+    SWEEP_KEY,
+    IndexFold,
+    Views,
+    decode_run,
+    decode_sweep,
+    decode_views,
+    run_key,
+)
 from sweep.core.names import controller_lease
-from sweep.core.state import State
-from sweep.core.views import SweepView
+from sweep.core.views import RunView, SweepView
 from sweep.stopping import make_stopper
-from sweep.stores import HistoryChunk, Store
+from sweep.stores import HistoryChunk, Index, Store
 
 CATCH_UP_S = 0.3
 """How long to wait for a living controller to bring the index up to date before folding the journal ourselves."""
 
 
-def load_rows(store: Store, sweep: str) -> tuple[int, dict[str, bytes]]:
-    """(journal position, index rows) as of now. Raises LookupError for an unknown sweep."""
+def load_rows(store: Store, sweep: str, *prefixes: str) -> tuple[int, dict[str, bytes]]:
+    """(journal position, index rows) as of now; only the rows whose keys begin with one of `prefixes`, where there are some.
+    Raises NotFound for an unknown sweep."""
     end = store.position(sweep)
     if end == 0:
-        raise LookupError(f"there is no sweep {sweep}")
+        raise NotFound(f"there is no sweep {sweep}")
     until = time.monotonic() + CATCH_UP_S
-    index = store.read_index(sweep)
+    wanted = prefixes or ("",)
+    index = _read(store, sweep, wanted)
     while index.upto < end and time.monotonic() < until and store.leases(controller_lease(sweep)):
         time.sleep(0.02)
-        index = store.read_index(sweep)
+        index = _read(store, sweep, wanted)
     if index.upto >= end:
         return index.upto, index.rows
-    journal = store.read(sweep, 0)
-    return journal[-1].position, rebuild(State(make_stopper), journal)
+    return _follow(store, sweep, wanted)
 
 
-def load_views(store: Store, sweep: str) -> Views:
-    """Everything that listings and pictures need of a sweep. Raises LookupError for an unknown one."""
-    return decode_views(*load_rows(store, sweep))
+def _read(store: Store, sweep: str, prefixes: Sequence[str]) -> Index:
+    """The rows under these prefixes, all of one moment; the position is 0 where they were not."""
+    parts = [store.read_index(sweep, prefix) for prefix in prefixes]
+    upto = parts[0].upto if len({part.upto for part in parts}) == 1 else 0
+    return Index(upto, {key: row for part in parts for key, row in part.rows.items()})
+
+
+def _follow(store: Store, sweep: str, prefixes: Sequence[str]) -> tuple[int, dict[str, bytes]]:
+    """What the index will be when a controller has brought it up to date."""
+    from sweep.controller.recovery import recover
+
+    index = store.read_index(sweep)
+    state = recover(store, sweep, index.upto, make_stopper)
+    fold = IndexFold(state, index.rows.get)
+    for recorded in store.read(sweep, state.position):
+        fold.fold(recorded)
+    rows = {**index.rows, **fold.take()}
+    return state.position, {key: row for key, row in rows.items() if key.startswith(tuple(prefixes))}
+
+
+def load_views(store: Store, sweep: str, runs: Iterable[int] | None = None) -> Views:
+    """Everything that listings and pictures need of a sweep; of its runs only those with the numbers in `runs`, where given:
+    then it costs as little for a large sweep as for a small one. Raises NotFound for an unknown sweep."""
+    if runs is None:
+        return decode_views(*load_rows(store, sweep))
+    keys = map(run_key, runs)
+    return decode_views(*load_rows(store, sweep, SWEEP_KEY, SPEC_KEY, AGENT_PREFIX, *keys))
+
+
+def load_best(store: Store, sweep: str) -> Views:
+    """`load_views` with the best run only; with none where there is no best run. Raises NotFound for an unknown sweep."""
+    views = load_views(store, sweep, ())
+    while (best := views.sweep.best_run) is not None and best not in (run.run for run in views.runs):
+        views = load_views(store, sweep, (best,))
+    return views
+
+
+def load_run(store: Store, sweep: str, number: int) -> RunView:
+    """One run. Raises NotFound for an unknown one."""
+    row = load_rows(store, sweep, run_key(number))[1].get(run_key(number))
+    if row is None:
+        raise NotFound(f"sweep {sweep} has no run {number}")
+    return decode_run(row)
+
+
+def count_runs(store: Store, sweep: str) -> int:
+    """How many runs a sweep has; they are numbered from 0 without gaps."""
+    return sum(load_sweep_view(store, sweep).counts.values())
 
 
 def read_history(store: Store, sweep: str, runs: list[int]) -> dict[int, list[HistoryChunk]]:
@@ -41,9 +99,15 @@ def read_history(store: Store, sweep: str, runs: list[int]) -> dict[int, list[Hi
     return {run: store.read_history(sweep, run) for run in runs}
 
 
+def load_sweep_views(store: Store) -> list[SweepView]:
+    """The rows of all sweeps, the latest last."""
+    found = []
+    for sweep in store.sweeps():
+        with contextlib.suppress(NotFound):  # removed in between
+            found.append(load_sweep_view(store, sweep))
+    return found
+
+
 def load_sweep_view(store: Store, sweep: str) -> SweepView:
-    """The sweep's own row, without reading its runs where the index is current."""
-    index = store.read_index(sweep, SWEEP_KEY)
-    if index.upto == store.position(sweep) and SWEEP_KEY in index.rows:
-        return decode_sweep(index.rows[SWEEP_KEY])
-    return load_views(store, sweep).sweep
+    """The sweep's own row, without reading its runs. Raises NotFound for an unknown one."""
+    return decode_sweep(load_rows(store, sweep, SWEEP_KEY)[1][SWEEP_KEY])

@@ -1,22 +1,22 @@
-"""Creating sweeps and asking things of them."""
+"""Creating sweeps."""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.index import rebuild
 from sweep.core.spec import SweepSpec
 from sweep.core.state import State
-from sweep.provenance import record_sweep
+from sweep.provenance import missing_program_warning, record_sweep, shadow_warning
 from sweep.stopping import make_stopper
-from sweep.stores import Index, Store
+from sweep.stores import Index, Store, StoreError
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -40,28 +40,46 @@ def create_sweep(
     store: Store,
     spec: SweepSpec,
     source: str,
-    path: Path,
+    path: Path | None,
     *,
     cwd: Path,
     environ: Mapping[str, str],
     argv: Sequence[str],
 ) -> Created:
-    """Record a sweep: its spec, where it runs, the code and machine as they are. `path` is the spec's file."""
+    """Record a sweep: its spec, where it runs, the code and machine as they are. `path` is the spec's file, None for a spec
+    that was made in Python. Raises
+    StoreError, also for a folder that cannot be written down."""
     sweep = new_id()
     workdir = working_folder(spec, path, cwd)
+    _check_name(workdir)
     with store.batch():
         record = record_sweep(workdir, path, store.put_blob, environ, argv)
         record["workdir"] = str(workdir)
-        entry = e.SweepCreated(sweep, spec_to_builtins(spec), source, str(path), record)
+        for warning in (shadow_warning(spec, workdir), missing_program_warning(spec, workdir)):
+            if warning is not None:
+                record["warnings"] = [*record.get("warnings", ()), warning]
+        entry = e.SweepCreated(sweep, spec_to_builtins(spec), source, str(path or ""), record)
         appended = store.append(sweep, [entry], writer=f"create/{sweep}", first_seq=1)
         store.write_index(sweep, Index(appended.last, rebuild(State(make_stopper), appended.recorded)))
     return Created(sweep, workdir, tuple(record.get("warnings", ())))
 
 
-def working_folder(spec: SweepSpec, path: Path, cwd: Path) -> Path:
+def _check_name(folder: Path) -> None:
+    """Names of folders are bytes, and records hold text: such a folder would not be found again."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(folder).decode("utf-8", "replace")
+        raise StoreError(
+            f"the name of the folder {shown} is not UTF-8, which a record needs; rename the folder (if it looks right in "
+            "this message: set PYTHONUTF8=1)"
+        ) from None
+
+
+def working_folder(spec: SweepSpec, path: Path | None, cwd: Path) -> Path:
     """Where runs start: `workdir`; else the spec file's folder, unless the program is found only in the folder that
     the command was typed in (as W&B's users keep their files)."""
-    beside = path.resolve().parent
+    beside = path.resolve().parent if path is not None else cwd.resolve()
     if spec.workdir is not None:
         return (beside / spec.workdir).resolve()
     named = [spec.program] if spec.program else [item for item in spec.command if not item.startswith("$")]
@@ -76,9 +94,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def request(store: Store, sweep: str, entry: e.AnyEntry) -> None:
-    """Write a person's command into the journal; where no controller is at work, act on it at once."""
-    store.append(sweep, [entry], writer=f"person/{new_id(12)}", first_seq=1)
-    settle(store, sweep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ store_option = click.option(
     help="Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder). Also: SWEEP_STORE.",
 )
 file_argument = click.argument("file", type=click.Path(path_type=Path))
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -57,15 +59,14 @@ def _one_line_errors(function: F) -> F:
 
 def _in_words(error: Exception) -> str | None:
     """What to say about a person's mistake; None when the mistake is ours. Only here do commands pay for these imports."""
-    from sweep.api import BadExport, NotFound
+    from sweep.api import BadExport, NotFound, Refused
     from sweep.spec import SpecError
 
     if isinstance(error, SpecError):
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
+        click.echo(str(error), err=True)
         count = len(error.problems)
         return f"{count} problem{'s' if count > 1 else ''}; nothing was recorded"
-    return str(error) if isinstance(error, StoreError | NotFound | BadExport) else None
+    return str(error) if isinstance(error, StoreError | NotFound | Refused | BadExport) else None
 
 
 @contextmanager
@@ -78,9 +79,29 @@ def opened(store_url: str | None, create: bool = False) -> Iterator[Store]:
         store.close()
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, finite: bool = False) -> None:
     """JSON for programs: numbers that are not finite as strings."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=not _utf8()))
+    click.echo(json_text(value, ascii_only=not _utf8(), finite=finite))
+
+
+def json_text(value: Any, *, ascii_only: bool, finite: bool = False) -> str:
+    """As `json.dumps(…, indent=2)` writes it, which is ten times slower; numbers that are not finite as strings.
+    `finite`: there are none."""
+    import msgspec
+
+    try:
+        if finite and not ascii_only:
+            return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    except (ValueError, TypeError, OverflowError):  # what only the slower one can say
+        pass
+    try:
+        text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError:  # not finite, or nested in itself
+        text = json.dumps(_finite(value), ensure_ascii=ascii_only, allow_nan=False)
+    try:
+        return msgspec.json.format(text.encode(), indent=2).decode()
+    except (msgspec.DecodeError, UnicodeEncodeError):  # text that is no Unicode
+        return json.dumps(_finite(value), indent=2, ensure_ascii=ascii_only)
 
 
 def _finite(value: Any) -> Any:
@@ -94,9 +115,22 @@ def _finite(value: Any) -> Any:
 
 
 def _utf8() -> bool:
-    import sys
-
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether to go on: with `--yes`, or when the person at the terminal says so. Raises UserMistake where nobody can be
+    asked."""
+    if yes:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UserMistake(
+            "nobody can be asked here (no terminal): say --yes to do it, or --dry-run to see it"
+        )
+    if click.confirm(question, err=True):
+        return True
+    click.echo("nothing was changed", err=True)
+    return False
 
 
 def who() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from sweep.api import find_sweep, load_views, request
+from sweep.api import find_sweep, load_sweep_view, request
 from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.core import entries as e
 from sweep.core.views import SweepView
@@ -18,9 +18,9 @@ def _control(
     def run(sweep_id: str, store_url: str | None, as_json: bool) -> None:
         with opened(store_url) as store:
             sweep = find_sweep(store, sweep_id)
-            before = load_views(store, sweep).sweep
+            before = load_sweep_view(store, sweep)
             request(store, sweep, make(who()))
-            after = load_views(store, sweep).sweep
+            after = load_sweep_view(store, sweep)
         if as_json:
             print_json({"id": sweep, "state": after.state, "reason": after.reason, "was": before.state})
             return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +13,8 @@ from typing import Any
 
 import click
 
-from sweep.analysis.query import QueryError, select
-from sweep.analysis.records import Record, iso_time, record, to_csv
-from sweep.api import find_run, find_sweep, load_sweep_view, load_views
+from sweep.analysis.records import duration_s, iso_time, record, to_csv
+from sweep.api import find_run, find_sweep, load_best, load_run, load_sweep_views, load_views
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
@@ -26,23 +27,52 @@ FOLLOW_S = 0.2
 
 
 @command("ls", "sweep ls")
+@click.option("--tag", "tags", multiple=True, metavar="NAME", help="Only sweeps with this tag.")
 @store_option
 @json_option
-def ls_command(store_url: str | None, as_json: bool) -> None:
+def ls_command(tags: Sequence[str], store_url: str | None, as_json: bool) -> None:
     """List the sweeps that are recorded in this project, the latest last."""
     with opened(store_url) as store:
-        sweeps = [load_sweep_view(store, sweep) for sweep in store.sweeps()]
+        sweeps = [view for view in load_sweep_views(store) if set(tags) <= set(view.tags)]
     if as_json:
         print_json([_sweep_record(view) for view in sweeps])
         return
     if not sweeps:
-        click.echo("no sweeps yet; `sweep create FILE` records one", err=True)
+        none = (
+            f"no sweep is tagged {' and '.join(tags)}"
+            if tags
+            else "no sweeps yet; `sweep create FILE` records one"
+        )
+        click.echo(none, err=True)
         return
+    heads, cells = annotation_columns(sweeps)
     rows = [
-        (view.sweep, view.name, view.state, _progress(view), _number(view.best), _local(view.created_s))
-        for view in sweeps
+        (
+            view.sweep,
+            view.name,
+            view.state,
+            _progress(view),
+            _number(view.best),
+            _local(view.created_s),
+            *more,
+        )
+        for view, more in zip(sweeps, cells, strict=True)
     ]
-    print_table(("ID", "NAME", "STATE", "RUNS", "BEST", "CREATED"), rows)
+    print_table(("ID", "NAME", "STATE", "RUNS", "BEST", "CREATED", *heads), rows)
+
+
+def annotation_columns(
+    views: Sequence[SweepView | RunView],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and cells for tags and notes; columns in which nothing would stand are left out."""
+    tags, notes = any(view.tags for view in views), any(view.note for view in views)
+    cells = [(*([", ".join(view.tags)] * tags), *([_one_line(view.note)] * notes)) for view in views]
+    return (*(["TAGS"] * tags), *(["NOTE"] * notes)), cells
+
+
+def _one_line(note: str) -> str:
+    line = " ".join(note.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
 
 
 def _sweep_record(view: SweepView) -> dict[str, Any]:
@@ -58,6 +88,8 @@ def _sweep_record(view: SweepView) -> dict[str, Any]:
         "runs": view.counts,
         "best": view.best,
         "best_run": None if view.best_run is None else run_id(view.sweep, view.best_run),
+        "tags": list(view.tags),
+        "note": view.note,
     }
 
 
@@ -88,20 +120,56 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
             for a in views.agents
         ]
         running = [record(run, time.time()) for run in views.runs if run.state in ("assigned", "running")]
-        print_json({**_sweep_record(views.sweep), "agents": agents, "running": running})
+        print_json(
+            {
+                **_sweep_record(views.sweep),
+                "gpu_s": round(_gpu_s(views), 3),
+                "agents": agents,
+                "running": running,
+            }
+        )
         return
     _print_status(views)
+
+
+def _counts(views: Views) -> str:
+    """How many runs are in each state; the failed ones by what made them fail."""
+    why = Counter(_error_class(run) for run in views.runs if run.state == "failed")
+    failed = f" ({', '.join(f'{n} {name}' for name, n in why.most_common())})" if why else ""
+    return ", ".join(
+        f"{n} {state}{failed if state == 'failed' else ''}" for state, n in views.sweep.counts.items()
+    )
+
+
+def _error_class(run: RunView) -> str:
+    """What made a failed run fail, in one word."""
+    last = run.attempts[-1] if run.attempts else None
+    return (last.error_class or last.outcome or "") if last is not None else ""
+
+
+def _gpu_s(views: Views) -> float:
+    """GPU-seconds of all attempts, those that run counted up to now."""
+    now = time.time()
+    live = (run.attempts[-1].gpu_s(now) for run in views.runs if run.state == "running")
+    return views.sweep.gpu_s + sum(live)
 
 
 def _print_status(views: Views) -> None:
     sweep, spec = views.sweep, views.spec
     title = f"sweep {sweep.sweep}" + (f" ({sweep.name})" if sweep.name else "")
     click.echo(f"{title} is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else ""))
+    for name, text in (("tags", ", ".join(sweep.tags)), ("note", sweep.note)):
+        if text:
+            click.echo(f"  {name:<10}{text}")
     total = trials(spec, sweep.run_cap)
     cap = "" if total is None else f" of {total:,}"
     engine = f" ({spec.engine})" if spec.engine else ""
     click.echo(f"  search    {spec.method}{engine}, {sweep.trials}{cap} trials proposed, seed {spec.seed}")
-    click.echo(f"  runs      {', '.join(f'{n} {state}' for state, n in sweep.counts.items()) or 'none yet'}")
+    click.echo(f"  runs      {_counts(views) or 'none yet'}")
+    gpu_s, budget = _gpu_s(views), spec.limits.gpu_hours
+    if gpu_s or budget is not None:
+        of = "" if budget is None else f" of {budget:g}"
+        click.echo(f"  spent     {gpu_s / 3600:.3g}{of} GPU-hours")
     if sweep.best_run is not None and sweep.best is not None and spec.metric is not None:
         click.echo(
             f"  best      {spec.metric.name} {sweep.best:.6g} in {run_id(sweep.sweep, sweep.best_run)}"
@@ -130,49 +198,85 @@ def _print_status(views: Views) -> None:
 )
 @click.option("--sort", metavar="KEY", help="Order by this field; -KEY for descending.")
 @click.option(
-    "--format", "how", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+    "--format",
+    "how",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to print them. Parquet needs `pip install 'sweep[parquet]'`.",
+)
+@click.option("--history", is_flag=True, help="Every row that they logged instead of one row per run.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file (.csv, .json, .parquet).",
 )
 @store_option
 @json_option
 def runs_command(
-    sweep_id: str, where: str | None, sort: str | None, how: str, store_url: str | None, as_json: bool
+    sweep_id: str,
+    where: str | None,
+    sort: str | None,
+    how: str,
+    history: bool,
+    out: Path | None,
+    store_url: str | None,
+    as_json: bool,
 ) -> None:
-    """List the runs of sweep ID: state, objective, config; filtered, sorted, as table, CSV or JSON."""
+    """List the runs of sweep ID: state, objective, config; filtered, sorted, as table, CSV, JSON or Parquet."""
+    gc.disable()  # many objects and no garbage, in a process that ends
     with opened(store_url) as store:
         views = load_views(store, find_sweep(store, sweep_id))
     now = time.time()
+    table = not as_json and how == "table" and not history and out is None
+    if table and where is None and sort is None:
+        _print_runs(views, views.runs, now)
+        return
+    from sweep.analysis.query import QueryError, select
+
+    whole = not table and (as_json or how != "csv" or history or out is not None)
     try:
-        records = select((record(run, now) for run in views.runs), where, sort)
+        records = select((record(run, now, attempts=whole) for run in views.runs), where, sort)
     except QueryError as error:
         raise UserMistake(str(error)) from None
-    if as_json or how == "json":
-        print_json(records)
+    if history or out is not None or how == "parquet":
+        from sweep.cli.exporting import export_runs
+
+        export_runs(store_url, views, records, "json" if as_json else how, history, out)
+    elif as_json or how == "json":
+        print_json(records, finite=True)  # as records are
     elif how == "csv":
         click.echo(to_csv(records), nl=False)
     else:
-        _print_runs(views, records)
+        by_number = {view.run: view for view in views.runs}
+        _print_runs(views, [by_number[row["run"]] for row in records], now)
 
 
-def _print_runs(views: Views, records: Sequence[Record]) -> None:
+def _print_runs(views: Views, runs: Sequence[RunView], now: float) -> None:
     names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
     metric = views.spec.metric.name if views.spec.metric is not None else "objective"
     replicates = views.spec.replicates > 1
+    heads, cells = annotation_columns(runs)
     rows = []
-    for row in records:
-        flat = dict(flat_config(row["config"]))
-        seed = (str(row["replicate"]),) if replicates else ()
-        duration = "" if row["duration_s"] is None else duration_text(row["duration_s"])
+    for run, more in zip(runs, cells, strict=True):
+        flat = dict(flat_config(run.config))
+        seed = (str(run.replicate),) if replicates else ()
+        length_s = duration_s(run, now)
         rows.append(
             (
-                row["id"],
+                run.id,
                 *seed,
-                row["state"],
-                _number(row["objective"]),
-                duration,
+                run.state + (f" ({_error_class(run)})" if run.state == "failed" else ""),
+                _number(run.objective),
+                "" if length_s is None else duration_text(length_s),
                 *(_number(flat.get(n)) for n in names),
+                *more,
             )
         )
-    print_table(("RUN", *(("REPLICATE",) if replicates else ()), "STATE", metric, "TIME", *names), rows)
+    print_table(
+        ("RUN", *(("REPLICATE",) if replicates else ()), "STATE", metric, "TIME", *names, *heads), rows
+    )
     if not rows:
         click.echo("no runs", err=True)
 
@@ -192,9 +296,9 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     """Show everything that is recorded about RUN: config, seed, attempts, outcome, command, summary."""
     with opened(store_url) as store:
         sweep, number = find_run(store, run)
-        views = load_views(store, sweep)
+        views = load_views(store, sweep, (number,))
         rows = sum(chunk.count for chunk in store.read_history(sweep, number))
-    view = next(view for view in views.runs if view.run == number)
+    [view] = views.runs
     found = record(view, time.time())
     nodes = {agent.agent: agent.record for agent in views.agents}
     code = views.created.record.get("code", {})
@@ -205,6 +309,8 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     reason = f" ({view.reason})" if view.reason else ""
     click.echo(f"run {view.id} is {view.state}{reason}")
     fields = [
+        ("tags", ", ".join(view.tags)),
+        ("note", view.note.replace("\n", "\n" + " " * 12)),
         ("trial", f"{view.trial}, replicate {view.replicate}"),
         ("seed", view.seed),
         ("objective", _number(view.objective)),
@@ -256,7 +362,11 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
         cores = f"{cpu.get('cores_usable', '?')} cores of {cpu.get('model', 'unknown')}"
         click.echo(f"    node      Python {python.get('version')}, {cores}, {hardware.get('os')}")
     if attempt.exit_code is not None:
-        click.echo(f"    exit      {attempt.exit_code}")
+        error = f", {attempt.error_class}" if attempt.error_class not in ("", "exit", "signal") else ""
+        click.echo(f"    exit      {attempt.exit_code}{error}")
+    if attempt.gpu_share:
+        spent = attempt.gpu_s(time.time()) / 3600
+        click.echo(f"    spent     {spent:.3g} GPU-hours on {attempt.gpu_share:g} GPUs")
     if attempt.command:
         import shlex
 
@@ -269,12 +379,13 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
 
 @command("best", "sweep best latest")
 @click.argument("sweep_id", metavar="ID")
+@click.option("--command", "as_line", is_flag=True, help="Print the command line that repeats it, to copy.")
 @store_option
 @json_option
-def best_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
+def best_command(sweep_id: str, as_line: bool, store_url: str | None, as_json: bool) -> None:
     """Show the best completed or pruned run of sweep ID and its config."""
     with opened(store_url) as store:
-        views = load_views(store, find_sweep(store, sweep_id))
+        views = load_best(store, find_sweep(store, sweep_id))
     best = next((run for run in views.runs if run.run == views.sweep.best_run), None)
     if best is None or views.spec.metric is None:
         why = (
@@ -283,6 +394,11 @@ def best_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
             else "no run has ended with a finite value of the metric yet"
         )
         raise UserMistake(f"sweep {views.sweep.sweep} has no best run: {why}")
+    if as_line:
+        from sweep.cli.rerunning import print_command_line
+
+        print_command_line(views, best, as_json)
+        return
     if as_json:
         print_json(record(best, time.time()))
         return
@@ -300,17 +416,13 @@ def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | N
     """Print what RUN has written to standard output and standard error."""
     with opened(store_url) as store:
         sweep, number = find_run(store, run)
-        chosen = _log_attempt(_view(store, sweep, number), attempt)
+        chosen = _log_attempt(load_run(store, sweep, number), attempt)
         path = log_path(chosen)
         position = _copy(path, 0)
-        while follow and _view(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
+        while follow and load_run(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
             time.sleep(FOLLOW_S)
             position = _copy(path, position)
         _copy(path, position)
-
-
-def _view(store: Any, sweep: str, number: int) -> RunView:
-    return next(view for view in load_views(store, sweep).runs if view.run == number)
 
 
 def _log_attempt(view: RunView, attempt: int | None) -> AttemptView:
@@ -345,10 +457,10 @@ def _copy(path: Path, position: int) -> int:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as they need to be, two spaces apart."""
-    lines = [tuple(header), *(tuple(str(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    lines = [tuple(header), *(tuple(map(str, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    click.echo("\n".join(padded))
 
 
 def _number(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +42,7 @@ class PlainView:
         self.sweep, self.spec = sweep, spec
         self.best: float | None = None
         self.failed: dict[str, int] = {}
+        self.on_joined: Callable[[str], None] | None = None
 
     def __enter__(self) -> PlainView:
         return self
@@ -67,6 +69,11 @@ class PlainView:
         if done:
             self.line(f"{done} runs are done already")
         self.best = views.sweep.best
+
+    def joined(self, agent: str) -> None:
+        """The agent has its place in the sweep."""
+        if self.on_joined is not None:
+            self.on_joined(agent)
 
     def say(self, text: str, level: Literal["info", "warning", "error"]) -> None:
         """A message from the agent."""

@@ -16,5 +16,5 @@ from sweep.sdk.shell import log_from_args
 )
 @click.argument("metrics", nargs=-1, required=True, metavar="NAME=VALUE…")
 def log_command(metrics: tuple[str, ...]) -> None:
-    """Report metrics from inside a run, as `run.log` does in Python; `step=N` sets the step."""
+    """Report each metric NAME=VALUE from inside a run, as `run.log` does in Python; `step=N` sets the step."""
     sys.exit(log_from_args(list(metrics)))

@@ -9,10 +9,13 @@ import sys
 import click
 
 from sweep import __version__
+from sweep.cli import interrupts
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("starting_out", "Write a sweep.yaml and a train.py to start from."),
     "create": ("creating", "Record a sweep and print its ID."),
     "agent": ("working", "Work a sweep off on this machine."),
+    "agents": ("agents_cmd", "Show who is at work, and end agents."),
     "run": ("working", "Create, work off and plot a sweep: the three in one."),
     "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
     "ls": ("listing", "List the sweeps of this project."),
@@ -20,14 +23,27 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("listing", "List the runs of a sweep; filter, sort, export."),
     "show": ("listing", "Show everything that is recorded about a run."),
     "best": ("listing", "Show the best run of a sweep and its config."),
+    "rerun": ("rerunning", "Execute a run once more by hand, with its command, config and seed."),
+    "compare": ("comparing", "Show runs side by side: config, code, packages, metrics."),
     "logs": ("listing", "Print a run's output, or follow it."),
     "pause": ("control", "Start no new runs until `sweep resume`."),
     "resume": ("control", "Go on with a paused, stopped or cancelled sweep."),
     "stop": ("control", "Start no new runs; let running ones finish."),
     "cancel": ("control", "Start no new runs and end running ones."),
+    "retry": ("revising", "Try failed runs again."),
+    "extend": ("revising", "Give a sweep more trials."),
+    "edit": ("revising", "Give a sweep another spec; recorded trials stay."),
+    "tag": ("annotating", "Tag a sweep or a run."),
+    "note": ("annotating", "Write a note about a sweep or a run."),
+    "rm": ("removing", "Remove sweeps with all that is recorded."),
+    "gc": ("removing", "Free disk space: checkpoints, logs, what no sweep needs."),
     "plot": ("plotting", "Draw a sweep: importance, curves, best so far, slices."),
     "export": ("moving", "Write everything about a sweep as JSON lines."),
     "import": ("moving", "Record an exported sweep in this store."),
+    "doctor": ("doctoring", "Check machine, installation and store: what is wrong, what to do."),
+    "schema": ("schema", "Print the JSON Schema of sweep.yaml, for editors."),
+    "completion": ("completion", "Print what completes `sweep` in bash, zsh or fish."),
+    "wandb": ("wandb_script", "Run a script that calls wandb.sweep and wandb.agent itself."),
     "log": ("logging", "Report metrics from inside a run's shell script."),
 }
 """Command -> module under `sweep.cli` that defines it (as `<command>_command`), and its one-line help."""
@@ -83,7 +99,7 @@ Example:
 \b
 An ID may be shortened to a unique beginning, or be `latest`.
 Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
-3 the agent gave up because its first runs all failed, 130 interrupted, 143 terminated."""
+3 the agent gave up because its first runs all failed, 4 `sweep doctor` found something broken, 130 interrupted, 143 terminated."""
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,10 +110,14 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    _fill_streams()
     try:
+        interrupts.heed()
+        _fill_streams()
         sys.exit(_run(argv))
+    except KeyboardInterrupt:
+        sys.exit(_interrupted())
     finally:
+        interrupts.end_at_once()
         _flush_streams()
 
 
@@ -107,8 +127,7 @@ def _run(argv: list[str] | None) -> int:
         result = cli.main(args=argv, prog_name="sweep", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Abort:
-        click.echo("\ninterrupted", err=True)
-        code = 130
+        code = _interrupted()
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except UserMistake as mistake:
@@ -120,10 +139,17 @@ def _run(argv: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 141
-    except KeyboardInterrupt:
-        click.echo("\ninterrupted", err=True)
-        code = 130
     return code
+
+
+def _interrupted() -> int:
+    """Say so, once; a further Ctrl-C ends the process without a word."""
+    interrupts.end_at_once()
+    try:
+        click.echo("\ninterrupted", err=True)
+    except OSError:  # nobody reads any more
+        pass
+    return 130
 
 
 def _fill_streams() -> None:

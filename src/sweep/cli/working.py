@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from sweep.api import find_sweep, load_views
+from sweep.api import find_sweep, load_best, load_views
+from sweep.api.places import store_folder
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.stores import Store
@@ -27,6 +29,12 @@ gpus_option = click.option(
     metavar="0,1|none",
     help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows).",
 )
+wandb_option = click.option(
+    "--wandb",
+    is_flag=True,
+    envvar="SWEEP_WANDB",
+    help="Run scripts that are written for wandb as they are: `import wandb` finds sweep. Also: SWEEP_WANDB=1.",
+)
 
 
 @command("agent", "sweep agent latest --slots 2")
@@ -34,17 +42,42 @@ gpus_option = click.option(
 @count_option
 @slots_option
 @gpus_option
+@wandb_option
+@click.option(
+    "-d", "--detach", is_flag=True, help="Work in the background; `sweep agents` shows and ends it."
+)
+@click.option("--announce-to", type=int, hidden=True)
+@click.option("--log-file", type=click.Path(path_type=Path), hidden=True)
 @store_option
 def agent_command(
-    sweep_id: str, count: int | None, slots: int | None, gpus: str | None, store_url: str | None
+    sweep_id: str,
+    count: int | None,
+    slots: int | None,
+    gpus: str | None,
+    wandb: bool,
+    detach: bool,
+    announce_to: int | None,
+    log_file: Path | None,
+    store_url: str | None,
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
 
     Start as many agents as you like. Kill anything at any time: nothing is lost.
     Ctrl-C once lets runs finish, twice ends them (they start again elsewhere), three times kills them.
     """
+    from sweep.cli import detaching
+
+    on_joined = None
+    if announce_to is not None and log_file is not None:
+        on_joined = detaching.announcer(announce_to, log_file)
     with opened(store_url) as store:
-        code = work(store, find_sweep(store, sweep_id), count, slots, gpus)
+        sweep = find_sweep(store, sweep_id)
+        if detach:
+            given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
+            options = [text for name, value in given if value is not None for text in (name, str(value))]
+            code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
+        else:
+            code = work(store, sweep, count, slots, gpus, wandb, on_joined)
     sys.exit(code)
 
 
@@ -52,8 +85,9 @@ def agent_command(
 @file_argument
 @slots_option
 @gpus_option
+@wandb_option
 @store_option
-def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str | None) -> None:
+def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, store_url: str | None) -> None:
     """Create the sweep in FILE, work it off here, and plot it."""
     from sweep.cli.creating import draw_seed, record, tell_warnings
     from sweep.cli.plotting import FORMATS, plot
@@ -64,24 +98,33 @@ def run_command(file: Path, slots: int | None, gpus: str | None, store_url: str 
     with opened(store_url, create=True) as store:
         sweep = record(store, parsed, file).sweep
         click.echo(sweep)
-        code = work(store, sweep, None, slots, gpus)
+        code = work(store, sweep, None, slots, gpus, wandb)
         if code == 0:
             plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)
 
 
-def work(store: Store, sweep: str, count: int | None, slots: int | None, gpus: str | None) -> int:
-    """Be an agent of `sweep`; returns the exit code."""
+def work(
+    store: Store,
+    sweep: str,
+    count: int | None,
+    slots: int | None,
+    gpus: str | None,
+    wandb: bool = False,
+    on_joined: Callable[[str], None] | None = None,
+) -> int:
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
-    views = load_views(store, sweep)
+    views = load_views(store, sweep, ())
     if views.sweep.state == "ended":
         click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
         return 0
     workdir = Path(views.created.record.get("workdir") or Path.cwd())
     view = make_view(sweep, views.spec)
+    view.on_joined = on_joined
     try:
         node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
     except NotEnough as error:
@@ -97,20 +140,14 @@ def work(store: Store, sweep: str, count: int | None, slots: int | None, gpus: s
             workdir=workdir,
             count=count,
             timing=Timing(lease_s(), lease_s()),
+            wandb=wandb,
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
         )
-    view.finish(load_views(store, sweep))
+    view.finish(load_best(store, sweep))
     if end.broken:
         return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
-
-
-def store_folder(store: Store) -> Path:
-    """Where run folders are made: beside the store file, or in this folder when the store is elsewhere."""
-    if store.url.startswith("sqlite:///"):
-        return Path(store.url.removeprefix("sqlite:///")).parent
-    return Path.cwd() / ".sweep"
 
 
 def lease_s() -> float:

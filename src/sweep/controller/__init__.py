@@ -39,7 +39,8 @@ def settle(store: Store, sweep: str) -> None:
     driver = Driver(store, sweep, lease, make_stopper, None, lambda _: None)
     try:
         with store.batch():
-            driver.step(time.time())
+            if store.position(sweep):  # else it has been removed
+                driver.step(time.time())
     except StaleFence:
         pass
     finally:

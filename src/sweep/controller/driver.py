@@ -4,18 +4,19 @@ read entries -> evolve -> decide -> append decisions under the lease -> evolve t
 happens inside one store batch, so that an ended run and the next assignment are one commit; when the batch fails,
 `forget` drops the folded state and the next step folds the journal again. Where a store lets others write between two
 appends of a batch, an append that they overtook changes nothing: the driver reads, and decides again.
+A snapshot of the folded state is kept in the store now and then, where it holds nobody up; it is only a shorter way to
+what the journal says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
+from sweep.controller.recovery import Keeper, recover
 from sweep.controller.searching import Answer, Request, SearchFailed, SearchPort
 from sweep.core import entries as e
 from sweep.core.decide import Propose, WakeAt, decide
-from sweep.core.index import IndexFold
+from sweep.core.index import SWEEP_KEY, IndexFold
 from sweep.core.names import AGENT_LEASES, agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.state import MakeStopper, State
@@ -54,6 +55,9 @@ class Driver:
         self._indexed = 0
         self._rows: dict[str, bytes] = {}
         """Rows of the index that the store does not have yet."""
+        self._keeper = Keeper(store, sweep)
+        self._at_rest_at = 0
+        """The position at which the last step came to rest; 0 while one is under way, or after one that failed."""
         self.wake_at_s: float | None = None
         """Unix time at which `step` should run again at the latest."""
 
@@ -72,20 +76,21 @@ class Driver:
     def forget(self) -> None:
         """A batch failed: what is folded may be ahead of the store, and so may what the searcher was told."""
         self._state = self._fold = self._answer = None
-        self._rows = {}
+        self._rows, self._at_rest_at = {}, 0
         self._void = self._search is not None and self._search.busy
 
     def close(self) -> None:
-        """End the searcher. The lease stays with whoever acquired it."""
-        if self._search is not None:
-            self._search.close()
-            self._search = None
+        """End the searcher, and keep a snapshot for the next controller. The lease stays with whoever acquired it."""
+        self._end_search()
+        if self._state is not None and self._at_rest_at:
+            self._keeper.leave(self._state)
 
     def step(self, now_s: float) -> None:
         """Bring the sweep to rest as of `now_s` (Unix seconds). Call it inside `store.batch()`.
 
         Raises StaleFence when the lease is lost.
         """
+        before, self._at_rest_at = self._at_rest_at, 0
         overtaken = True
         for _ in range(MAX_ROUNDS):
             try:
@@ -94,6 +99,8 @@ class Driver:
                     overtaken = False
                 if self._at_rest(now_s):
                     self._flush_index()
+                    self._at_rest_at = self.state.position
+                    self._keeper.consider(self.state, quiet=before == self._at_rest_at)
                     return
             except Moved:
                 overtaken = True
@@ -105,6 +112,7 @@ class Driver:
         assert fold is not None
         for recorded in self.store.read(self.sweep, state.position):
             fold.fold(recorded)
+            self._keeper.last = recorded
             if recorded.writer == self._writer:  # an append of ours that was taken for failed
                 self._seq = max(self._seq, recorded.seq)
 
@@ -127,15 +135,10 @@ class Driver:
 
     def _recover(self) -> None:
         self._seq = self.store.last_seq(self.sweep, self._writer)
-        self._state = State(self._make_stopper)
-        self._fold = IndexFold(self._state, self._load_row)
-        self._indexed = self.store.read_index(self.sweep, "sweep").upto
-        for recorded in self.store.read(self.sweep, 0):
-            self._fold.fold(recorded)
-            if recorded.position == self._indexed:
-                self._fold.take()  # the store has these rows
-        if not self._state.sweep:
-            raise LookupError(f"there is no sweep {self.sweep} in {self.store.url}")
+        self._indexed = self.store.read_index(self.sweep, SWEEP_KEY).upto
+        self._state = recover(self.store, self.sweep, self._indexed, self._make_stopper, self._keeper)
+        self._fold = IndexFold(self._state, self._load_row)  # the store has the rows up to here
+        self.catch_up()
 
     def _load_row(self, key: str) -> bytes | None:
         if key in self._rows:
@@ -157,6 +160,7 @@ class Driver:
         self._seq += len(entries)
         for recorded in appended.recorded:
             fold.fold(recorded)
+            self._keeper.last = recorded
 
     def _note_lost_agents(self) -> None:
         state = self.state
@@ -225,12 +229,17 @@ class Driver:
             return
         if self._search is None or not _searched_alike(self._searched, state.spec):
             assert self._make_search is not None
-            self.close()
+            self._end_search()
             self._search = self._make_search(state)
         self._searched = state.spec
         request = Request(len(state.trials), n, state.revision, state.position)
         self._search.ask(state.spec, request, state.observations)
         self._take_answer()
+
+    def _end_search(self) -> None:
+        if self._search is not None:
+            self._search.close()
+            self._search = None
 
     def _flush_index(self) -> None:
         assert self._fold is not None
@@ -250,5 +259,11 @@ class Driver:
 
 
 def _searched_alike(one: SweepSpec | None, other: SweepSpec) -> bool:
-    """Whether a searcher made for `one` proposes for `other` as well: only its budget may differ."""
-    return one is other or (one is not None and msgspec.structs.replace(one, run_cap=other.run_cap) == other)
+    """Whether a searcher made for `one` proposes for `other` as well: nothing that searchers read may differ."""
+    return one is other or (one is not None and _read_by_searchers(one) == _read_by_searchers(other))
+
+
+def _read_by_searchers(spec: SweepSpec) -> tuple[object, ...]:
+    goal = spec.metric.goal if spec.metric is not None else None
+    budget = spec.run_cap if spec.method == "bayes" else None  # it decides how many start points there are
+    return spec.method, spec.engine, spec.space, spec.seed, goal, budget

@@ -67,6 +67,14 @@ class Say(msgspec.Struct, frozen=True):
 Action = Append | Start | Signal | TellStop | Forget | Say
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """What the shell found out about a failure beyond the exit code."""
+
+    error_class: e.ErrorClass
+    text: str
+    """In words, with the evidence."""
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What the shell knows of an attempt when its process has ended and all its rows are in."""
 
@@ -80,6 +88,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What the program's own defaults added to its config."""
     cpu_s: float | None = None
     maxrss_bytes: int | None = None
+    cause: Cause | None = None
 
 
 class Attempt:
@@ -135,6 +144,11 @@ class AgentCore:
         self._last_offer = 0
 
     # --- queries
+
+    def failed_by_itself(self, run: int, exit_code: int | None) -> bool:
+        """Whether an attempt that has ended so has failed, and nobody had told it to end: its cause is worth a look."""
+        attempt = self.attempts.get(run)
+        return attempt is not None and attempt.order is None and exit_code != 0
 
     @property
     def idle(self) -> bool:
@@ -399,6 +413,8 @@ def _verdict(attempt: Attempt, ended: Ended) -> tuple[e.Outcome, str, e.ErrorCla
     code = ended.exit_code
     if code == 0:
         return "completed", "", ""
+    if ended.cause is not None:
+        return "failed", ended.cause.text, ended.cause.error_class
     if code is not None and code < 0:
         return "failed", f"killed by {_signal_name(-code)}", "signal"
     return "failed", f"exit code {code}", "exit"

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sweep.core.spec import SweepSpec
+from sweep.core.spec import RETRY_CLASSES, SweepSpec
 
 
 def spec_to_builtins(spec: SweepSpec) -> dict[str, Any]:
@@ -22,9 +22,17 @@ def spec_to_builtins(spec: SweepSpec) -> dict[str, Any]:
 def spec_from_builtins(builtins: dict[str, Any]) -> SweepSpec:
     """The spec that `spec_to_builtins` made these from. Raises ValueError when they are not a spec."""
     try:
-        return msgspec.convert(_plain(builtins), SweepSpec)
+        return msgspec.convert(_as_now(_plain(builtins)), SweepSpec)
     except msgspec.ValidationError as error:
         raise ValueError(f"this is not the record of a spec: {error}") from None
+
+
+def _as_now(builtins: dict[str, Any]) -> dict[str, Any]:
+    """What a spec that was recorded earlier says in today's words: before failures had classes, all were tried again."""
+    retry = builtins.get("retry")
+    if isinstance(retry, dict) and "on" not in retry:
+        builtins["retry"] = {**retry, "on": list(RETRY_CLASSES)}
+    return builtins
 
 
 def _plain(value: Any) -> Any:

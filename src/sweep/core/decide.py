@@ -12,6 +12,7 @@ import math
 import msgspec
 
 from sweep.core import entries as e
+from sweep.core.ending import ending, gpu_end_s, open_budget, wall_end_s
 from sweep.core.seeds import run_seed
 from sweep.core.state import State
 
@@ -38,16 +39,19 @@ def decide(state: State, now_s: float, lookahead: int = 0) -> tuple[list[e.AnyEn
     """
     if state.phase == "ended":
         return ([e.SweepReopened(state.reopen)] if state.reopen else []), []
-    decisions: list[e.AnyEntry] = [*_lost(state)]
+    decisions = _lost(state)
     if decisions:
         return decisions, []
-    ending = _ending(state, now_s)
-    if ending is not None:
-        return _wind_down(state, *ending), _timers(state, now_s)
-    decisions += _judge(state)
-    decisions += _expand(state)
-    if state.phase == "active":
-        decisions += _assign(state)
+    end = ending(state, now_s)
+    if end is not None:
+        return _wind_down(state, *end), _timers(state, now_s)
+    if state.to_judge:
+        decisions += _judge(state)
+    if state.unexpanded < len(state.trials):
+        decisions += _expand(state)
+    if state.offers and state.waiting and state.phase == "active":
+        _wake(state, now_s)
+        decisions += _assign(state, now_s)
     commands: list[Command] = [*_timers(state, now_s)]
     wanted = _wanted(state, len(decisions), lookahead)
     if wanted:
@@ -63,51 +67,6 @@ def _lost(state: State) -> list[e.AnyEntry]:
         if agent.runs and not agent.alive
         for number in sorted(agent.runs)
     ]
-
-
-def _ending(state: State, now_s: float) -> tuple[str, bool] | None:
-    """None while the sweep should go on; else why it ends, and whether running runs are ended with it."""
-    spec = state.spec
-    if state.stop_requested:
-        return state.reason, state.stop_requested == "cancel"
-    wall = _wall_end_s(state)
-    if wall is not None and now_s >= wall:
-        return f"limits.wall_time ({spec.limits.wall_time_s:g} s) is over", True
-    if state.reached is not None and spec.metric is not None:
-        run, value = state.reached
-        return f"run {run} reached the target: {spec.metric.name} {value:g}", False
-    if (
-        not _open_budget(state)
-        and not state.waiting
-        and not state.live
-        and state.unexpanded == len(state.trials)
-    ):
-        return _spent(state), False
-    return None
-
-
-def _wall_end_s(state: State) -> float | None:
-    limit = state.spec.limits.wall_time_s
-    if limit is None or state.first_agent_s is None:
-        return None
-    return state.first_agent_s + limit
-
-
-def _open_budget(state: State) -> float:
-    """How many more trials may be proposed (infinity without a cap)."""
-    if state.exhausted:
-        return 0
-    cap = state.spec.run_cap
-    return math.inf if cap is None else max(0, cap - len(state.trials))
-
-
-def _spent(state: State) -> str:
-    done = len(state.trials)
-    if state.exhausted:
-        return (
-            "the only point of the space is done" if done == 1 else f"all {done} points of the space are done"
-        )
-    return "run_cap: the one trial is done" if done == 1 else f"run_cap: all {done} trials are done"
 
 
 def _wind_down(state: State, reason: str, kill: bool) -> list[e.AnyEntry]:
@@ -150,12 +109,28 @@ def _expand(state: State) -> list[e.AnyEntry]:
     return decisions
 
 
-def _assign(state: State) -> list[e.AnyEntry]:
+def _wake(state: State, now_s: float) -> None:
+    """Queue the runs that have waited long enough. Which runs wait for what is not changed by it."""
+    while state.delayed and state.delayed[0][0] <= now_s:
+        heapq.heappush(state.queue, heapq.heappop(state.delayed)[1])
+
+
+def _delayed(state: State) -> list[float]:
+    """When the runs will be ready that still wait for a time."""
+    ready = {
+        number: ready_s
+        for ready_s, number in state.delayed
+        if state.runs[number].state == "queued" and state.runs[number].ready_s == ready_s
+    }
+    return list(ready.values())
+
+
+def _assign(state: State, now_s: float) -> list[e.AnyEntry]:
     """Waiting runs, lowest number first, onto offered slots, oldest offer first."""
     decisions: list[e.AnyEntry] = []
     taken: list[int] = []
     for (agent, slot), offer in state.offers.items():
-        number = _pop_waiting(state)
+        number = _pop_waiting(state, now_s)
         if number is None:
             break
         taken.append(number)
@@ -163,7 +138,16 @@ def _assign(state: State) -> list[e.AnyEntry]:
         config = state.trials[run.trial].config
         decisions.append(
             e.RunAssigned(
-                number, run.attempt + 1, agent, slot, offer, run.trial, run.replicate, run.seed, config
+                number,
+                run.attempt + 1,
+                agent,
+                slot,
+                offer,
+                run.trial,
+                run.replicate,
+                run.seed,
+                config,
+                run.after,
             )
         )
     for number in taken:  # popping is a look only: the queue changes when the decision is folded
@@ -171,11 +155,16 @@ def _assign(state: State) -> list[e.AnyEntry]:
     return decisions
 
 
-def _pop_waiting(state: State) -> int | None:
+def _pop_waiting(state: State, now_s: float) -> int | None:
     last = -1
     while state.queue:
         number = heapq.heappop(state.queue)
-        if number != last and state.runs[number].state in ("queued", "paused"):
+        run = state.runs[number]
+        if number != last and run.state in ("queued", "paused"):
+            if run.ready_s > now_s:  # it stood here from an earlier time
+                heapq.heappush(state.delayed, (run.ready_s, number))
+                last = number
+                continue
             while state.queue and state.queue[0] == number:
                 heapq.heappop(state.queue)
             return number
@@ -189,11 +178,18 @@ def _wanted(state: State, deciding: int, lookahead: int) -> int:
     if state.phase != "active" or deciding or state.unexpanded < len(state.trials):
         return 0
     short = len(state.offers) + lookahead - state.waiting
+    if state.delayed:
+        short += len(_delayed(state))
     if short <= 0:
         return 0
-    return int(min(math.ceil(short / state.spec.replicates), _open_budget(state)))
+    return int(min(math.ceil(short / state.spec.replicates), open_budget(state)))
 
 
 def _timers(state: State, now_s: float) -> list[Command]:
-    wall = _wall_end_s(state)
-    return [WakeAt(wall)] if wall is not None and wall > now_s else []
+    limits = state.spec.limits
+    if limits.wall_time_s is None and limits.gpu_hours is None and not state.delayed:
+        return []
+    times = _delayed(state) if state.delayed else []
+    times += [at_s for at_s in (wall_end_s(state), gpu_end_s(state)) if at_s is not None]
+    future = [at_s for at_s in times if at_s > now_s]
+    return [WakeAt(min(future))] if future else []

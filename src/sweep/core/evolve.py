@@ -13,9 +13,12 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
+from sweep.core.ending import over
 from sweep.core.lifecycle import TABLE, RunEntry, advance, refuse
 from sweep.core.plugins import Observation
-from sweep.core.state import Agent, Run, State, Trial, best_finite
+from sweep.core.revisions import gives_more, is_used_up, revisable
+from sweep.core.spec import SweepSpec
+from sweep.core.state import Agent, Run, State, Trial, best_finite, best_so_far
 
 
 class IllegalDecision(Exception):
@@ -58,9 +61,34 @@ def _created(state: State, entry: e.SweepCreated) -> str | None:
 def _revised(state: State, entry: e.SpecRevised) -> str | None:
     if entry.revision != state.revision + 1:
         return f"revision {entry.revision} does not follow {state.revision}"
-    state.adopt_spec(spec_from_builtins(entry.spec))
-    state.exhausted = False
+    try:
+        spec = spec_from_builtins(entry.spec)
+    except ValueError as error:
+        return str(error)
+    fixed = revisable(state.spec, spec)
+    if fixed:
+        return "; ".join(fixed)
+    more = gives_more(state.spec, spec)
+    _revise(state, spec)
+    if more and state.phase == "ended" and not over(state, state.last_s):
+        state.reopen = _by(f"revision {state.revision} ({', '.join(more)})", entry.by)
     return None
+
+
+def _revise(state: State, spec: SweepSpec) -> None:
+    """Another spec from now on. What is recorded stays; what waited goes on unless people stopped the sweep."""
+    old = state.spec
+    state.adopt_spec(spec)
+    if spec.space != old.space:
+        state.exhausted = is_used_up(spec.space, spec.method, [trial.config for trial in state.trials])
+    if spec.metric != old.metric:
+        state.reached = None
+        for run in state.runs:
+            _check_target(state, run)
+    if spec.patience != old.patience:
+        state.note_stall()
+    if state.phase != "ended" and not state.stop_requested:
+        _take_up_again(state)
 
 
 def _pause(state: State, entry: e.PauseRequested) -> str | None:
@@ -75,6 +103,7 @@ def _resume(state: State, entry: e.ResumeRequested) -> str | None:
         return "the sweep is active"
     if state.phase == "ended":
         state.reopen = _by("resumed", entry.by)
+        state.unimproved, state.stalled = 0, ""
         return None
     state.phase, state.reason, state.stop_requested = "active", "", ""
     _take_up_again(state)
@@ -100,9 +129,9 @@ def _by(what: str, who: str) -> str:
 
 
 def _extend(state: State, entry: e.ExtendRequested) -> str | None:
-    state._spec = msgspec.structs.replace(state.spec, run_cap=entry.run_cap)
-    state.revision += 1
-    if state.phase == "ended":
+    old = state.spec
+    _revise(state, msgspec.structs.replace(old, run_cap=entry.run_cap))
+    if gives_more(old, state.spec) and state.phase == "ended" and not over(state, state.last_s):
         state.reopen = _by(f"extended to {entry.run_cap} trials", entry.by)
     return None
 
@@ -130,7 +159,8 @@ def _annotated(state: State, entry: e.Annotated) -> str | None:
 
 def _requeue(state: State, run: Run) -> None:
     before = run.state
-    run.state, run.charged, run.lost, run.reason, run.shelved = "queued", 0, 0, "", False
+    run.state, run.lost, run.reason, run.shelved = "queued", 0, "", False
+    run.failures.clear()
     state.move(run, before)
 
 
@@ -164,7 +194,7 @@ def _take_up_again(state: State) -> None:
 def _joined(state: State, entry: e.AgentJoined) -> str | None:
     if entry.agent in state.agents:
         return "this agent has joined before"
-    state.agents[entry.agent] = Agent(entry.slots, state.last_s)
+    state.agents[entry.agent] = Agent(entry.slots, state.last_s, state.spec.resources.gpus)
     if state.first_agent_s is None:
         state.first_agent_s = state.last_s
     return None
@@ -235,23 +265,49 @@ def _run_entry(state: State, entry: RunEntry) -> str | None:
     if run is None:
         return f"there is no run {entry.run}"
     refusal = refuse(run, entry)
-    if refusal is None and type(entry) is e.RunAssigned:
-        refusal = _consume(state, entry)
+    kind = type(entry)
+    if refusal is None and kind is e.RunAssigned:
+        refusal = _consume(state, entry)  # type: ignore[arg-type]
     if refusal is not None:
         return refusal
     before, holder = run.state, run.agent
-    if type(entry) is e.ObjectiveReported:
-        _absorb(state, run, entry)
-        return None
-    advance(run, entry, state.spec.retry.max)
-    if type(entry) is e.RunStarted and run.values:
-        state.to_judge = True  # earlier attempts may have condemned it while nobody could be told
-    if type(entry) is e.AttemptEnded:
-        state.agents[holder].runs.discard(run.run)
-        run.score = best_finite((run.score, entry.score), state.goal)
-        _check_target(state, run)
+    advance(run, entry, state.spec.retry, state.last_s)
+    if kind is e.AttemptEnded:
+        _ended_attempt(state, run, holder, entry)  # type: ignore[arg-type]
+    elif kind is e.RunStarted:
+        run.started_s, run.gpus = state.last_s, _gpus(state.agents[holder], entry)  # type: ignore[arg-type]
+        if run.values:
+            state.to_judge = True  # earlier attempts may have condemned it while nobody could be told
     state.move(run, before)
     return None
+
+
+def _ended_attempt(state: State, run: Run, holder: str, entry: e.AttemptEnded) -> None:
+    state.agents[holder].runs.discard(run.run)
+    if run.gpus:
+        state.gpu_s += run.gpus * (state.last_s - run.started_s)
+        run.gpus = 0.0
+    if entry.score is not None and entry.score != run.score:
+        run.score = best_so_far(run.score, (entry.score,), state.goal)
+    _check_target(state, run)
+
+
+def _reported(state: State, entry: e.ObjectiveReported) -> str | None:
+    run = _find(state, entry.run)
+    if run is None:
+        return f"there is no run {entry.run}"
+    refusal = refuse(run, entry)
+    if refusal is None:
+        _absorb(state, run, entry)
+    return refusal
+
+
+def _gpus(agent: Agent, entry: e.RunStarted) -> float:
+    """How many GPUs an attempt holds: those of its slot, a share of one where the agent's slots share GPUs."""
+    if not entry.gpus:
+        return 0.0
+    shared = agent.gpus is not None and 0 < agent.gpus < 1
+    return float(agent.gpus or 0) if shared else float(len(entry.gpus))
 
 
 def _consume(state: State, entry: e.RunAssigned) -> str | None:
@@ -266,7 +322,7 @@ def _absorb(state: State, run: Run, entry: e.ObjectiveReported) -> None:
     if run.absorb(entry.first, entry.steps, entry.values):
         run.score = best_finite(run.values, state.goal)
     else:
-        run.score = best_finite((run.score, *entry.values), state.goal)
+        run.score = best_so_far(run.score, entry.values, state.goal)
     state.to_judge = True
     _check_target(state, run)
     if state.stopper is not None:
@@ -275,7 +331,7 @@ def _absorb(state: State, run: Run, entry: e.ObjectiveReported) -> None:
 
 def _check_target(state: State, run: Run) -> None:
     metric = state.spec.metric
-    if state.reached is not None or metric is None or metric.target is None or run.score is None:
+    if metric is None or metric.target is None or state.reached is not None or run.score is None:
         return
     hit = run.score <= metric.target if metric.goal == "minimize" else run.score >= metric.target
     if hit and run.purpose == "search":
@@ -303,7 +359,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.RunAdded: _added,
     e.RunAssigned: _run_entry,
     e.RunStarted: _run_entry,
-    e.ObjectiveReported: _run_entry,
+    e.ObjectiveReported: _reported,
     e.RunPruned: _run_entry,
     e.RunPaused: _run_entry,
     e.RunCancelled: _run_entry,

@@ -18,9 +18,9 @@ from sweep.core.state import Run, State
 from sweep.core.views import AgentView, AttemptView, RunView, SpecView, SweepView
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_run = msgspec.msgpack.Decoder(RunView).decode
+decode_run = msgspec.msgpack.Decoder(RunView).decode
 _decode_agent = msgspec.msgpack.Decoder(AgentView).decode
-_decode_spec = msgspec.msgpack.Decoder(SpecView).decode
+decode_spec = msgspec.msgpack.Decoder(SpecView).decode
 decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
 
 SWEEP_KEY = "sweep"
@@ -32,6 +32,20 @@ AGENT_PREFIX = "agent/"
 def run_key(run: int) -> str:
     """Index key of a run; keys sort as run numbers do."""
     return f"{RUN_PREFIX}{run:010d}"
+
+
+_OF_RUNS = frozenset(
+    (
+        e.RunAssigned,
+        e.RunStarted,
+        e.ObjectiveReported,
+        e.RunPruned,
+        e.RunPaused,
+        e.RunCancelled,
+        e.AttemptEnded,
+    )
+)
+_OF_SLOTS = frozenset((e.SlotOffered, e.SlotWithdrawn))
 
 
 class Views(msgspec.Struct, frozen=True):
@@ -47,8 +61,8 @@ class Views(msgspec.Struct, frozen=True):
 
 def decode_views(upto: int, rows: Mapping[str, bytes]) -> Views:
     """Views from index rows. Raises KeyError when the sweep's own row is missing."""
-    runs = [_decode_run(rows[key]) for key in sorted(rows) if key.startswith(RUN_PREFIX)]
-    created = _decode_spec(rows[SPEC_KEY])
+    runs = [decode_run(rows[key]) for key in sorted(rows) if key.startswith(RUN_PREFIX)]
+    created = decode_spec(rows[SPEC_KEY])
     spec = spec_from_builtins(created.spec)
     return Views(upto, spec, created, decode_sweep(rows[SWEEP_KEY]), runs, decode_agents(rows))
 
@@ -84,6 +98,8 @@ class IndexFold:
 
     def take(self) -> dict[str, bytes]:
         """Encoded rows that changed since the last call; ended runs are then let go."""
+        if SWEEP_KEY in self._dirty:
+            self._fill_sweep()
         rows = {key: _encode(view) for key, view in self._dirty.items()}
         self._dirty.clear()
         if self._load is not None:
@@ -96,29 +112,24 @@ class IndexFold:
         return rows
 
     def _note(self, entry: e.AnyEntry, at_s: float) -> None:
-        if isinstance(entry, e.RunAdded):
+        kind = type(entry)
+        if kind in _OF_RUNS:
+            view = self._run(entry.run)  # type: ignore[union-attr]
+            if kind is not e.ObjectiveReported:
+                self._attempt(view, entry, at_s)
+                if view.state != self.state.runs[view.run].state:
+                    self._sync_sweep(entry, at_s)
+            self._sync(view)
+        elif kind in _OF_SLOTS:
+            return
+        elif isinstance(entry, e.RunAdded):
             self._add(entry)
             self._sync_sweep(entry, at_s)
-        elif isinstance(
-            entry,
-            e.RunAssigned
-            | e.RunStarted
-            | e.ObjectiveReported
-            | e.RunPruned
-            | e.RunPaused
-            | e.RunCancelled
-            | e.AttemptEnded,
-        ):
-            view = self._run(entry.run)
-            self._attempt(view, entry, at_s)
-            if view.state != self.state.runs[view.run].state:
-                self._sync_sweep(entry, at_s)
-            self._sync(view)
         elif isinstance(entry, e.AgentJoined | e.AgentLeft | e.AgentLost):
             self._agent(entry, at_s)
         elif isinstance(entry, e.Annotated):
             self._annotate(entry, at_s)
-        elif not isinstance(entry, e.SlotOffered | e.SlotWithdrawn):
+        else:
             if isinstance(entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested):
                 self._sync_spec(entry)
             self._sync_sweep(entry, at_s)
@@ -132,7 +143,7 @@ class IndexFold:
             blob = self._load(SPEC_KEY) if self._load is not None else None
             if blob is None:
                 raise LookupError("the index has no row of the spec")
-            self._spec = _decode_spec(blob)
+            self._spec = decode_spec(blob)
         self._spec.spec = spec_to_builtins(self.state.spec)
         if isinstance(entry, e.SpecRevised):
             self._spec.source = entry.source or self._spec.source
@@ -157,7 +168,7 @@ class IndexFold:
             blob = self._load(run_key(number)) if self._load is not None else None
             if blob is None:
                 raise LookupError(f"the index has no row of run {number}")
-            view = self._runs[number] = _decode_run(blob)
+            view = self._runs[number] = decode_run(blob)
         return view
 
     def _attempt(self, view: RunView, entry: e.AnyEntry, at_s: float) -> None:
@@ -169,6 +180,7 @@ class IndexFold:
             last = view.attempts[-1]
             last.started_s, last.host, last.pid, last.gpus = at_s, entry.host, entry.pid, entry.gpus
             last.command, last.env, last.folder = entry.command, entry.env, entry.folder
+            last.gpu_share = self.state.runs[view.run].gpus
         elif isinstance(entry, e.AttemptEnded):
             last = view.attempts[-1]
             last.ended_s, last.outcome, last.reason = at_s, entry.outcome, entry.reason
@@ -233,18 +245,13 @@ class IndexFold:
         self._dirty[key] = view
 
     def _sync_sweep(self, entry: e.AnyEntry, at_s: float) -> None:
+        """Note that the sweep's row has changed; `take` fills it."""
         state = self.state
         if self._sweep is None and self._load is not None and (blob := self._load(SWEEP_KEY)) is not None:
             self._sweep = decode_sweep(blob)
         if self._sweep is None:
             self._sweep = SweepView(sweep=state.sweep, name=state.spec.name or "", state=state.phase)
         view = self._sweep
-        view.name, view.state, view.reason = state.spec.name or "", state.phase, state.reason
-        view.created_s, view.revision = state.created_s, state.revision
-        view.trials, view.exhausted, view.run_cap = len(state.trials), state.exhausted, state.spec.run_cap
-        view.counts = {name: count for name, count in state.counts.items() if count}
-        view.best_run = state.best_run
-        view.best = None if state.best_run is None else state.runs[state.best_run].score
         view.ended_s = (
             at_s if isinstance(entry, e.SweepEnded) else (None if state.phase != "ended" else view.ended_s)
         )
@@ -252,11 +259,23 @@ class IndexFold:
             for number in entry.runs:
                 if 0 <= number < len(state.runs):
                     self._sync(self._run(number))
-        if isinstance(entry, e.SweepReopened | e.ResumeRequested):
+        if isinstance(entry, e.SweepReopened | e.ResumeRequested | e.SpecRevised | e.ExtendRequested):
             for run in state.runs:
                 if run.state == "queued":
                     self._sync(self._run(run.run))
         self._dirty[SWEEP_KEY] = view
+
+    def _fill_sweep(self) -> None:
+        """What the sweep's row says changes only with entries that `_sync_sweep` is called for."""
+        state, view = self.state, self._sweep
+        assert view is not None
+        view.name, view.state, view.reason = state.spec.name or "", state.phase, state.reason
+        view.created_s, view.revision = state.created_s, state.revision
+        view.trials, view.exhausted, view.run_cap = len(state.trials), state.exhausted, state.spec.run_cap
+        view.counts = {name: count for name, count in state.counts.items() if count}
+        view.gpu_s = state.gpu_s
+        view.best_run = state.best_run
+        view.best = None if state.best_run is None else state.runs[state.best_run].score
 
 
 def rebuild(state: State, journal: Iterable[e.Recorded]) -> dict[str, bytes]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from sweep.core import entries as e
+from sweep.core.retries import RETRY_CLASS, rule_of, tried_again
+from sweep.core.spec import Retry, RetryClass
 from sweep.core.views import RunState
 
 LOST_LIMIT = 20
@@ -34,6 +36,8 @@ TABLE: dict[tuple[RunState, type[e.Entry]], tuple[RunState, ...]] = {
     ("cancelled", e.RetryRequested): ("queued",),
     ("cancelled", e.ResumeRequested): ("queued",),
     ("cancelled", e.SweepReopened): ("queued",),
+    ("cancelled", e.SpecRevised): ("queued",),
+    ("cancelled", e.ExtendRequested): ("queued",),
 }
 
 
@@ -43,8 +47,12 @@ class RunLike(Protocol):
     state: RunState
     attempt: int
     agent: str
-    charged: int
-    """Attempts that failed by the run's own fault since it was last asked for."""
+    failures: dict[RetryClass, int]
+    """How many attempts failed since it was last asked for, by class."""
+    after: e.ErrorClass
+    """Why the last attempt that failed did; '' when none has. Lost and preempted ones between change nothing."""
+    ready_s: float
+    """Not to be assigned before this Unix time; 0: at any time."""
     lost: int
     order: str
     """'', or what the controller has ordered for the running attempt: pruned, paused, cancelled."""
@@ -72,19 +80,22 @@ _ORDERS: dict[type[e.Entry], str] = {
 
 def refuse(run: RunLike, entry: RunEntry) -> str | None:
     """None when `entry` may happen to `run` now, else why not."""
-    if (run.state, type(entry)) not in TABLE:
-        return f"a run that is {run.state} takes no {type(entry).__name__}"
-    if type(entry) is e.RunAssigned:
+    kind = type(entry)
+    if (run.state, kind) not in TABLE:
+        return f"a run that is {run.state} takes no {kind.__name__}"
+    if kind is e.RunAssigned:
         if entry.attempt != run.attempt + 1:
             return f"attempt {entry.attempt} does not follow attempt {run.attempt}"
     elif entry.attempt != run.attempt:
         return f"attempt {entry.attempt} is not the current one ({run.attempt})"
-    elif run.state in LIVE and entry.agent_or(run.agent) != run.agent:
-        return f"agent {entry.agent_or('')} does not have this run"
-    if type(entry) in _ORDERS and run.order:
+    elif isinstance(entry, e.ObjectiveReported):  # by far the most frequent, and it names no agent
+        return None
+    elif entry.agent and entry.agent != run.agent and run.state in LIVE:
+        return f"agent {entry.agent} does not have this run"
+    if kind in _ORDERS and run.order:
         return f"the run is already told to end ({run.order})"
     if (
-        type(entry) is e.AttemptEnded
+        isinstance(entry, e.AttemptEnded)
         and run.state == "assigned"
         and entry.outcome in ("completed", "pruned", "paused")
     ):
@@ -92,11 +103,11 @@ def refuse(run: RunLike, entry: RunEntry) -> str | None:
     return None
 
 
-def advance(run: RunLike, entry: RunEntry, retry_max: int) -> None:
-    """Let `entry`, which `refuse` let through, happen to `run`."""
+def advance(run: RunLike, entry: RunEntry, retry: Retry, at_s: float) -> None:
+    """Let `entry`, which `refuse` let through and which was recorded at `at_s`, happen to `run`."""
     kind = type(entry)
     if kind is e.AttemptEnded:
-        _end_attempt(run, entry, retry_max)  # type: ignore[arg-type]
+        _end_attempt(run, entry, retry, at_s)  # type: ignore[arg-type]
         return
     order = _ORDERS.get(kind)
     if order is not None and run.state in LIVE:
@@ -106,23 +117,29 @@ def advance(run: RunLike, entry: RunEntry, retry_max: int) -> None:
     run.state = TABLE[run.state, kind][0]
     if kind is e.RunAssigned:
         run.attempt, run.agent, run.order, run.reason = entry.attempt, entry.agent, "", ""  # type: ignore[union-attr]
+        run.ready_s = 0.0
     elif kind is e.RunCancelled:
-        run.reason, run.shelved = entry.reason, True  # type: ignore[union-attr]
+        run.reason, run.shelved, run.ready_s = entry.reason, True, 0.0  # type: ignore[union-attr]
 
 
-def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry_max: int) -> None:
-    after = _after_attempt(run, entry.outcome, retry_max)
+def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry: Retry, at_s: float) -> None:
+    if entry.outcome == "failed":
+        run.after = entry.error_class or "exit"
+        name = RETRY_CLASS[run.after]
+        run.failures[name] = run.failures.get(name, 0) + 1
+    after = _after_attempt(run, entry.outcome, retry)
+    if entry.outcome == "failed" and after == "queued" and (wait_s := rule_of(retry, run.after).wait_s):
+        run.ready_s = at_s + wait_s
     if not (run.order and after == run.order):
         run.reason = entry.reason
     run.state, run.agent, run.order = after, "", ""
 
 
-def _after_attempt(run: RunLike, outcome: e.Outcome, retry_max: int) -> RunState:
+def _after_attempt(run: RunLike, outcome: e.Outcome, retry: Retry) -> RunState:
     """Lost and preempted attempts go again, unless the run was told to end anyway; failures as often as `retry` says."""
     after: RunState
     if outcome == "failed":
-        run.charged += 1
-        after = "queued" if run.charged <= retry_max else "failed"
+        after = "queued" if tried_again(retry, run.failures, RETRY_CLASS[run.after]) else "failed"
     elif outcome == "lost" or outcome == "preempted":
         run.lost += outcome == "lost"
         after = "failed" if run.lost > LOST_LIMIT else "queued"

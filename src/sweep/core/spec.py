@@ -14,6 +14,7 @@ from sweep.core.space import Space
 
 Method = Literal["grid", "random", "bayes"]
 Goal = Literal["minimize", "maximize"]
+Determinism = Literal["off", "seeded", "strict"]
 
 DEFAULT_COMMAND: tuple[str, ...] = ("${env}", "${interpreter}", "${program}", "${args}")
 DEFAULT_KILL_AFTER_S = 30.0
@@ -78,7 +79,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """How often a run that failed is tried again (0: never), and after which kinds of failure."""
 
     max: int = 0
-    on: tuple[RetryClass, ...] = ("node", "oom", "exit")
+    on: tuple[RetryClass, ...] = ("exit", "oom", "node")
     rules: dict[RetryClass, RetryRule] = {}
 
 
@@ -106,6 +107,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     preload: tuple[str, ...] = ()
     """Modules that a warm process imports once, from which runs are forked; empty: every run starts afresh."""
+    determinism: Determinism = "seeded"
+    """How far runs are kept from differing by chance."""
     workdir: str | None = None
     """Folder that runs start in, relative to the spec file's folder; None: that folder itself."""
     extra: dict[str, Any] = {}

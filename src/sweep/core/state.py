@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from sweep.core.entries import Purpose
-from sweep.core.lifecycle import LIVE
+from sweep.core.entries import ErrorClass, Purpose
+from sweep.core.lifecycle import ENDED, LIVE
 from sweep.core.plugins import Observation, Stopper, TrialStatus
 from sweep.core.space import Config
-from sweep.core.spec import Goal, SweepSpec
+from sweep.core.spec import Goal, RetryClass, SweepSpec
 from sweep.core.views import RunState, SweepState
 
 MakeStopper = Callable[[SweepSpec], Stopper | None]
@@ -25,18 +25,22 @@ class Run:
     """One seeded execution of a trial, as the controller sees it."""
 
     __slots__ = (
+        "after",
         "agent",
         "attempt",
-        "charged",
+        "failures",
+        "gpus",
         "lost",
         "order",
         "purpose",
+        "ready_s",
         "reason",
         "replicate",
         "run",
         "score",
         "seed",
         "shelved",
+        "started_s",
         "state",
         "steps",
         "trial",
@@ -48,27 +52,32 @@ class Run:
         self.state: RunState = "queued"
         self.attempt = 0
         self.agent = ""
-        self.charged = 0
+        self.failures: dict[RetryClass, int] = {}
+        self.after: ErrorClass = ""
+        self.ready_s = 0.0
         self.lost = 0
         self.order = ""
         self.shelved = False
         self.reason = ""
+        self.started_s = 0.0
+        """When its current attempt started (Unix seconds)."""
+        self.gpus = 0.0
+        """How many GPUs its current attempt holds; a share of one that several runs share; 0 before it has started."""
         self.steps = array("d")
         """Steps and values of the objective that count, over all attempts."""
         self.values = array("d")
         self.score: float | None = None
 
-    def absorb(self, first: int, steps: Iterable[float], values: Iterable[float]) -> bool:
+    def absorb(self, first: int, steps: Sequence[float], values: Iterable[float]) -> bool:
         """Take in reported values. An attempt that starts again at a step replaces what earlier ones had from there
         on; returns whether anything was replaced."""
-        had = len(self.steps)
-        new_steps = array("d", steps)
-        if first == 0 and new_steps:
-            while self.steps and self.steps[-1] >= new_steps[0]:
+        replaced = False
+        if first == 0 and steps:
+            while self.steps and self.steps[-1] >= steps[0]:
                 self.steps.pop()
                 self.values.pop()
-        replaced = len(self.steps) < had
-        self.steps.extend(new_steps)
+                replaced = True
+        self.steps.extend(steps)
         self.values.extend(values)
         return replaced
 
@@ -86,10 +95,11 @@ class Trial:
 class Agent:
     """A process that works for the sweep."""
 
-    __slots__ = ("alive", "joined_s", "runs", "slots")
+    __slots__ = ("alive", "gpus", "joined_s", "runs", "slots")
 
-    def __init__(self, slots: int, joined_s: float) -> None:
-        self.slots, self.joined_s = slots, joined_s
+    def __init__(self, slots: int, joined_s: float, gpus: float | None = None) -> None:
+        """`gpus`: what the spec said of a run's GPUs when the agent made its slots."""
+        self.slots, self.joined_s, self.gpus = slots, joined_s, gpus
         self.alive = True
         self.runs: set[int] = set()
 
@@ -102,6 +112,8 @@ class State:
         self.position = 0
         self.sweep = ""
         self._spec: SweepSpec | None = None
+        self.goal: Goal = "minimize"
+        """The metric's direction; minimize where there is no metric."""
         self.revision = 0
         self.stopper: Stopper | None = None
         self.phase: SweepState = "active"
@@ -119,6 +131,14 @@ class State:
         self.exhausted = False
         self.reached: tuple[int, float] | None = None
         """The first run that met `metric.target`, and its value."""
+        self.best_score: float | None = None
+        """The best score of a trial that has finished."""
+        self.unimproved = 0
+        """How many trials in a row have finished without bettering it."""
+        self.stalled = ""
+        """Why `patience` ends the sweep, '' while it does not."""
+        self.gpu_s = 0.0
+        """GPU-seconds of all attempts that have ended."""
         self.ignored: list[tuple[int, str]] = []
 
         # Indexes.
@@ -128,6 +148,8 @@ class State:
         """The completed or pruned run with the best score."""
         self.queue: list[int] = []
         """Heap of queued and paused run numbers (entries may be stale: check `Run.state`)."""
+        self.delayed: list[tuple[float, int]] = []
+        """Heap of (Unix time, run) of queued runs that wait for a time; `decide` moves those that are ready to `queue`."""
         self.waiting = 0
         self.live: set[int] = set()
         self.offers: dict[tuple[str, int], int] = {}
@@ -145,17 +167,13 @@ class State:
             raise LookupError("the journal does not begin with SweepCreated")
         return self._spec
 
-    @property
-    def goal(self) -> Goal:
-        """The metric's direction; minimize where there is no metric."""
-        return (
-            self._spec.metric.goal if self._spec is not None and self._spec.metric is not None else "minimize"
-        )
-
     def adopt_spec(self, spec: SweepSpec) -> None:
-        """Take `spec` as the current one; the stopper begins again with what the runs have reported."""
-        self._spec = spec
+        """Take `spec` as the current one; another stopper begins with what the runs have reported."""
+        old, self._spec = self._spec, spec
+        self.goal = spec.metric.goal if spec.metric is not None else "minimize"
         self.revision += 1
+        if old is not None and (old.early_terminate, old.metric) == (spec.early_terminate, spec.metric):
+            return
         self.stopper = self.make_stopper(spec)
         if self.stopper is not None:
             for run in self.runs:
@@ -165,22 +183,26 @@ class State:
 
     def move(self, run: Run, before: RunState | None) -> None:
         """Bring the indexes up to date after `run` went from `before` (None: it is new) to its present state."""
-        after = run.state
+        after, counts = run.state, self.counts
         if before is not None:
-            self.counts[before] -= 1
-        self.counts[after] = self.counts.get(after, 0) + 1
-        if after in ("completed", "pruned") and run.score is not None:
+            counts[before] -= 1
+        counts[after] = counts.get(after, 0) + 1
+        if run.score is not None and after in ("completed", "pruned"):
             best = None if self.best_run is None else self.runs[self.best_run].score
             if better(run.score, best, self.goal):
                 self.best_run = run.run
-        if (before in LIVE) != (after in LIVE):
-            (self.live.add if after in LIVE else self.live.discard)(run.run)
+        if after in LIVE:
+            self.live.add(run.run)
+        elif before in LIVE:
+            self.live.discard(run.run)
         was, now = before in ("queued", "paused"), after in ("queued", "paused")
         if was != now:
             self.waiting += 1 if now else -1
-        if now:
+        if now and run.ready_s:
+            heapq.heappush(self.delayed, (run.ready_s, run.run))
+        elif now:
             heapq.heappush(self.queue, run.run)
-        if run.purpose == "search":
+        if run.purpose == "search" and (after in ENDED or self.observations[run.trial].status != "open"):
             self.observe(run.trial)
 
     def observe(self, number: int) -> None:
@@ -190,6 +212,28 @@ class State:
         old = self.observations[number]
         if old.status != status or old.score != score:
             self.observations[number] = Observation(number, trial.config, status, score)
+        if old.status == "open" and status != "open":
+            untried = status == "failed" and any(self.runs[r].state == "cancelled" for r in trial.runs)
+            if not untried:
+                self._count_finished(score)
+
+    def _count_finished(self, score: float | None) -> None:
+        """A trial has finished: count those in a row that are no better than what was there."""
+        if score is not None and better(score, self.best_score, self.goal):
+            self.best_score, self.unimproved = score, 0
+            return
+        self.unimproved += 1
+        if not self.stalled:
+            self.note_stall()
+
+    def note_stall(self) -> None:
+        """Whether too many trials in a row have not improved the best score, by the current spec."""
+        spec = self.spec
+        self.stalled = ""
+        if spec.patience is not None and self.unimproved >= spec.patience:
+            name = spec.metric.name if spec.metric is not None else "a score"
+            than = f"{name} {self.best_score:g}" if self.best_score is not None else "none at all"
+            self.stalled = f"patience: {self.unimproved} trials in a row were no better than {than}"
 
 
 def better(a: float, b: float | None, goal: Goal) -> bool:
@@ -205,13 +249,28 @@ def best_finite(values: Iterable[float | None], goal: Goal) -> float | None:
     return min(finite) if goal == "minimize" else max(finite)
 
 
+def best_so_far(best: float | None, values: Sequence[float], goal: Goal) -> float | None:
+    """The best of `best` and the finite ones among `values`, None when there is none."""
+    finite = values if all(map(math.isfinite, values)) else list(filter(math.isfinite, values))
+    if not finite:
+        return best
+    found = min(finite) if goal == "minimize" else max(finite)
+    return found if better(found, best, goal) else best
+
+
 def trial_outcome(runs: list[Run]) -> tuple[TrialStatus, float | None]:
     """Status and score of a trial from its runs; the score is the mean over completed and pruned replicates."""
+    if len(runs) == 1 and runs[0].purpose == "search":  # by far the most frequent
+        [run] = runs
+        if run.state not in ENDED:
+            return "open", None
+        return (run.state, run.score) if run.state in ("completed", "pruned") else ("failed", None)
     searched = [run for run in runs if run.purpose == "search"]
-    if not searched or any(
-        run.state not in ("completed", "pruned", "failed", "cancelled") for run in searched
-    ):
+    if not searched:
         return "open", None
+    for run in searched:
+        if run.state not in ENDED:
+            return "open", None
     counted = [run for run in searched if run.state in ("completed", "pruned")]
     scores = [run.score for run in counted if run.score is not None]
     score = math.fsum(scores) / len(scores) if scores else None

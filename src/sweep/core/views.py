@@ -39,6 +39,15 @@ class AttemptView(msgspec.Struct, kw_only=True):
     cpu_s: float | None = None
     """CPU time of its process and the children that it waited for; None when it is not known."""
     maxrss_bytes: int | None = None
+    gpu_share: float = 0.0
+    """How many GPUs it holds or held; a share of one that several runs share."""
+
+    def gpu_s(self, now_s: float) -> float:
+        """GPU-seconds of this attempt, up to its end or else to `now_s` (Unix seconds)."""
+        if self.started_s is None:
+            return 0.0
+        end_s = self.ended_s if self.ended_s is not None else max(now_s, self.started_s)
+        return self.gpu_share * (end_s - self.started_s)
 
 
 class RunView(msgspec.Struct, kw_only=True):
@@ -105,6 +114,8 @@ class SweepView(msgspec.Struct, kw_only=True):
     best_run: int | None = None
     """The completed or pruned run with the best objective, and that objective."""
     best: float | None = None
+    gpu_s: float = 0.0
+    """GPU-seconds of all attempts that have ended; those that run come on top (`AttemptView.gpu_s`)."""
     tags: tuple[str, ...] = ()
     note: str = ""
 

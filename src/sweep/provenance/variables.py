@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from sweep.core.secrets import looks_secret_name
+from sweep.core.spec import Determinism
 from sweep.provenance.scrub import known_secrets, scrub
 
 _WITH_VALUES = (
@@ -108,6 +109,16 @@ _WITH_VALUES = (
 _EXACT = frozenset(name for name in _WITH_VALUES if "*" not in name)
 _PATTERNS = tuple(name for name in _WITH_VALUES if "*" in name)
 
+_STRICT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "MKL_CBWR": "COMPATIBLE",
+    "TF_DETERMINISTIC_OPS": "1",
+    "TORCHINDUCTOR_DETERMINISTIC": "1",
+    "NCCL_NVLS_ENABLE": "0",
+}
+"""For cuBLAS, NVIDIA's maths, MKL, TensorFlow, PyTorch's compiler and NCCL, as their documentation names them."""
+_XLA_FLAG = "--xla_gpu_deterministic_ops=true"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -122,14 +133,33 @@ def environ_record(environ: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def launcher_env(seed: int, cpus: float | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a run at the level `seeded` gets set, beside what `environ` (its environment so far, the spec's `env`
-    included) already has: the seed of Python's string hashes, as many threads as it has CPUs (at least one; nothing when
-    `cpus` is None), and unbuffered output, so that logs are live."""
-    wanted = {"PYTHONHASHSEED": str(seed % 2**32), "PYTHONUNBUFFERED": "1"}
+def launcher_env(
+    seed: int, cpus: float | None, environ: Mapping[str, str], level: Determinism = "seeded"
+) -> dict[str, str]:
+    """What a run gets set before its interpreter starts, beside what `environ` (its environment so far, the spec's `env`
+    included) already has.
+
+    At every level: unbuffered output, so that logs are live, and as many threads as the run has CPUs (at least one;
+    nothing when `cpus` is None). From `seeded` on the seed of Python's string hashes. At `strict` also what libraries read
+    once, when they start, to be deterministic; the number of threads, which changes the order of sums, is then 1 where
+    `cpus` is None.
+    """
+    wanted = {"PYTHONUNBUFFERED": "1"}
+    if level != "off":
+        wanted["PYTHONHASHSEED"] = str(seed % 2**32)
+    if level == "strict":
+        wanted |= {**_STRICT, "XLA_FLAGS": _XLA_FLAG}
+        cpus = 1 if cpus is None else cpus
     if cpus is not None:
         wanted |= dict.fromkeys(_THREADS, str(max(1, int(cpus))))
     return {name: value for name, value in wanted.items() if name not in environ}
+
+
+def with_strict_flags(env: Mapping[str, str]) -> dict[str, str]:
+    """The spec's `env` at the level `strict`. One variable holds all of XLA's flags: the spec's own stay, and since the last
+    of a name wins, ours goes first."""
+    flags = env.get("XLA_FLAGS")
+    return {**env, "XLA_FLAGS": f"{_XLA_FLAG} {flags}"} if flags is not None else dict(env)
 
 
 def _has_value(name: str) -> bool:

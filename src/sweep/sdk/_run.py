@@ -4,7 +4,7 @@ A mistake of the program raises at once and says what would be right. Trouble of
 standard error, once for each kind.
 """
 
-# ruff: noqa: PTH100, PTH103, PTH118, PTH123
+# ruff: noqa: PTH100, PTH103, PTH118, PTH119, PTH123
 # pathlib: importing it costs more than everything else here together.
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from _collections_abc import Mapping
 from _thread import allocate_lock
 from time import monotonic, strftime
 
+from sweep import __version__
 from sweep.sdk._config import Config, Summary, merge, to_config
 from sweep.sdk._link import Link
 from sweep.sdk._wire import (
@@ -75,7 +76,9 @@ class Run:
         run_id = environ.get("SWEEP_RUN_ID")
         self.standalone = run_id is None
         """True when no agent started this program."""
-        self.id = run_id or strftime("%Y%m%d-%H%M%S") + "-" + os.urandom(3).hex()
+        # The first run of a program that `sweep rerun` started; what follows in it gets folders of its own.
+        self._local = environ.get("SWEEP_LOCAL_DIR", "") if _current is None else ""
+        self.id = run_id or os.path.basename(self._local) or _new_id()
         self._folder = (not self.standalone and environ.get("SWEEP_RUN_DIR")) or self._local_folder()
         self._link = self._make_link(environ.get("SWEEP_SOCKET"))
         self._row = self._link.row
@@ -160,7 +163,7 @@ class Run:
         return _folder(self._checkpoints or os.path.join(self._folder, "checkpoints"), self._say)
 
     def _local_folder(self) -> str:
-        folder = os.path.join(".sweep", "local", self.id)
+        folder = self._local or os.path.join(".sweep", "local", self.id)
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError:
@@ -189,8 +192,6 @@ class Run:
         return Link(socket_path or None, file_path, self._hello, self._say, numbered=first)
 
     def _hello(self) -> bytes:
-        from sweep import __version__
-
         version = ".".join(map(str, sys.version_info[:3]))
         return (
             f'{{"op":"hello","run":{quote(self.id)},"attempt":{self.attempt},"pid":{os.getpid()},'
@@ -336,7 +337,21 @@ def _in_child() -> None:
         _current._after_fork()
 
 
+def forget() -> None:
+    """In a child that is a run of its own, without exit functions yet: what was begun in its parent is not its run."""
+    global _current
+    _current = None
+    if _hooked:
+        import atexit
+
+        atexit.register(_at_exit)
+
+
 # --- what the environment says
+
+
+def _new_id() -> str:
+    return strftime("%Y%m%d-%H%M%S") + "-" + os.urandom(3).hex()
 
 
 def _whole(text: str | None, name: str, default: int) -> int:

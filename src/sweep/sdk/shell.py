@@ -41,6 +41,10 @@ def log_from_args(args: Sequence[str]) -> int:
         sys.stderr.write(f"sweep log: {mistake}\n{_USAGE}\n")
         return 2
     row = "{" + ("" if step is None else f'"s":{step!r},') + row_text(values) + "}\n"
+    local = os.environ.get("SWEEP_LOCAL_DIR")  # `sweep rerun` collects the rows there
+    if not os.environ.get("SWEEP_RUN_ID") and local:
+        _keep(os.path.join(local, "rows.jsonl"), row.encode())
+        return 0
     if not os.environ.get("SWEEP_RUN_ID"):
         sys.stderr.write(f"sweep log: no agent started this script: {' '.join(args)}\n")
         return 0
@@ -93,9 +97,13 @@ def _deliver(row: bytes, environ: Mapping[str, str]) -> None:
         folder, attempt = environ.get("SWEEP_RUN_DIR", "."), environ.get("SWEEP_ATTEMPT", "1")
         file_path = os.path.join(folder, f"unsent-{attempt}.jsonl")
         _say(f"the agent cannot be reached ({error.strerror or error}); the values go to {file_path}")
-        file = RowFile(file_path, _say)
-        file.write(row)
-        file.close()
+        _keep(file_path, row)
+
+
+def _keep(file_path: str, row: bytes) -> None:
+    file = RowFile(file_path, _say)
+    file.write(row)
+    file.close()
 
 
 def _say(text: str) -> None:

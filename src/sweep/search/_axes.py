@@ -34,7 +34,9 @@ class Axis(msgspec.Struct, frozen=True):
     by_quantile: bool = False
 
     def encode(self, value: Any) -> float | int:
-        """Where `value` stands, numbers outside clipped. Raises ValueError for what is no value of the parameter."""
+        """Where `value` stands. Raises ValueError for what is no value of the parameter, and for a number outside its bounds
+        (of an earlier revision of the spec): moved to the nearest bound, it would tell a model of a result that nobody had.
+        A number between two steps counts as the nearest one."""
         dist = self.parameter.distribution
         if self.kind == "choice":
             key = domain.canonical(value)
@@ -42,10 +44,12 @@ class Axis(msgspec.Struct, frozen=True):
                 if domain.canonical(choice) == key:
                     return index
             raise ValueError(f"{value!r} is none of the values of {self.parameter.name}")
-        if self.by_quantile:
-            return domain.to_unit(dist, value)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise ValueError(f"{value!r} is not a number, as {self.parameter.name} needs")
+        if isinstance(dist, Numeric) and not dist.low <= value <= dist.high:
+            raise ValueError(f"{value!r} is outside the bounds of {self.parameter.name}")
+        if self.by_quantile:
+            return domain.to_unit(dist, value)
         if self.by_index:
             steps = _values(dist)
             assert isinstance(steps, Steps)

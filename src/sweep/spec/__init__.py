@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.spec._command import MACROS, CommandError, command_problems, expand_command
+    from sweep.spec._command import MACROS, CommandError, command_problems, expand_command, python_program
     from sweep.spec._parse import Parsed, load, parse, parse_dict
     from sweep.spec._problems import Problem, SpecError
     from sweep.spec.reference import json_schema, reference_markdown
@@ -20,6 +20,7 @@ _HOMES = {
     "CommandError": "_command",
     "command_problems": "_command",
     "expand_command": "_command",
+    "python_program": "_command",
     "Parsed": "_parse",
     "load": "_parse",
     "parse": "_parse",
@@ -51,5 +52,6 @@ __all__ = [
     "load",
     "parse",
     "parse_dict",
+    "python_program",
     "reference_markdown",
 ]

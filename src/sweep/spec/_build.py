@@ -14,17 +14,21 @@ from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Space
 from sweep.core.spec import (
     DEFAULT_COMMAND,
+    RETRY_CLASSES,
     EarlyTerminate,
     Limits,
     Metric,
     Resources,
     Retry,
+    RetryClass,
+    RetryRule,
     SweepSpec,
 )
 from sweep.spec._command import check_command
 from sweep.spec._fields import MAX_SEED
 from sweep.spec._models import GROUPS, HOSTED_KEYS, SweepFile
-from sweep.spec._parameters import read_space
+from sweep.spec._parameters import check_grid, read_space
+from sweep.spec._preload import check_preload
 from sweep.spec._problems import Path, Report, listed, nearest, number, shorten, show
 from sweep.spec._translate import show_yaml, validate
 
@@ -33,8 +37,11 @@ _MOST = 100
 _REFERENCE = re.compile(r"\$\{envvar:[A-Za-z_][A-Za-z0-9_]*\}")
 
 
-def build_spec(content: Any, report: Report, draw_seed: Callable[[], int]) -> SweepSpec | None:
-    """The spec that `content` (plain data) describes; None when the report has errors."""
+def build_spec(
+    content: Any, report: Report, draw_seed: Callable[[], int], needs_program: bool = True
+) -> SweepSpec | None:
+    """The spec that `content` (plain data) describes; None when the report has errors. `needs_program`: one of `program` and
+    `command` must be there."""
     if not isinstance(content, dict):
         report.error((), f"a sweep file is a mapping (`method: …`, `parameters: …`), not {show(content)}")
         return None
@@ -45,17 +52,23 @@ def build_spec(content: Any, report: Report, draw_seed: Callable[[], int]) -> Sw
     if "parameters" in content:
         space = read_space(content["parameters"], method if isinstance(method, str) else None, report)
     command = _command(given, report)
-    env = _env(given, report)
+    env = _env(given.get("env"), ("env",), report)
+    rules_env = _rules_env(given, report)
     _check_hosted(given, report)
     _check_secret_texts(given, report)
-    _check_missing(given, report)
+    without_program = not needs_program and not {"program", "command"} & given.keys()
+    _check_missing(given, report, needs_program)
     if file is not None:
         _check_together(file, report)
-        check_command(command, file.program, report)
+        if not without_program:
+            check_command(command, file.program, report)
+        check_preload(file, command, env, rules_env, report)
+        if space is not None and file.method == "grid":
+            check_grid(space, file.run_cap, report)
     if file is None or space is None or report.errors:
         return None
     extra = {key: content[key] for key in HOSTED_KEYS if key in given}
-    return _spec(file, space, command, env, extra, draw_seed)
+    return _spec(file, space, command, env, _retry(file, rules_env), extra, draw_seed)
 
 
 def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +88,17 @@ def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_below(given: Mapping[str, Any]) -> dict[str, Any]:
     """`command` and `env` are read here, not by pydantic: their numbers keep the form in which they were written."""
-    return {key: default for key, default in (("command", []), ("env", {})) if key in given}
+    below: dict[str, Any] = {key: default for key, default in (("command", []), ("env", {})) if key in given}
+    retry = given.get("retry")
+    if isinstance(retry, dict):
+        below["retry"] = {name: _rule_without_env(rule) for name, rule in retry.items()}
+    return below
+
+
+def _rule_without_env(rule: Any) -> Any:
+    if not isinstance(rule, dict):
+        return rule
+    return {key: value for key, value in rule.items() if key != "env" and value is not None}
 
 
 def _drawn(draw_seed: Callable[[], int]) -> int:
@@ -137,17 +160,28 @@ def _split(command: Any) -> str:
     return f"; write `command: {shown}`" if words and len(shown) <= 200 else ""
 
 
-def _env(given: Mapping[str, Any], report: Report) -> dict[str, str]:
-    env = given.get("env")
+def _rules_env(given: Mapping[str, Any], report: Report) -> dict[str, dict[str, str]]:
+    """The `env` of each class below `retry`."""
+    retry = given.get("retry")
+    if not isinstance(retry, dict):
+        return {}
+    return {
+        name: _env(rule.get("env"), ("retry", name, "env"), report)
+        for name, rule in retry.items()
+        if name in RETRY_CLASSES and isinstance(rule, dict)
+    }
+
+
+def _env(env: Any, where: Path, report: Report) -> dict[str, str]:
     if env is None:
         return {}
     if not isinstance(env, dict):
         hint = "; write `NAME: value` lines without dashes" if isinstance(env, list) else ""
-        report.error(("env",), f"must be a mapping (`NAME: value` lines), not {show(env)}{hint}")
+        report.error(where, f"must be a mapping (`NAME: value` lines), not {show(env)}{hint}")
         return {}
     read: dict[str, str] = {}
     for name, value in env.items():
-        at: Path = ("env", name)
+        at: Path = (*where, name)
         text = _as_written(value, at, report)
         if text is None:
             hint = "; write '' for an empty value" if value is None else ""
@@ -196,11 +230,11 @@ def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
 # --- what must hold between keys -------------------------------------------------------------------------------
 
 
-def _check_missing(given: Mapping[str, Any], report: Report) -> None:
+def _check_missing(given: Mapping[str, Any], report: Report, needs_program: bool) -> None:
     """Keys that only others make necessary. A misspelt one is reported as such, and is not missing."""
     unknown = [key for key in given if key not in SweepFile.model_fields]
     meant = {nearest(key, list(SweepFile.model_fields)) for key in unknown[:_MOST]}
-    if not {"program", "command"} & (given.keys() | meant):
+    if needs_program and not {"program", "command"} & (given.keys() | meant):
         report.error((), "neither `program` nor `command` is given; add, for example, `program: train.py`")
     if given.get("method") == "bayes" and "metric" not in given.keys() | meant:
         report.error(("method",), "bayes needs a metric; add `metric: {name: …, goal: minimize}`")
@@ -215,7 +249,27 @@ def _check_together(file: SweepFile, report: Report) -> None:
         report.warn(
             ("metric",), "`impute` has no effect here: a run without a value counts as the worst one seen"
         )
+    if file.patience is not None and file.metric is None:
+        report.error(
+            ("patience",), "needs a metric to compare trials by; add `metric: {name: …, goal: minimize}`"
+        )
+    _check_retry(file, report)
     _check_early_terminate(file, report)
+
+
+def _check_retry(file: SweepFile, report: Report) -> None:
+    on = file.retry.on
+    if on is None:
+        return
+    if not on:
+        report.error(
+            ("retry", "on"), "is empty; leave `retry` out where no run is to be tried again, or name classes"
+        )
+    for name in RETRY_CLASSES:
+        if getattr(file.retry, name) is not None and on and name not in on:
+            report.error(
+                ("retry", name), f"has no effect, because `retry.on` does not name it; add {name} there"
+            )
 
 
 def _check_early_terminate(file: SweepFile, report: Report) -> None:
@@ -252,6 +306,7 @@ def _spec(
     space: Space,
     command: tuple[str, ...],
     env: dict[str, str],
+    retry: Retry,
     extra: dict[str, Any],
     draw_seed: Callable[[], int],
 ) -> SweepSpec:
@@ -265,13 +320,16 @@ def _spec(
         program=file.program,
         command=command,
         run_cap=file.run_cap,
+        patience=file.patience,
         early_terminate=_early_terminate(file),
         replicates=file.replicates,
         engine=(file.engine or DEFAULT_ENGINE) if file.method == "bayes" else None,
         resources=_resources(file),
         limits=_limits(file),
-        retry=Retry(max=file.retry.max),
+        retry=retry,
         env=env,
+        preload=tuple(file.preload or ()),
+        determinism=file.determinism,
         workdir=file.workdir,
         extra=extra,
     )
@@ -315,5 +373,18 @@ def _limits(file: SweepFile) -> Limits:
         run_time_s=limits.run_time,
         no_progress_s=limits.no_progress,
         wall_time_s=limits.wall_time,
+        gpu_hours=None if limits.gpu_hours is None else float(limits.gpu_hours),
         kill_after_s=limits.kill_after,
     )
+
+
+def _retry(file: SweepFile, rules_env: Mapping[str, dict[str, str]]) -> Retry:
+    """Classes in the order of `RETRY_CLASSES`, so that two ways to write the same are the same."""
+    given = file.retry
+    rules: dict[RetryClass, RetryRule] = {}
+    for name in RETRY_CLASSES:
+        rule = getattr(given, name)
+        if rule is not None:
+            rules[name] = RetryRule(max=rule.max, wait_s=rule.wait, env=rules_env.get(name, {}))
+    named = {*(given.on if given.on is not None else Retry().on), *(rules if given.on is None else ())}
+    return Retry(max=given.max, on=tuple(name for name in RETRY_CLASSES if name in named), rules=rules)

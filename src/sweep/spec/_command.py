@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sweep.core.secrets import find_tokens
@@ -146,6 +147,44 @@ MACROS: dict[str, str] = {
     "${args_json_file}": "the path of a JSON file that holds the config",
     "${envvar:X}": "the value of the environment variable X on the node, also inside an item",
 }
+
+
+# --- Python programs -------------------------------------------------------------------------------------------
+
+_PYTHON = re.compile(r"python(\d+(\.\d+)?)?")
+_PLAIN_FLAG = re.compile(r"-[BEIOPSbdqsuv]+")
+"""Options of Python that take no value and do not say what to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonProgram:
+    """Where the parts of a command line stand that runs a Python program."""
+
+    begin: int
+    """The interpreter."""
+    at: int
+    """The script; for a module, its name after `-m`."""
+    is_module: bool
+
+
+def python_program(words: Sequence[str]) -> PythonProgram | None:
+    """The parts of `[env] python [options] script …` or `[env] python [options] -m module …`, in a spec's command or in one
+    that is expanded already; None for any other command."""
+    begin = 1 if words and words[0] in ("${env}", "/usr/bin/env") else 0
+    at = begin + 1
+    if len(words) <= at or not _is_python(words[begin]):
+        return None
+    while at < len(words) and _PLAIN_FLAG.fullmatch(words[at]):
+        at += 1
+    is_module = at < len(words) and words[at] == "-m"
+    at += is_module
+    if at >= len(words) or words[at].startswith("-") or words[at] in _ARGUMENTS:
+        return None
+    return PythonProgram(begin, at, is_module)
+
+
+def _is_python(word: str) -> bool:
+    return word == "${interpreter}" or bool(_PYTHON.fullmatch(word.rpartition("/")[2]))
 
 
 # --- checks ----------------------------------------------------------------------------------------------------

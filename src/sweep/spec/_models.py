@@ -195,7 +195,7 @@ class ResourcesModel(Model):
 
 
 class LimitsModel(Model):
-    """Time limits: `90s`, `2h`, `1h30m`, `500ms`, or seconds as a number."""
+    """What a run and the sweep may take. Times: `90s`, `2h`, `1h30m`, `500ms`, or seconds as a number."""
 
     run_time: f.Limit | None = Field(
         default=None, description="The longest that one attempt may take; then it fails.", examples=["2h"]
@@ -210,6 +210,11 @@ class LimitsModel(Model):
         description="How long the sweep may take, from its first agent on; then its runs are ended.",
         examples=["12h"],
     )
+    gpu_hours: f.Positive | None = Field(
+        default=None,
+        description="GPU-hours that all attempts may take together, failed and pruned ones too; then the sweep's runs are ended. A share of a GPU counts as that share.",
+        examples=[100],
+    )
     kill_after: f.Duration = Field(
         default=DEFAULT_KILL_AFTER_S,
         description="How long a run may take to end after SIGTERM, before SIGKILL.",
@@ -217,13 +222,49 @@ class LimitsModel(Model):
     )
 
 
+class RetryRuleModel(Model):
+    """What is special about retrying failures of one class."""
+
+    max: f.AtLeastZero | None = Field(
+        default=None,
+        description="How often a run is tried again after failures of this class, counted by itself. Not given: they count towards `retry.max`.",
+        examples=[1],
+    )
+    wait: f.Duration = Field(
+        default=0.0, description="How long the run waits before it is tried again.", examples=["30s"]
+    )
+    env: dict[str, f.Word] = Field(
+        default={},
+        description="Variables that the next attempt gets on top of the spec's `env`; the same rules hold.",
+        examples=[{"BATCH_FACTOR": "0.5"}],
+    )
+
+
 class RetryModel(Model):
-    """What happens to runs that fail by their own fault."""
+    """What happens to runs that fail. A lost or preempted node is never counted."""
 
     max: f.AtLeastZero = Field(
         default=0,
-        description="How often a failed run is tried again. A lost or preempted node is not counted.",
+        description="How often a run is tried again after failures of the classes that have no `max` of their own, counted together.",
         examples=[2],
+    )
+    on: list[Literal["exit", "oom", "time", "node"]] | None = Field(
+        default=None,
+        description="The classes of failure after which a run is tried again. Not given: `node`, `oom`, `exit`, and those that have a rule below.",
+        examples=[["node", "oom"]],
+    )
+    exit: RetryRuleModel | None = Field(
+        default=None, description="After an exit code of its own, or a signal that sweep did not send."
+    )
+    oom: RetryRuleModel | None = Field(
+        default=None, description="After running out of GPU memory, or of the node's."
+    )
+    time: RetryRuleModel | None = Field(
+        default=None, description="After `limits.run_time` or `limits.no_progress`."
+    )
+    node: RetryRuleModel | None = Field(
+        default=None,
+        description="After what is the node's fault: a GPU or driver that failed, a full disk, a program that could not be started.",
     )
 
 
@@ -253,6 +294,11 @@ class SweepFile(Model):
     run_cap: f.AtLeastOne | None = Field(
         default=None, description="The most trials that the sweep makes.", examples=[100]
     )
+    patience: f.AtLeastOne | None = Field(
+        default=None,
+        description="The sweep ends when so many trials in a row have finished without improving the best score; runs at work finish. Needs a metric.",
+        examples=[20],
+    )
     early_terminate: EarlyTerminateModel | None = Field(default=None, description="Ends poor runs early.")
     name: f.Text | None = Field(default=None, description="For people.", examples=["first look"])
     description: f.Text | None = Field(default=None, description="For people.")
@@ -272,12 +318,22 @@ class SweepFile(Model):
         examples=["skopt-et"],
     )
     resources: ResourcesModel = Field(default=ResourcesModel(), description="What one run gets.")
-    limits: LimitsModel = Field(default=LimitsModel(), description="Time limits.")
+    limits: LimitsModel = Field(default=LimitsModel(), description="What a run and the sweep may take.")
     retry: RetryModel = Field(default=RetryModel(), description="What happens to failed runs.")
     env: dict[str, f.Word] = Field(
         default={},
         description="Environment variables of the runs. `${envvar:X}` is replaced on the node that runs it; secrets must be given so.",
         examples=[{"OMP_NUM_THREADS": "1", "HF_TOKEN": "${envvar:HF_TOKEN}"}],
+    )
+    preload: list[f.Text] | None = Field(
+        default=None,
+        description="Modules that a warm process imports once; runs are forked from it. For commands that run a Python program; Linux. See the guide.",
+        examples=[["numpy", "sklearn"]],
+    )
+    determinism: Literal["off", "seeded", "strict"] = Field(
+        default="seeded",
+        description="What is set before a run starts so that it repeats: nothing, its hash seed, or also what makes GPU and maths libraries deterministic. Not `strict` together with `preload`.",
+        examples=["strict"],
     )
     workdir: f.Text | None = Field(
         default=None,

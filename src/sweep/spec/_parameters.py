@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from sweep.core.domain import grid_size
 from sweep.core.space import Parameter, Space
 from sweep.spec._distributions import Context, build
 from sweep.spec._models import DISTRIBUTIONS, Model
@@ -16,6 +17,8 @@ from sweep.spec._scalars import numeric_text
 from sweep.spec._translate import unknown_key, validate
 
 _MAX_NAME = 256
+MAX_GRID = 10**9
+"""Points of a grid that is to be worked off whole. At a thousand runs a second that takes eleven days."""
 _INFERRED_FROM = ["value", "values", "min", "max", "distribution"]
 
 # What people write in a parameter, and what to write instead.
@@ -179,6 +182,20 @@ class _Reader:
             if not self._report.is_full:
                 self._report.error((*at, key), _extra_key(key, body[key], "", _INFERRED_FROM))
         return None
+
+
+def check_grid(space: Space, run_cap: int | None, report: Report) -> None:
+    """A grid is enumerated, never held in memory, so its size costs nothing; but one that no machine could work off is
+    a mistake in its bounds, unless `run_cap` says how much of it is meant."""
+    points = grid_size(space)
+    if points is None or points <= MAX_GRID or run_cap is not None:
+        return
+    shown = f"{points:,}" if points < 10**18 else f"at least 10^{len(str(points)) - 1}"
+    report.error(
+        ("method",),
+        f"the grid has {shown} points, more than could ever be run; add `run_cap`, give the parameters fewer "
+        "values, or write `method: random`",
+    )
 
 
 def _has_bounds(body: dict[str, Any]) -> bool:

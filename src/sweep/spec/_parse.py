@@ -39,12 +39,19 @@ def parse(text: str | bytes, path: str = "sweep.yaml", *, draw_seed: Callable[[]
     return _built(content, text, report, draw_seed)
 
 
-def parse_dict(content: Mapping[str, Any], path: str = "spec", *, draw_seed: Callable[[], int]) -> Parsed:
-    """The spec in a Python mapping with the content of a `sweep.yaml`; problems have no lines. Raises SpecError."""
+def parse_dict(
+    content: Mapping[str, Any],
+    path: str = "spec",
+    *,
+    draw_seed: Callable[[], int],
+    needs_program: bool = True,
+) -> Parsed:
+    """The spec in a Python mapping with the content of a `sweep.yaml`; problems have no lines. Without `needs_program`, one
+    with neither `program` nor `command` will do: its runs call a function. Raises SpecError."""
     report = Report(path)
     plain = _Plain(report).read(content, ())
     report.stop_on_errors()
-    return _built(plain, _written(plain), report, draw_seed)
+    return _built(plain, _written(plain), report, draw_seed, needs_program)
 
 
 def load(path: Path, draw_seed: Callable[[], int]) -> Parsed:
@@ -64,8 +71,10 @@ def load(path: Path, draw_seed: Callable[[], int]) -> Parsed:
     return parse(data, str(path), draw_seed=draw_seed)
 
 
-def _built(content: Any, source: str, report: Report, draw_seed: Callable[[], int]) -> Parsed:
-    spec = build_spec(content, report, draw_seed)
+def _built(
+    content: Any, source: str, report: Report, draw_seed: Callable[[], int], needs_program: bool = True
+) -> Parsed:
+    spec = build_spec(content, report, draw_seed, needs_program)
     if spec is None or report.errors:
         raise SpecError(report.errors)
     return Parsed(spec, source, report.warnings)
@@ -81,9 +90,9 @@ def _written(plain: Any) -> str:
 
 def _decoded(text: str | bytes, report: Report) -> str:
     if len(text) > MAX_BYTES:
-        _refuse(
-            report, f"this is larger than {MAX_BYTES // 1_000_000} MB, and cannot be meant as a sweep file"
-        )
+        size = f"{MAX_BYTES // 1_000_000} MB"
+        report.error_at(1, 1, (), f"this is larger than {size}, and cannot be meant as a sweep file")
+        raise SpecError(report.errors)
     if isinstance(text, bytes):
         text = _from_utf8(text, report)
     return text.removeprefix("\ufeff")

@@ -14,6 +14,8 @@ _CORE = "tag:yaml.org,2002:"
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _INTEGER = re.compile(r"[+-]?\d+")
+_LONGEST_NUMBER = 1000
+"""In characters. YAML 1.1 reads `1:1:1:…` as a number to the base 60, in a time that grows with its square."""
 _SCIENTIFIC = re.compile(r"([+-]?)(\d+)(\.\d*)?[eE]([+-]?)(\d+)")
 _READERS = {
     "int": _CONSTRUCTOR.construct_yaml_int,
@@ -31,6 +33,8 @@ def read_scalar(text: str, tag: str) -> tuple[Any, str | None]:
     if kind not in _READERS:
         return text, text_problem(text)
     try:
+        if len(text) > _LONGEST_NUMBER:
+            raise ValueError
         value = _READERS[kind](yaml.ScalarNode(tag, text))
     except (ValueError, LookupError, OverflowError):
         words = {"int": "a whole number", "float": "a number", "bool": "true or false"}[kind]

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from sweep.core.secrets import find_tokens
 from sweep.spec._models import GROUPS, Model
@@ -76,7 +75,7 @@ def validate(
 
 
 def _message(model: type[Model], kind: str, path: Path, error: Any, meant: Mapping[str, str]) -> str:
-    owner = model if len(path) < 2 else GROUPS.get(str(path[0]), model)
+    owner = _owner(model, path)
     if kind == "sweep":
         return str(error["ctx"]["message"])
     if kind == "missing":
@@ -85,10 +84,23 @@ def _message(model: type[Model], kind: str, path: Path, error: Any, meant: Mappi
         return unknown_key(str(path[-1]), list(owner.model_fields), meant if owner is model else {})
     value = error["input"]
     if kind == "literal_error":
-        return _choice(value, choices(owner.model_fields[str(path[-1])]))
+        name = next(part for part in reversed(path) if isinstance(part, str))
+        return _choice(value, choices(owner.model_fields[name].annotation))
     if kind in _KINDS:
         return f"must be {_KINDS[kind]}, not {show(value)}{_rewrite(owner, kind, path, value)}"
     return f"{show(value)} is not valid here"
+
+
+def _owner(model: type[Model], path: Path) -> type[Model]:
+    """The model that has the last key of `path`."""
+    for part in path[:-1]:
+        field = model.model_fields.get(str(part))
+        kinds = (field.annotation, *get_args(field.annotation)) if field is not None else ()
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Model)]
+        if not inner:
+            break
+        model = inner[0]
+    return model
 
 
 def unknown_key(key: str, known: list[str], meant: Mapping[str, str]) -> str:
@@ -100,13 +112,11 @@ def unknown_key(key: str, known: list[str], meant: Mapping[str, str]) -> str:
     return f"unknown key; the keys here are {listed(known)}"
 
 
-def choices(field: FieldInfo) -> list[str]:
-    """The words that a field accepts."""
-    found: list[str] = []
-    for part in (field.annotation, *get_args(field.annotation)):
-        if get_origin(part) is Literal:
-            found += [str(word) for word in get_args(part)]
-    return found
+def choices(annotation: Any) -> list[str]:
+    """The words that a field of this type accepts, by itself or in a list."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in choices(part)]
 
 
 def _choice(value: Any, words: list[str]) -> str:

@@ -18,7 +18,7 @@ from sweep.spec._problems import Path, Report, SpecError, shorten
 from sweep.spec._scalars import read_scalar
 
 MAX_DEPTH = 100
-MAX_NODES = 1_000_000
+MAX_NODES = 200_000
 _CORE = "tag:yaml.org,2002:"
 _MERGE = _CORE + "merge"
 _UNPRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -102,21 +102,10 @@ def read_tree(text: str, report: Report) -> Tree:
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         _fail(report, (1, 1), f"this is not YAML: {shorten(str(error))}")
     if composer.root is None:
-        raise SpecError(
-            (
-                *report.errors,
-                *_only(report, "the file is empty; a sweep needs at least `method` and `parameters`"),
-            )
-        )
+        _fail(report, (1, 1), "the file is empty; a sweep needs at least `method` and `parameters`")
     if composer.broken:
         report.stop_on_errors()
     return Tree(composer.root)
-
-
-def _only(report: Report, message: str) -> Any:
-    fresh = Report(report.path)
-    fresh.error((), message)
-    return fresh.errors
 
 
 def _check_characters(text: str, report: Report) -> None:
@@ -230,6 +219,8 @@ class _Composer:
                 self._error(key.mark, "<<", "given twice; write one `<<: [*a, *b]`")
             frame.merges += value.items if value.kind == "list" else [value]
             return
+        if key.value is True and key.text == "on" and tuple(self._path()) == ("retry",):
+            key.value = key.text  # the one key of ours that YAML 1.1 takes for a truth value
         if message := _key_problem(key):
             self._error(key.mark, key.text, message)
             return

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from sweep.core.spec import DEFAULT_COMMAND
 from sweep.spec._command import MACROS
-from sweep.spec._models import DISTRIBUTIONS, GROUPS, HOSTED_KEYS, Model, SweepFile
+from sweep.spec._models import DISTRIBUTIONS, GROUPS, HOSTED_KEYS, Model, RetryRuleModel, SweepFile
 from sweep.spec._problems import listed, show
 from sweep.spec._translate import show_yaml
 
@@ -50,8 +50,14 @@ resources:
 limits:
   run_time: 2h
   no_progress: 15m
+  gpu_hours: 200
+patience: 20
 retry:
   max: 2
+  oom:
+    max: 1
+    wait: 30s
+    env: {BATCH_FACTOR: 0.5}
 env:
   OMP_NUM_THREADS: 4
   HF_TOKEN: ${envvar:HF_TOKEN}
@@ -92,6 +98,47 @@ item of its own, `${envvar:X}` also inside of one; anything else reaches the pro
 """
 
 _REST = """\
+## Retries by class
+
+Every failed attempt has a class, which `sweep runs` and `sweep show` name together with the evidence:
+
+| class | what happened |
+| --- | --- |
+| `exit` | the program ended with an exit code other than 0, or by a signal that sweep did not send |
+| `oom` | CUDA (or another framework on the GPU) said that it is out of memory; the kernel ended a process for want of memory; Python's `MemoryError` or C++'s `std::bad_alloc` |
+| `time` | `limits.run_time` or `limits.no_progress` |
+| `node` | the GPU, its driver or the file system failed, the disk was full, or the program could not be started |
+
+A run that failed by a class in `retry.on` is tried again unless that class has been used up: `max` of the class where it has one,
+counting failures of this class alone; else `retry.max`, counting the failures of all classes without a `max` of their own together. So
+`retry: {max: 2, oom: {max: 1}}` allows two failures of other kinds and, besides, one for want of memory. A run that waits (`wait`) takes
+no slot. The next attempt gets `SWEEP_LAST_ERROR` and the class's `env` on top of the spec's, also when an attempt that was lost or
+preempted comes between. Lost and preempted attempts are never counted, and `sweep retry` begins to count anew.
+
+## When a sweep ends
+
+By whichever comes first; the reason is recorded and shown.
+
+| key | the sweep ends when | runs at work |
+| --- | --- | --- |
+| `run_cap` | so many trials were proposed and all are done (or the space holds no more) | – |
+| `metric.target` | a run has logged the target or better | finish |
+| `patience` | so many trials in a row have finished (completed, pruned or failed, in the order of finishing) without improving the best score | finish |
+| `limits.wall_time` | so much time has passed since the first agent joined | are ended |
+| `limits.gpu_hours` | the attempts have held GPUs for so long, those at work counted up to now | are ended |
+
+Runs that wait are cancelled, and go on when the sweep does. `sweep resume` counts `patience` anew.
+
+## Changing a sweep's spec
+
+`sweep edit` and `sweep extend` record a new revision. `method`, `seed`, `replicates`, `workdir`, `metric.name` and `metric.goal` cannot
+change, because recorded results could not be compared with later ones. Everything else holds from the revision on: what is recorded stays, and
+trials that were already proposed are run with their configs. Agents at work take over `limits`, `retry`, `env`, `program` and `command` for
+what they start next (`kill_after`, `run_time` and `no_progress` also for what runs); `resources` hold for agents that start later.
+A grid goes on with the points of the new grid that were not tried, random search repeats none, and models use the earlier results that lie
+in the new space. An ended sweep is reopened when the revision gives it more to do (a raised limit, another target, points not tried
+yet) and nothing else that ends it still holds.
+
 ## Durations
 
 A number is seconds. Text is a number with a unit, or several from the largest down: `500ms`, `90s`, `15m`, `2h`, `1h30m`, `1d12h`.
@@ -104,8 +151,8 @@ well-known token, is an error: write `HF_TOKEN: ${envvar:HF_TOKEN}`. Names that 
 
 ## YAML
 
-The file is one document of YAML 1.1 in UTF-8, of at most 10 MB, 100 levels and 1,000,000 values (aliases expanded). Anchors, aliases and merge
-keys (`<<`) work. Errors are: a key given twice, a key that is not text (`on:` is read as true; quote it), tags other than those of plain data, and
+The file is one document of YAML 1.1 in UTF-8, of at most 10 MB, 100 levels and 200,000 values (aliases expanded). Anchors, aliases and merge
+keys (`<<`) work. Errors are: a key given twice, a key that is not text (YAML reads `on:` as true: quote it, except below `retry`), tags other than those of plain data, and
 whole numbers of more than 64 bits. Dates stay text.
 """
 
@@ -128,6 +175,8 @@ def reference_markdown() -> str:
     )
     for name, model in GROUPS.items():
         parts += [f"### {name}\n", f"{model.__doc__}\n", _table(model, list(model.model_fields))]
+    parts += ["### rules of retry\n", f"{RetryRuleModel.__doc__}\n"]
+    parts.append(_table(RetryRuleModel, list(RetryRuleModel.model_fields)))
     parts += [_PARAMETERS, _distributions(), _parameter_keys(), _GRID, _COMMAND]
     parts.append(f"```yaml\ncommand: {_quoted(list(DEFAULT_COMMAND))}\n```\n")
     parts.append(
@@ -159,6 +208,8 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(kinds))
     if "pattern" in schema:
         return "duration"
+    if "$ref" in schema:
+        return "[rule](#rules-of-retry)"
     if "enum" in schema or "const" in schema:
         return listed([f"`{word}`" for word in schema.get("enum", [schema.get("const")])], "or")
     kind = schema.get("type", "any")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,8 @@ def boot_id() -> str:
 
 
 def _output_of(*command: str) -> str:
+    import subprocess  # costly, and for macOS only
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

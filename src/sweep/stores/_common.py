@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
-from sweep.core.entries import AnyEntry
+from sweep.core.entries import AnyEntry, Recorded
 from sweep.core.journal import JournalError, decode, settle
-from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, Unreadable
+from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, Unreadable
+
+Row = tuple[int, float, str, int, bytes, str | None, int | None, int]
+"""Position, time, writer, its number, the entry as bytes, addressee, what it was based on, format."""
+
+_ROUNDING_S = 1.0
 
 Settled = tuple[int, bytes, AnyEntry]
 """A writer's number, the entry as bytes, and the entry as readers will see it."""
@@ -28,8 +32,39 @@ def check_after(sweep: str, after: int | None, position: int, asked: int, fresh:
         )
 
 
+def condemned(broken: StoreError, can_be: str) -> StoreError:
+    """The first error of a batch, of the same class, as the reason why all of it is void."""
+    error = type(broken)(f"nothing of this batch {can_be} recorded: {broken}")
+    error.__cause__ = broken
+    return error
+
+
+def unexpired(row: tuple[str, str, int, float, float, str], clock_s: float, boot: str) -> Lease | None:
+    """The lease of (name, holder, token, expires, ttl, boot). None for one that has run out, or was given before the
+    machine's last boot: by its number of the boot, or, where that is not known, because it would run longer than it was
+    given for."""
+    name, holder, token, expires_s, ttl_s, its_boot = row
+    if boot != its_boot or not 0 < expires_s - clock_s <= ttl_s + _ROUNDING_S:
+        return None
+    return Lease(name, holder, token, expires_s)
+
+
 def stale(fence: Lease) -> StaleFence:
     return StaleFence(f"{fence.holder} no longer holds the lease {fence.name!r} (token {fence.token})")
+
+
+def recorded_all(sweep: str, rows: Iterable[Row]) -> list[Recorded]:
+    """The entries in these rows. Raises Unreadable, naming the first that cannot be read."""
+    rows = list(rows)
+    try:  # a long journal is read here: no call per row that is not needed
+        return [
+            Recorded(position, at_s, writer, seq, decode(data), to, based_on, version)
+            for position, at_s, writer, seq, data, to, based_on, version in rows
+        ]
+    except JournalError:
+        for position, _, _, _, data, *_ in rows:
+            readable(sweep, position, data)
+        raise
 
 
 def readable(sweep: str, position: int, data: bytes) -> AnyEntry:
@@ -52,6 +87,8 @@ def prefix_end(prefix: str) -> str | None:
 
 def digest_of(data: bytes) -> str:
     """The name of a blob: BLAKE2b with 256 bits, in hex."""
+    import hashlib  # listings need none
+
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 

@@ -7,7 +7,6 @@ give that, and the damage shows only later. So they are refused at once, by name
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,13 +63,22 @@ def mount_of(path: Path, mounts: list[Mount]) -> Mount | None:
 
 def read_mounts() -> list[Mount]:
     """This machine's mounts, empty when they cannot be found out."""
+    if sys.platform == "darwin":
+        return _mounts_of_macos()
     try:
-        if sys.platform == "darwin":
-            done = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=10, check=True)
-            return list(parse_mount_output(done.stdout))
         return list(parse_mountinfo(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")))
+    except OSError:
+        return []
+
+
+def _mounts_of_macos() -> list[Mount]:
+    import subprocess
+
+    try:
+        done = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
+    return list(parse_mount_output(done.stdout))
 
 
 def parse_mountinfo(text: str) -> Iterator[Mount]:

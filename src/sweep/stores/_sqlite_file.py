@@ -12,9 +12,11 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from sweep.stores._filesystem import Mount, refuse_network
-from sweep.stores.base import StoreError
+from sweep.stores._holder import holder_of
+from sweep.stores.base import StoreError, StoreFull
 
 SCHEMA = 1
 """`PRAGMA user_version` of the files that this version writes; it opens no other."""
@@ -22,7 +24,7 @@ SCHEMA = 1
 _APPLICATION = 0x53574550
 """`PRAGMA application_id`, "SWEP": tells our files from anybody else's."""
 
-SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 """What the numbers of `PRAGMA synchronous` mean."""
 
 _LOCK_POLL_S = 0.0005
@@ -117,6 +119,8 @@ def _prepare(db: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
             db.execute("ROLLBACK")
     for pragma in _PRAGMAS:
         db.execute(pragma)
+    if new:  # before anything is written: deletions can then give their pages back (`_sqlite_compact`)
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_wal(db, path, time.monotonic() + busy_timeout_s)
     if new:
         _make_tables(db, path)
@@ -200,20 +204,34 @@ def take_lock(db: sqlite3.Connection, timeout_s: float) -> None:
 
 def in_words(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as what happened and what to do."""
-    folder = path.parent
+    folder, code = path.parent, _code(error)
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_room(folder)):
+        return _full(path)
+    if code == sqlite3.SQLITE_BUSY:
+        return StoreError(f"{path} is busy: {holder_of(path)}; try again")
     words = {
-        sqlite3.SQLITE_FULL: f"the disk of {path} is full; free some space, then run the same command again",
-        sqlite3.SQLITE_BUSY: f"{path} is busy: another process has been writing to it all this time; try again",
         sqlite3.SQLITE_READONLY: f"{path} cannot be written (sweep writes beside it even to read); make {folder} and the "
-        "files in it writable, or name another store with --store",
-        sqlite3.SQLITE_CANTOPEN: f"{path} cannot be opened; check that {folder} exists and is writable",
-        sqlite3.SQLITE_PERM: f"{path} cannot be opened: permission denied",
+        f"files in it writable, or name another store with --store{_whose(path)}",
+        sqlite3.SQLITE_CANTOPEN: f"{path} cannot be opened; check that {folder} exists and is writable{_whose(path)}",
+        sqlite3.SQLITE_PERM: f"{path} cannot be opened: permission denied{_whose(path)}",
         sqlite3.SQLITE_NOTADB: f"{path} is not a sweep store (no SQLite database at all); name another with --store",
         sqlite3.SQLITE_CORRUPT: f"{path} is damaged ({error}); copy it away, then try `sqlite3 {path.name} .recover`",
         sqlite3.SQLITE_IOERR: f"the disk of {path} reports an error ({error}); check the disk and the system's log",
         sqlite3.SQLITE_TOOBIG: f"{path}: SQLite cannot keep a single value that large (about 1 GB)",
     }
-    return StoreError(words.get(_code(error), f"{path}: {error}"))
+    return StoreError(words.get(code, f"{path}: {error}"))
+
+
+def _full(path: Path) -> StoreFull:
+    return StoreFull(f"the disk of {path} is full; free some space")
+
+
+def _no_room(folder: Path) -> bool:
+    """Whether the file system has no free block: SQLite's shared memory then ends in an error that does not say so."""
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -228,11 +246,49 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def _os_error(error: OSError, path: Path) -> StoreError:
-    if error.errno == errno.ENOSPC:
-        return StoreError(f"the disk of {path} is full; free some space, then run the same command again")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(path)
     return StoreError(
-        f"the store {path} cannot be made or opened: {error.strerror or error} ({error.filename}); name another with --store"
+        f"the store {path} cannot be made or opened: {error.strerror or error} ({error.filename}); name another with "
+        f"--store{_whose(path)}"
     )
+
+
+def _whose(path: Path) -> str:
+    """Whose it is, for the message that it cannot be used; nothing when it is the person's own."""
+    for found in (path, *path.parents):
+        try:
+            owner = found.stat().st_uid
+        except OSError:
+            continue
+        if owner in (os.getuid(), 0):
+            return ""
+        return f" ({found} belongs to another user, {_name_of(owner)}; sharing one needs a common group)"
+    return ""
+
+
+def _name_of(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user ID {uid}"
+
+
+def describe_file(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    """What a person who looks after the file wants to know; plain values, sizes in bytes."""
+    log = Path(f"{path}-wal")
+    return {
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "log_bytes": log.stat().st_size if log.exists() else 0,
+        "schema": SCHEMA,
+        "sqlite_version": sqlite3.sqlite_version,
+        "journal_mode": db.execute("PRAGMA journal_mode").fetchone()[0],
+        "synchronous": _SYNCHRONOUS[_pragma(db, "synchronous")],
+        "durability": durability(),
+    }
 
 
 def durability() -> str:

@@ -5,7 +5,7 @@ A new store is a page of code that passes `sweep.testing.store_conformance`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -18,8 +18,16 @@ class StoreError(Exception):
     """The store cannot do what was asked; the message says what to do about it."""
 
 
+class StoreFull(StoreError):
+    """There is no room. Nobody can write until there is, so nobody can take anybody's place meanwhile, either."""
+
+
 class StaleFence(StoreError):
     """The lease behind a fence was lost: whoever holds it now leads, the caller must stop leading."""
+
+
+class SweepRemoved(StoreError):
+    """The sweep is not in the store any more: whoever works on it must stop."""
 
 
 class Moved(StoreError):
@@ -172,5 +180,31 @@ class Store(Protocol):
 
     def get_blob(self, digest: str) -> bytes | None: ...
 
+    def blobs(self) -> dict[str, int]:
+        """Digests of all blobs, and what each takes here (bytes)."""
+        ...
+
+    def delete_blobs(self, digests: Collection[str]) -> None:
+        """Forget these blobs; those that are not there are passed over. Whether anybody needs them is the caller's
+        business: look in the same `batch`."""
+        ...
+
+    # caches
+    def put_cache(self, sweep: str, name: str, data: bytes) -> None:
+        """Keep something that can be made again from the journal, in place of what was kept under that name. It goes with
+        the sweep, and may vanish at any time."""
+        ...
+
+    def get_cache(self, sweep: str, name: str) -> bytes | None:
+        """What was kept last under that name; None without it. The caller checks whether it is of any use."""
+        ...
+
     # housekeeping
-    def delete_sweep(self, sweep: str) -> None: ...
+    def delete_sweep(self, sweep: str) -> None:
+        """Forget its journal, history, index and caches; blobs stay. Unknown ones are passed over."""
+        ...
+
+    def compact(self) -> bool:
+        """Give what deletions have freed back to the system, holding up nobody for longer than moments; not within a
+        batch. False when that has to wait for a time when no agent is at work."""
+        ...

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
@@ -62,6 +62,7 @@ class _Core:
         self.leases: dict[str, Lease] = {}
         self.token = 0
         self.blobs: dict[str, bytes] = {}
+        self.caches: dict[str, dict[str, bytes]] = {}
         self.batch_of: MemoryStore | None = None
         self.undo: list[Callable[[], object]] = []
 
@@ -354,17 +355,45 @@ class MemoryStore:
         with self._alone() as core:
             return core.blobs.get(digest)
 
+    def blobs(self) -> dict[str, int]:
+        with self._alone() as core:
+            return {digest: len(data) for digest, data in core.blobs.items()}
+
+    def delete_blobs(self, digests: Collection[str]) -> None:
+        with self._alone() as core:
+            for digest in digests:
+                self._set(core.blobs, digest, None)
+
+    # --- caches
+
+    def put_cache(self, sweep: str, name: str, data: bytes) -> None:
+        with self._alone() as core:
+            self._set(core.caches, sweep, {**core.caches.get(sweep, {}), name: bytes(data)})
+
+    def get_cache(self, sweep: str, name: str) -> bytes | None:
+        with self._alone() as core:
+            return core.caches.get(sweep, {}).get(name)
+
     # --- housekeeping
 
     def delete_sweep(self, sweep: str) -> None:
         with self._alone() as core:
-            tables: tuple[dict[str, Any], ...] = (core.journals, core.histories, core.listings, core.upto)
+            tables: tuple[dict[str, Any], ...] = (
+                core.journals,
+                core.histories,
+                core.listings,
+                core.upto,
+                core.caches,
+            )
             for table in tables:
                 self._on_undo(
                     functools.partial(_restore, table, dict(table))
                 )  # with its order, that of creation
                 table.pop(sweep, None)
             core.changed.notify_all()
+
+    def compact(self) -> bool:
+        return True
 
 
 def _restore(table: dict[str, Any], before: dict[str, Any]) -> None:

@@ -12,29 +12,31 @@ import functools
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
+from sweep.stores import _sqlite_cache, _sqlite_compact
 from sweep.stores._clock import boot_id, monotonic_s
 from sweep.stores._common import (
     Settled,
     check_after,
     check_chunk,
+    condemned,
     digest_of,
     prefix_end,
-    readable,
+    recorded_all,
     settle_all,
     stale,
+    unexpired,
     without,
 )
 from sweep.stores._filesystem import Mount
-from sweep.stores._sqlite_file import SCHEMA, SYNCHRONOUS, durability, in_words, open_file, take_lock
+from sweep.stores._sqlite_file import describe_file, in_words, open_file, take_lock
 from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
-_ROUNDING_S = 1.0
 _FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
 
 P = ParamSpec("P")
@@ -82,6 +84,7 @@ class SqliteStore:
         self._in_batch = False
         self._broken: StoreError | None = None
         self._heads: dict[str, tuple[int, float]] = {}
+        self._seqs: dict[tuple[str, str], int] = {}
         self._version = -1
 
     @_in_words
@@ -99,7 +102,7 @@ class SqliteStore:
             self._begin()
             yield
             if self._broken is not None:
-                raise StoreError(f"nothing of this batch was recorded: {self._broken}") from self._broken
+                raise condemned(self._broken, "was")
             self._db.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
@@ -120,7 +123,7 @@ class SqliteStore:
         self._refresh()
 
     def _roll_back(self) -> None:
-        self._heads.clear()
+        self._forget()
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -133,7 +136,7 @@ class SqliteStore:
                 yield
             return
         if self._broken is not None:  # SQLite may have rolled back already: another change would stand alone
-            raise StoreError(f"nothing of this batch can be recorded: {self._broken}") from self._broken
+            raise condemned(self._broken, "can be")
         yield
 
     @contextlib.contextmanager
@@ -210,6 +213,7 @@ class SqliteStore:
             recorded.append(Recorded(at, at_s, writer, seq, entry, addressee, based_on, FORMAT))
         self._db.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._heads[sweep] = (position + len(rows), at_s)
+        self._seqs[sweep, writer] = max(self._seqs.get((sweep, writer), 0), fresh[-1][0])
         return tuple(recorded)
 
     @_in_words
@@ -240,10 +244,7 @@ class SqliteStore:
             f"WHERE sweep = ? AND position > ? {which} ORDER BY position LIMIT ?",
             [*values, limit],
         ).fetchall()
-        return [
-            Recorded(position, at_s, writer, seq, readable(sweep, position, data), to, based_on, version)
-            for position, at_s, writer, seq, data, to, based_on, version in rows
-        ]
+        return recorded_all(sweep, rows)
 
     def _wait_for_others(self, deadline_s: float) -> bool:
         """Wait until somebody else has written. False when the time is over."""
@@ -272,13 +273,17 @@ class SqliteStore:
             head = self._heads[sweep] = row or (0, 0.0)
         return head
 
+    def _forget(self) -> None:
+        self._heads.clear()
+        self._seqs.clear()
+
     def _refresh(self) -> bool:
         """Forget positions when another connection has written since the last call; True then."""
         version = self._db.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return False
         self._version = version
-        self._heads.clear()
+        self._forget()
         return True
 
     @_in_words
@@ -287,8 +292,13 @@ class SqliteStore:
 
     @_in_words
     def last_seq(self, sweep: str, writer: str) -> int:
-        query = "SELECT MAX(seq) FROM journal WHERE sweep = ? AND writer = ?"
-        return self._db.execute(query, (sweep, writer)).fetchone()[0] or 0
+        if not self._in_batch:
+            self._refresh()
+        last = self._seqs.get((sweep, writer))
+        if last is None:
+            query = "SELECT MAX(seq) FROM journal WHERE sweep = ? AND writer = ?"
+            last = self._seqs[sweep, writer] = self._db.execute(query, (sweep, writer)).fetchone()[0] or 0
+        return last
 
     # --- index
 
@@ -411,13 +421,7 @@ class SqliteStore:
         return None if row is None else self._unexpired(row)
 
     def _unexpired(self, row: tuple[str, str, int, float, float, str]) -> Lease | None:
-        """None for a lease that has run out, or was given before the machine's last boot: by its number of the boot,
-        or, where that is not known, because it would run longer than it was given for."""
-        name, holder, token, expires_s, ttl_s, boot = row
-        left_s = expires_s - self._clock()
-        if boot != self._boot() or not 0 < left_s <= ttl_s + _ROUNDING_S:
-            return None
-        return Lease(name, holder, token, expires_s)
+        return unexpired(row, self._clock(), self._boot())
 
     def _boot(self) -> str:
         return boot_id() if self._given_boot is None else self._given_boot
@@ -452,6 +456,26 @@ class SqliteStore:
             raise StoreError(f"{self.path}: the blob {digest[:12]} is damaged")
         return data
 
+    @_in_words
+    def blobs(self) -> dict[str, int]:
+        return dict(self._db.execute("SELECT digest, length(data) FROM blob").fetchall())
+
+    @_in_words
+    def delete_blobs(self, digests: Collection[str]) -> None:
+        with self._writing():
+            self._db.executemany("DELETE FROM blob WHERE digest = ?", [(digest,) for digest in digests])
+
+    # --- caches
+
+    @_in_words
+    def put_cache(self, sweep: str, name: str, data: bytes) -> None:
+        with self._writing():
+            _sqlite_cache.put(self._db, sweep, name, data)
+
+    @_in_words
+    def get_cache(self, sweep: str, name: str) -> bytes | None:
+        return _sqlite_cache.get(self._db, sweep, name)
+
     # --- housekeeping
 
     @_in_words
@@ -459,21 +483,15 @@ class SqliteStore:
         with self._writing():
             for table in ("journal", "history", "listing", "listing_upto"):
                 self._db.execute(f"DELETE FROM {table} WHERE sweep = ?", (sweep,))
+            _sqlite_cache.drop(self._db, sweep)
             self._db.execute("DELETE FROM sweep WHERE name = ?", (sweep,))
-            self._heads.pop(sweep, None)
+            self._forget()
+
+    @_in_words
+    def compact(self) -> bool:
+        return _sqlite_compact.compact(self._db, lambda: not self.leases(""))
 
     @_in_words
     def describe(self) -> dict[str, Any]:
         """What a person who looks after the store wants to know; plain values, sizes in bytes."""
-        log = Path(f"{self.path}-wal")
-        return {
-            "url": self.url,
-            "path": str(self.path),
-            "size_bytes": self.path.stat().st_size,
-            "log_bytes": log.stat().st_size if log.exists() else 0,
-            "schema": SCHEMA,
-            "sqlite_version": sqlite3.sqlite_version,
-            "journal_mode": self._db.execute("PRAGMA journal_mode").fetchone()[0],
-            "synchronous": SYNCHRONOUS[self._db.execute("PRAGMA synchronous").fetchone()[0]],
-            "durability": durability(),
-        }
+        return {"url": self.url, **describe_file(self._db, self.path)}

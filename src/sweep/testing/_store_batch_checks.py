@@ -28,6 +28,8 @@ def _change_everything(store: Store) -> None:
     store.append("new", reports(1), writer="w", first_seq=1)
     store.append_history("s", [chunk(0, 4)])
     store.put_blob(b"in a batch")
+    store.delete_blobs(store.blobs().keys() - {store.put_blob(b"in a batch")})
+    store.put_cache("s", "c", b"new")
     kept = store.leases("kept")[0]
     assert store.renew(kept, 600.0) is not None
     assert store.acquire("fresh", "one", 60.0) is not None
@@ -45,7 +47,9 @@ def _everything(store: Store) -> list[object]:
         ),
         [store.last_seq("s", "w"), store.read("s", 0, addressee="a")],
         store.leases(""),
+        [store.get_cache(s, "c") for s in ("s", "t")],
         store.get_blob("100642d16c660d27ffbf1202ea0be4c3d1fc9a39540390003c8d7ff07784a4b4"),
+        sorted(store.blobs()),
     ]
 
 
@@ -54,6 +58,9 @@ def _prepared(store: Store) -> None:
     store.append("s", reports(2), writer="w", first_seq=1, index=IndexUpdate(2, {"k": b"old"}))
     store.append_history("s", [chunk(1, 1)])
     store.append_history("t", [chunk(0, 1)])
+    store.put_blob(b"before the batch")
+    store.put_cache("s", "c", b"old")
+    store.put_cache("t", "c", b"kept")
     hold(store, "kept")
     hold(store, "given-up")
 

@@ -245,12 +245,14 @@ def a_deleted_sweep_is_gone(world: StoreWorld) -> None:
     for sweep in ("s", "t"):
         store.append(sweep, reports(2), writer="w", first_seq=1, index=IndexUpdate(2, {"k": b"v"}))
         store.append_history(sweep, [chunk(0, 2)])
+        store.put_cache(sweep, "c", b"kept")
     assert other.position("s") == 2
     store.delete_sweep("s")
     for handle in (store, other):
         assert handle.sweeps() == ["t"]
         assert (handle.position("s"), handle.last_seq("s", "w"), handle.read("s", 0)) == (0, 0, [])
         assert (handle.read_index("s"), handle.read_history("s", 1)) == (Index(0, {}), [])
+        assert (handle.get_cache("s", "c"), handle.get_cache("t", "c")) == (None, b"kept")
         assert (handle.position("t"), handle.read_index("t").rows) == (2, {"k": b"v"})
         assert len(handle.read_history("t", 1)) == 1
     store.append("s", reports(1), writer="w", first_seq=1)

@@ -192,6 +192,36 @@ def blobs_are_named_by_their_content(world: StoreWorld) -> None:
 
 
 @check
+def deleted_blobs_are_gone_and_can_be_put_again(world: StoreWorld) -> None:
+    store, other = world.open(), world.open()
+    assert store.blobs() == {}
+    kept, gone = store.put_blob(b"kept" * 1000), store.put_blob(b"gone")
+    assert other.blobs().keys() == {kept, gone}
+    assert all(0 < size <= 4000 for size in other.blobs().values())
+    store.delete_blobs([gone, "0" * 64])
+    assert (other.get_blob(gone), other.get_blob(kept)) == (None, b"kept" * 1000)
+    assert other.blobs().keys() == {kept}
+    assert other.put_blob(b"gone") == gone
+    assert store.get_blob(gone) == b"gone"
+
+
+@check
+def compacting_changes_nothing_that_can_be_read(world: StoreWorld) -> None:
+    store, other = world.open(), world.open()
+    store.append("s", reports(3), writer="w", first_seq=1)
+    digests = [store.put_blob(bytes([n]) * 50_000 + bytes(range(256)) * 200) for n in range(8)]
+    lease = hold(store)
+    store.delete_blobs(digests[:6])
+    store.compact()
+    store.release(lease)
+    assert store.compact() is True, "nobody is at work any more"
+    assert other.blobs().keys() == set(digests[6:])
+    assert [recorded.position for recorded in other.read("s", 0)] == [1, 2, 3]
+    other.append("s", reports(1), writer="w", first_seq=4)
+    assert store.position("s") == 4
+
+
+@check
 def the_index_is_written_with_the_append(world: StoreWorld) -> None:
     store, other = world.open(), world.open()
     store.append(
@@ -222,3 +252,19 @@ def the_index_is_read_by_prefix_and_replaced_whole(world: StoreWorld) -> None:
     assert len(store.read_index("s").rows) == 8
     store.write_index("s", Index(3, {"only": b"x"}))
     assert store.read_index("s") == Index(3, {"only": b"x"})
+
+
+# --- caches ----------------------------------------------------------------------------------------------------
+
+
+@check
+def a_cache_keeps_what_was_put_last(world: StoreWorld) -> None:
+    store, other = world.open(), world.open()
+    assert store.get_cache("s", "state") is None
+    store.put_cache("s", "state", b"one")
+    store.put_cache("t", "state", b"other sweep")
+    store.put_cache("s", "more", b"")
+    store.put_cache("s", "state", b"two\0" * 100_000)
+    assert other.get_cache("s", "state") == b"two\0" * 100_000
+    assert (other.get_cache("t", "state"), other.get_cache("s", "more")) == (b"other sweep", b"")
+    assert (other.get_cache("s", "stat"), other.sweeps()) == (None, [])

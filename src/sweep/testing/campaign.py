@@ -9,10 +9,11 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import TextIO, get_args
 
 import msgspec
 
+from sweep.core import entries as e
 from sweep.core.lifecycle import TABLE
 from sweep.testing.faults import CALLS, EVENTS
 from sweep.testing.verify import Rows, verify
@@ -25,6 +26,13 @@ KINDS: tuple[str, ...] = (
     "searcher failed",
     "lease lost",
     "guard ended everything",
+    *(f"failed: {error}" for error in get_args(e.ErrorClass) if error not in ("", "agent")),
+    *(f"ended by {key}" for key in ("wall_time", "gpu_hours", "target", "patience")),
+    "run waited",
+    "spec revised",
+    "revision refused",
+    "spec taken over",
+    "request: annotate",
 )
 """What must have happened in a campaign of some hundred seeds."""
 

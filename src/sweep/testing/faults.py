@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -273,8 +273,23 @@ class FaultyStore:
     def get_blob(self, digest: str) -> bytes | None:
         return self._do(lambda: self._inner.get_blob(digest), write=False)
 
+    def blobs(self) -> dict[str, int]:
+        return self._do(self._inner.blobs, write=False)
+
+    def delete_blobs(self, digests: Collection[str]) -> None:
+        self._do(lambda: self._inner.delete_blobs(digests), write=True)
+
+    def put_cache(self, sweep: str, name: str, data: bytes) -> None:
+        self._do(lambda: self._inner.put_cache(sweep, name, data), write=True)
+
+    def get_cache(self, sweep: str, name: str) -> bytes | None:
+        return self._do(lambda: self._inner.get_cache(sweep, name), write=False)
+
     def delete_sweep(self, sweep: str) -> None:
         self._do(lambda: self._inner.delete_sweep(sweep), write=True)
+
+    def compact(self) -> bool:
+        return self._do(self._inner.compact, write=True)
 
     # --- leases
 

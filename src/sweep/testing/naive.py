@@ -58,3 +58,25 @@ def naive_condemned(
 
     here = sorted(badness(some) for some in values.values() if len(some) >= band)
     return badness(values[run]) > here[int(len(here) / settings.eta)]
+
+
+def naive_score(run: Any, goal: str) -> float | None:
+    """The best finite value that counts: of the history, and of the ends of attempts that nothing went back behind."""
+    steps: list[float] = []
+    values: list[float] = []
+    scores: list[float] = []
+    for attempt in run.attempts:
+        for report in attempt.reports:
+            if report.first == 0 and report.steps and steps and steps[-1] >= report.steps[0]:
+                scores = []
+                while steps and steps[-1] >= report.steps[0]:
+                    steps.pop()
+                    values.pop()
+            steps += report.steps
+            values += report.values
+        if attempt.ended is not None and attempt.ended.score is not None:
+            scores.append(attempt.ended.score)
+    finite = [value for value in values + scores if math.isfinite(value)]
+    if not finite:
+        return None
+    return min(finite) if goal == "minimize" else max(finite)

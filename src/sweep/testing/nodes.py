@@ -43,6 +43,7 @@ class SimAgent(Listener):
         self.cut_until = 0.0
         self.in_turn = False
         self.core = a.AgentCore(agent, slots, world.spec.limits, world.now, count)
+        self._gpus = world.gpus_of(node)
         self.store = FaultyStore(world.store.client(), world, agent, lambda: world.now < self.cut_until)
         self.session = Session(
             self.store,
@@ -196,9 +197,20 @@ class SimAgent(Listener):
                 return
             self.history.clear()
             self.world.journal_moved(self, before)
+            self._follow_spec()
             self.perform(carry_orders(self.core, orders, self.world.now))
             if not self.session.pending:
                 return
+
+    def _follow_spec(self) -> None:
+        try:
+            spec = self.session.revised()
+        except StoreError:
+            self._in_trouble()
+            return
+        if spec is not None:
+            self.world.counts["spec taken over"] += spec.limits != self.core.limits
+            self.core.limits = spec.limits
 
     def _leave(self) -> None:
         try:
@@ -236,7 +248,13 @@ class SimAgent(Listener):
             return
         local.process = process
         started = e.RunStarted(
-            process.run, process.attempt, self.agent, 1000 + process.run, f"node{self.node}", process.slot
+            process.run,
+            process.attempt,
+            self.agent,
+            1000 + process.run,
+            f"node{self.node}",
+            process.slot,
+            self._gpus,
         )
         self.perform(self.core.started(process.run, started, self.world.now))
         if process.does.raises:
@@ -247,8 +265,10 @@ class SimAgent(Listener):
         if local is None:
             return
         self._collect(local)
+        crashed = code == 1 and process.does.kind == "crashing"
         ended = a.Ended(
             exit_code=code,
+            cause=process.does.cause if crashed and self.core.failed_by_itself(process.run, code) else None,
             score=process.score(self.world.goal),
             summary=process.summary,
             rows=len(process.rows),

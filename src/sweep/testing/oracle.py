@@ -9,44 +9,38 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from sweep.core import entries as e
+from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
-from sweep.core.views import RunView
-from sweep.testing.naive import effective_values, naive_condemned
+from sweep.core.spec import SweepSpec
+from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, mean_score
+from sweep.testing.naive import effective_values, naive_condemned, naive_score
+from sweep.testing.terms import (
+    naive_class,
+    naive_fixed,
+    naive_more,
+    naive_points,
+    naive_retried,
+    naive_share,
+    naive_wait_s,
+)
 
 if TYPE_CHECKING:
     from sweep.testing.world import World
 
 
+replace = msgspec.structs.replace
+
+LATE_S = 9.0
+"""In a quiet world a controller is found and acts within this time, and a run ends that is told to."""
+
+
 class Violation(AssertionError):
     """Something happened that must not happen."""
-
-
-class AttemptAccount:
-    """One attempt, by the journal."""
-
-    def __init__(self, assigned: e.RunAssigned, position: int) -> None:
-        self.assigned, self.position = assigned, position
-        self.started = False
-        self.ended: e.AttemptEnded | None = None
-        self.reports: list[e.ObjectiveReported] = []
-
-
-class RunAccount:
-    """One run, by the journal."""
-
-    def __init__(self, added: e.RunAdded) -> None:
-        self.added = added
-        self.attempts: list[AttemptAccount] = []
-        self.final = ""
-        """How it ended, '' while it has not."""
-        self.failures = 0
-        self.losses = 0
-        self.order = ""
-        self.shelved = False
 
 
 class Account:
@@ -59,6 +53,20 @@ class Account:
         self.configs: list[str] = []
         self.runs: list[RunAccount] = []
         self.agents: dict[str, bool] = {}
+        self.shares: dict[str, float | None] = {}
+        """What the spec gave a run of the GPUs when an agent joined."""
+        self.times: list[float] = []
+        """When each entry was written."""
+        self.notes: dict[int, tuple[tuple[str, ...], str]] = {}
+        """Tags and note of each run; of the sweep under -1."""
+        self.best: float | None = None
+        self.in_a_row = 0
+        """Trials that have finished in a row without being the best so far."""
+        self.stalled = False
+        self.to_reopen = False
+        """Somebody gave the ended sweep more to do."""
+        self.run_times: dict[int, float | None] = {1: world.spec.limits.run_time_s}
+        """`limits.run_time` by revision."""
         self.open_offers: dict[tuple[str, int], int] = {}
         self.used_offers: set[tuple[str, int]] = set()
         self.phase = "active"
@@ -80,6 +88,7 @@ class Account:
     def follow(self, recorded: e.Recorded) -> None:
         """Take in one entry and check what can be checked at once."""
         self.position += 1
+        self.times.append(recorded.at_s)
         self.need(recorded.position == self.position, "positions have a gap")
         last = self.numbers.get(recorded.writer, 0)
         self.need(recorded.seq == last + 1, f"{recorded.writer} wrote number {recorded.seq} after {last}")
@@ -112,7 +121,9 @@ class Account:
             self.phase = "paused"
 
     def _ResumeRequested(self, _: e.ResumeRequested, __: e.Recorded) -> None:
-        if self.phase in ("paused", "finishing"):
+        if self.phase == "ended":
+            self.to_reopen, self.in_a_row, self.stalled = True, 0, False
+        elif self.phase in ("paused", "finishing"):
             self.phase, self.stopping = "active", False
             self._take_up()
 
@@ -123,27 +134,89 @@ class Account:
     _CancelRequested = _StopRequested
 
     def _ExtendRequested(self, entry: e.ExtendRequested, _: e.Recorded) -> None:
-        self.cap = entry.run_cap
+        self._adopt(replace(self.spec, run_cap=entry.run_cap))
+
+    def _SpecRevised(self, entry: e.SpecRevised, _: e.Recorded) -> None:
+        spec = spec_from_builtins(entry.spec)
+        if entry.revision == self.revision + 1 and naive_fixed(self.spec, spec):
+            self.world.counts["spec revised"] += 1
+            self._adopt(spec)
+        else:
+            self.world.counts["revision refused"] += 1
+
+    def _adopt(self, spec: SweepSpec) -> None:
+        """Another revision of the spec."""
+        old, self.spec, self.cap = self.spec, spec, spec.run_cap
         self.revision += 1
         self.revised = self.position
+        self.run_times[self.revision] = spec.limits.run_time_s
+        if spec.space != old.space:
+            points = naive_points(spec.space)
+            self.exhausted = points is not None and set(points) <= set(self.configs)
+        if spec.metric != old.metric:
+            self.target_hit = False
+            for run in self.runs:
+                self._value(naive_score(run, self.world.goal))
+        if spec.patience != old.patience:
+            self.stalled = spec.patience is not None and self.in_a_row >= spec.patience
+        if self.phase == "ended":
+            shelved = any(run.shelved for run in self.runs)
+            more_to_do = (not self._spent() or shelved) and not self._stopped_by(self.times[-1])
+            if naive_more(old, spec) and more_to_do:
+                self.to_reopen = True
+        elif not self.stopping:
+            self._take_up()
+
+    def _Annotated(self, entry: e.Annotated, _: e.Recorded) -> None:
+        if entry.run >= len(self.runs):
+            return
+        tags, note = self.notes.get(entry.run, ((), ""))
+        kept = [tag for tag in tags if tag not in entry.remove]
+        kept += [tag for tag in entry.add if tag not in kept]
+        self.notes[entry.run] = (tuple(kept), note if entry.note is None else entry.note)
 
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
         for number in entry.runs:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):
                 self._again(self.runs[number])
+                self.to_reopen = self.to_reopen or self.phase == "ended"
 
-    def _SweepEnded(self, entry: e.SweepEnded, _: e.Recorded) -> None:
+    def _spent(self) -> bool:
+        """No further trial may be proposed."""
+        return self.exhausted or (self.cap is not None and len(self.configs) >= self.cap)
+
+    def gpu_s(self, at_s: float | None = None) -> float:
+        """GPU-seconds of all attempts that have ended; with `at_s` also of those that run, up to then."""
+        return gpu_seconds(self.runs, at_s)
+
+    def _stopped_by(self, at_s: float) -> list[str]:
+        """What of the spec ends the sweep at this time, by the words of the reasons."""
+        limits, found = self.spec.limits, []
+        if limits.wall_time_s is not None and self.first_joined_s is not None:
+            found += ["wall_time"] * (at_s >= self.first_joined_s + limits.wall_time_s)
+        if limits.gpu_hours is not None:
+            found += ["gpu_hours"] * (self.gpu_s(at_s) >= limits.gpu_hours * 3600 - 0.002)
+        return found + ["target"] * self.target_hit + ["patience"] * self.stalled
+
+    def _SweepEnded(self, entry: e.SweepEnded, recorded: e.Recorded) -> None:
         self.need(bool(entry.reason), "the sweep ended without a reason")
         self.need(self.phase != "ended", "the sweep ended twice")
         left = [run.added.run for run in self.runs if not run.final]
         self.need(not left, f"the sweep ended while runs {left} had not")
-        spent = self.exhausted or (self.cap is not None and len(self.configs) >= self.cap)
-        if not self.stopping and "wall_time" not in entry.reason and "target" not in entry.reason:
-            self.need(spent, "the sweep ended with budget left, and nobody stopped it")
+        keys = ("wall_time", "gpu_hours", "target", "patience")
+        named = [key for key in keys if key in entry.reason]
+        for key in named:
+            self.need(
+                key in self._stopped_by(recorded.at_s),
+                f"it ended by {key}, which does not hold: {entry.reason}",
+            )
+            self.world.counts[f"ended by {key}"] += 1
+        if not self.stopping and not named:
+            self.need(self._spent(), "the sweep ended with budget left, and nobody stopped it")
             self._nothing_left_out()
         else:
             self.ever_cut_short = True
-        self.phase = "ended"
+        self.phase, self.to_reopen = "ended", False
 
     def _nothing_left_out(self) -> None:
         """Every trial has all its replicates; none is cancelled unless the sweep was once cut short."""
@@ -157,7 +230,8 @@ class Account:
     def _SweepReopened(self, entry: e.SweepReopened, _: e.Recorded) -> None:
         self.need(bool(entry.reason), "the sweep was reopened without a reason")
         self.need(self.phase == "ended", "a sweep that had not ended was reopened")
-        self.phase, self.stopping = "active", False
+        self.need(self.to_reopen, "a sweep was reopened, and nothing gave it more to do")
+        self.phase, self.stopping, self.to_reopen = "active", False, False
         self._take_up()
 
     def _take_up(self) -> None:
@@ -166,12 +240,13 @@ class Account:
                 self._again(run)
 
     def _again(self, run: RunAccount) -> None:
-        run.final, run.failures, run.losses, run.shelved = "", 0, 0, False
+        run.final, run.failures, run.losses, run.shelved = "", [], 0, False
 
     # --- agents
 
     def _AgentJoined(self, entry: e.AgentJoined, recorded: e.Recorded) -> None:
         self.agents.setdefault(entry.agent, True)
+        self.shares.setdefault(entry.agent, self.spec.resources.gpus)
         if self.first_joined_s is None:
             self.first_joined_s = recorded.at_s
 
@@ -232,21 +307,26 @@ class Account:
         ]
         self.need(not busy, f"slot {key} got run {entry.run} while it had run {busy}")
         self.need(json.dumps(entry.config, sort_keys=True) == self.configs[entry.trial], "another config")
-        waiting = [n for n, one in enumerate(self.runs[: entry.run]) if self._waits(one)]
+        decided_s = self.times[(recorded.based_on or 1) - 1]
+        waiting = [
+            n for n, one in enumerate(self.runs[: entry.run]) if self._waits(one) and one.ready_s <= decided_s
+        ]
         self.need(not waiting, f"run {entry.run} was assigned before runs {waiting}, which waited longer")
-        self._may_begin(entry.run, recorded.at_s)
+        self.need(recorded.at_s >= run.ready_s, f"run {entry.run} was to wait until {run.ready_s}")
+        self.world.counts["run waited"] += run.ready_s > 0
+        self.need(
+            entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
+        )
+        self._may_begin(entry.run, decided_s)
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
-        run.attempts.append(AttemptAccount(entry, recorded.position))
-        run.order = ""
+        run.attempts.append(AttemptAccount(entry, recorded.position, self.revision))
+        run.order, run.ready_s = "", 0.0
 
     def _may_begin(self, number: int, at_s: float) -> None:
         """Nothing speaks against another run: no target, no limit, and nobody who should have been told to end first."""
-        self.need(not self.target_hit, f"run {number} was assigned after the target had been reached")
-        wall_s = self.spec.limits.wall_time_s
-        if wall_s is not None and self.first_joined_s is not None:
-            late = at_s >= self.first_joined_s + wall_s
-            self.need(not late, f"run {number} was assigned after limits.wall_time was over")
+        stopped = self._stopped_by(at_s)
+        self.need(not stopped, f"run {number} was assigned, although these end the sweep: {stopped}")
         spared = [
             run.added.run
             for run in self.runs
@@ -283,10 +363,12 @@ class Account:
         fits = last.assigned.attempt == attempt and agent in ("", last.assigned.agent)
         return (account, last) if fits and last.ended is None else None
 
-    def _RunStarted(self, entry: e.RunStarted, _: e.Recorded) -> None:
+    def _RunStarted(self, entry: e.RunStarted, recorded: e.Recorded) -> None:
         found = self.current(entry.run, entry.attempt, entry.agent)
-        if found is not None:
-            found[1].started = True
+        if found is not None and not found[1].started:
+            attempt = found[1]
+            attempt.started, attempt.started_s = True, recorded.at_s
+            attempt.gpus = naive_share(self.shares[attempt.assigned.agent], len(entry.gpus))
 
     def _ObjectiveReported(self, entry: e.ObjectiveReported, _: e.Recorded) -> None:
         found = self.current(entry.run, entry.attempt, "")
@@ -308,6 +390,8 @@ class Account:
         if self._waits(run):
             self.need(bool(entry.reason), f"run {entry.run} was cancelled without a reason")
             run.final, run.shelved, self.ever_cut_short = "cancelled", True, True
+            run.ready_s = 0.0
+            self._finished(run)
         else:
             self._order(entry, "cancelled")
             self.ever_cut_short = True
@@ -323,7 +407,7 @@ class Account:
         self.need(order != "pruned" or found[1].started, f"run {entry.run} was pruned before it started")
         found[0].order = order
 
-    def _AttemptEnded(self, entry: e.AttemptEnded, _: e.Recorded) -> None:
+    def _AttemptEnded(self, entry: e.AttemptEnded, recorded: e.Recorded) -> None:
         found = self.current(entry.run, entry.attempt, entry.agent)
         if found is None:
             return
@@ -331,151 +415,66 @@ class Account:
         if not attempt.started and entry.outcome in ("completed", "pruned", "paused"):
             return
         self.need(bool(entry.reason) or entry.outcome == "completed", f"run {entry.run}: no reason")
-        attempt.ended = entry
+        attempt.ended, attempt.ended_s = entry, recorded.at_s
+        self._check_in_time(run, attempt, recorded.at_s)
         self._value(entry.score)
         self._settle(run, entry)
+        if run.final:
+            self._finished(run)
+
+    def _check_in_time(self, run: RunAccount, attempt: AttemptAccount, at_s: float) -> None:
+        """Long after a limit of the sweep nothing ends by itself; and a limit that ended a run was the spec's."""
+        ended = attempt.ended
+        assert ended is not None
+        over_s = at_s - LATE_S
+        quiet = self.world.quiet_at_s is not None and over_s - LATE_S > self.world.quiet_at_s
+        if quiet and attempt.started and self.revised <= attempt.position and not run.order:
+            cut = {"wall_time", "gpu_hours"} & set(self._stopped_by(over_s))
+            self.need(not cut, f"run {run.added.run} went on although {cut} had been over for {LATE_S} s")
+        if ended.error_class == "run_time" and self.world.atomic:
+            told = [
+                f"{limit:g}"
+                for revision, limit in self.run_times.items()
+                if limit is not None and revision >= attempt.revision
+            ]
+            said = any(f" {limit} s" in ended.reason for limit in told)
+            self.need(said, f"run {run.added.run}: {ended.reason}, but the limits were {told}")
+
+    def _finished(self, run: RunAccount) -> None:
+        """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
+        runs = [one for one in self.runs if one.added.trial == run.added.trial]
+        if not all(one.final for one in runs):
+            return
+        counted = [one for one in runs if one.final in ("completed", "pruned")]
+        if not counted and any(one.final == "cancelled" for one in runs):
+            return
+        goal = self.world.goal
+        mean = mean_score(counted, goal)
+        sign = 1 if goal == "minimize" else -1
+        if mean is not None and (self.best is None or sign * mean < sign * self.best):
+            self.best, self.in_a_row = mean, 0
+            return
+        self.in_a_row += 1
+        if self.spec.patience is not None and self.in_a_row >= self.spec.patience:
+            self.stalled = True
 
     def _settle(self, run: RunAccount, entry: e.AttemptEnded) -> None:
         """What becomes of a run whose attempt has ended."""
+        if entry.outcome == "failed":
+            run.last_error = entry.error_class or "exit"
+            run.failures.append(naive_class(run.last_error))
+            self.world.counts[f"failed: {run.last_error}"] += 1
         if entry.outcome in ("completed", "pruned", "cancelled"):
             run.final = entry.outcome
         elif run.order:
             run.final = run.order
         elif entry.outcome == "failed":
-            run.failures += 1
-            if run.failures > self.spec.retry.max:
+            if not naive_retried(self.spec.retry, run.failures):
                 run.final = "failed"
+            else:
+                wait_s = naive_wait_s(self.spec.retry, run.failures[-1])
+                run.ready_s = self.times[-1] + wait_s if wait_s else 0.0
         else:
             run.losses += entry.outcome == "lost"
             if run.losses > 20:
                 run.final = "failed"
-
-
-def check_listing(account: Account, views: Sequence[RunView]) -> None:
-    """Compare what listings say of each run with the account. Raises Violation."""
-    if len(views) != len(account.runs):
-        raise Violation(f"the index lists {len(views)} runs, there are {len(account.runs)}")
-    for run, view in zip(account.runs, views, strict=True):
-        expected = {
-            "state": run.final or _unfinished(run),
-            "objective": naive_score(run, account.world.goal),
-            "steps": len(effective_values(run.attempts)),
-            "attempts": [_attempt_facts(attempt) for attempt in run.attempts],
-        }
-        found = {
-            "state": view.state,
-            "objective": view.objective,
-            "steps": view.steps,
-            "attempts": [(a.attempt, a.agent, a.slot, a.outcome, a.exit_code, a.rows) for a in view.attempts],
-        }
-        if found != expected:
-            raise Violation(f"run {run.added.run}: the index says {found}, it should be {expected}")
-
-
-def _attempt_facts(attempt: AttemptAccount) -> tuple[object, ...]:
-    assigned, ended = attempt.assigned, attempt.ended
-    known = (None, None, 0) if ended is None else (ended.outcome, ended.exit_code, ended.rows)
-    return (assigned.attempt, assigned.agent, assigned.slot, *known)
-
-
-def _unfinished(run: RunAccount) -> str:
-    if not run.attempts or run.attempts[-1].ended is not None:
-        return "queued"
-    return "running" if run.attempts[-1].started else "assigned"
-
-
-def naive_score(run: RunAccount, goal: str) -> float | None:
-    """The best finite value that counts: of the history, and of the ends of attempts that nothing went back behind."""
-    steps: list[float] = []
-    values: list[float] = []
-    scores: list[float] = []
-    for attempt in run.attempts:
-        for report in attempt.reports:
-            if report.first == 0 and report.steps and steps and steps[-1] >= report.steps[0]:
-                scores = []
-                while steps and steps[-1] >= report.steps[0]:
-                    steps.pop()
-                    values.pop()
-            steps += report.steps
-            values += report.values
-        if attempt.ended is not None and attempt.ended.score is not None:
-            scores.append(attempt.ended.score)
-    finite = [value for value in values + scores if math.isfinite(value)]
-    if not finite:
-        return None
-    return min(finite) if goal == "minimize" else max(finite)
-
-
-def check_truth(account: Account, history: dict[tuple[int, int], list[bytes]]) -> None:
-    """Compare the journal and the history with what the processes really did. Raises Violation."""
-    _check_overlaps(account.world)
-    truth = {(p.run, p.attempt): p for p in account.world.processes}
-    if len(truth) != len(account.world.processes):
-        raise Violation("an attempt was started twice")
-    for run in account.runs:
-        completed = [attempt for attempt in run.attempts if _outcome(attempt) == "completed"]
-        if len(completed) > 1:
-            raise Violation(f"run {run.added.run} was completed {len(completed)} times")
-        for attempt in run.attempts:
-            process = truth.get((run.added.run, attempt.assigned.attempt))
-            if attempt.started and process is None:
-                raise Violation(f"run {run.added.run} was reported as started, but no process was")
-            if process is not None:
-                _check_attempt(attempt, process, history)
-
-
-def _outcome(attempt: AttemptAccount) -> str:
-    return attempt.ended.outcome if attempt.ended is not None else ""
-
-
-def _check_attempt(
-    attempt: AttemptAccount, process: Any, history: dict[tuple[int, int], list[bytes]]
-) -> None:
-    name = f"run {process.run}, attempt {process.attempt}"
-    logged = [(float(step), repr(value)) for step, value, _ in process.rows]
-    reported = [
-        pair for r in attempt.reports for pair in zip(r.steps, [repr(v) for v in r.values], strict=True)
-    ]
-    if reported != logged[: len(reported)]:
-        raise Violation(f"{name} logged {logged}, but the journal has {reported}")
-    rows = history.get((process.run, process.attempt), [])
-    if rows != [text for _, _, text in process.rows][: len(rows)]:
-        raise Violation(f"{name}: the history is not what was logged")
-    ended = attempt.ended
-    if ended is None or ended.outcome == "lost":
-        return
-    blameless = process.guard_died and ended.error_class not in ("run_time", "no_progress")
-    if ended.outcome == "failed" and blameless:
-        raise Violation(f"{name} was ended by the death of its guard, but counts as failed")
-    if ended.outcome == "failed" and process.code == 0 and not ended.error_class:
-        raise Violation(f"{name} ended with code 0, but counts as failed")
-    if ended.outcome == "completed" and process.code != 0:
-        raise Violation(f"{name} ended with code {process.code}, but counts as completed")
-    if ended.outcome in ("completed", "failed") and ended.exit_code is not None and len(rows) < len(logged):
-        raise Violation(f"{name} logged {len(logged)} rows, but the history has {len(rows)}")
-    if ended.outcome == "completed" and len(reported) < len(logged):
-        raise Violation(f"{name} logged {len(logged)} values, but {len(reported)} count")
-
-
-def _check_overlaps(world: World) -> None:
-    """Two attempts of one run, or two on one slot, run at a time only where agent and guard of the earlier were frozen."""
-    for one in world.processes:
-        if one.alive:
-            raise Violation(f"run {one.run}, attempt {one.attempt} was left behind and runs for ever")
-    for key in ("run", "slot"):
-        groups: dict[Any, list[Any]] = {}
-        for process in world.processes:
-            owner = process.run if key == "run" else (process.guard.listener.node, process.slot)
-            groups.setdefault(owner, []).append(process)
-        for group in groups.values():
-            _check_group(sorted(group, key=lambda p: (p.began_s, p.attempt)))
-
-
-def _check_group(group: list[Any]) -> None:
-    for index, early in enumerate(group):
-        for late in group[index + 1 :]:
-            if late.began_s < early.ended_s and not (early.guard.was_frozen or late.guard.was_frozen):
-                raise Violation(
-                    f"run {early.run}, attempt {early.attempt} ran until {early.ended_s:.2f} s, "
-                    f"but run {late.run}, attempt {late.attempt} began at {late.began_s:.2f} s"
-                )

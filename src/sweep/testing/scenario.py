@@ -17,10 +17,12 @@ import msgspec
 
 from sweep.controller.searching import Answer, Request, SearchFailed
 from sweep.core import domain
+from sweep.core.agent import Cause
 from sweep.core.plugins import Observation, Proposals, Searcher
 from sweep.core.space import Categorical, Config, Numeric, Parameter, Space
-from sweep.core.spec import EarlyTerminate, Limits, Metric, Retry, SweepSpec
+from sweep.core.spec import Metric, Resources, SweepSpec
 from sweep.search import make_searcher
+from sweep.testing.revising import draw_gpus, draw_limits, draw_retry, draw_stopper
 
 ADAPTIVE = "adaptive"
 METRIC = "loss"
@@ -40,18 +42,15 @@ def draw_spec(rng: Random) -> SweepSpec:
         metric=Metric(
             name=METRIC,
             goal=rng.choice(("minimize", "maximize")),
-            target=rng.choice((-0.4, 2.4)) if rng.random() < 0.15 else None,
+            target=rng.choice((-0.4, -0.2, 1.8, 2.4)) if rng.random() < 0.25 else None,
         ),
         run_cap=None if uncapped else rng.randint(1, 14),
         replicates=rng.choice((1, 1, 1, 2, 3)),
-        early_terminate=_draw_stopper(rng),
-        retry=Retry(max=rng.choice((0, 0, 1, 2))),
-        limits=Limits(
-            run_time_s=rng.uniform(4, 12) if rng.random() < 0.4 else None,
-            no_progress_s=rng.uniform(2, 6) if rng.random() < 0.4 else None,
-            wall_time_s=rng.uniform(10, 60) if rng.random() < 0.1 else None,
-            kill_after_s=rng.uniform(0.5, 4),
-        ),
+        patience=rng.randint(1, 6) if rng.random() < 0.2 else None,
+        early_terminate=draw_stopper(rng),
+        resources=Resources(gpus=draw_gpus(rng)),
+        retry=draw_retry(rng),
+        limits=draw_limits(rng),
     )
 
 
@@ -67,15 +66,6 @@ def _draw_space(rng: Random, continuous: bool) -> Space:
 def _size(parameter: Parameter) -> int:
     distribution = parameter.distribution
     return len(distribution.values) if isinstance(distribution, Categorical) else 0
-
-
-def _draw_stopper(rng: Random) -> EarlyTerminate | None:
-    if rng.random() < 0.4:
-        return None
-    eta, strict = rng.choice((1.5, 2.0, 3.0)), rng.random() < 0.5
-    if rng.random() < 0.5:
-        return EarlyTerminate(min_iter=rng.randint(1, 3), eta=eta, strict=strict)
-    return EarlyTerminate(max_iter=rng.randint(4, 9), s=rng.randint(1, 2), eta=eta, strict=strict)
 
 
 # --- searching -----------------------------------------------------------------------------------------------------
@@ -181,6 +171,17 @@ class Behaviour(msgspec.Struct, frozen=True):
     """It asked to be told instead of signalled."""
     resumes: bool
     summary: dict[str, Any]
+    cause: Cause | None
+    """What the agent finds out when it crashes; None: nothing beyond its exit code."""
+
+
+CAUSES = (
+    None,
+    None,
+    Cause("gpu_memory", "out of GPU memory (CUDA out of memory)"),
+    Cause("memory", "out of memory (MemoryError)"),
+    Cause("node", "the node failed (No space left on device)"),
+)
 
 
 def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
@@ -214,6 +215,7 @@ def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
         raises=rng.random() < 0.2,
         resumes=own.random() < 0.5,
         summary=summary,
+        cause=rng.choice(CAUSES),
     )
 
 

@@ -212,6 +212,40 @@ def check_respects_foreign_configs(subject: Subject) -> None:
     assert len(keys) == _points(subject, spec.space) + 3
 
 
+def check_goes_on_in_another_space(subject: Subject) -> None:
+    """Trials of an earlier revision of the spec, in other bounds, with other choices and other parameters, are accepted: the
+    proposals lie in the new space, none is repeated, and a searcher built anew agrees with one that goes on."""
+    spec = subject.spec(subject.wide())
+    seen = play(subject.make(spec), subject.asks)
+    for space in (_moved(spec.space), _narrowed(spec.space), Space(spec.space.parameters[:-1])):
+        revised = subject.spec(space)
+        used, history = subject.make(revised), list(seen)
+        for n in (1, 2):
+            answer = used.propose(history, n)
+            assert answer == subject.make(revised).propose(history, n)
+            assert len(answer.configs) == n
+            for config in answer.configs:
+                assert_belongs(space, config)
+            history += _ended(answer.configs, len(history))
+        keys = [domain.canonical(observation.config) for observation in history]
+        assert len(set(keys)) == len(keys)
+
+
+def check_goes_on_through_what_is_left(subject: Subject) -> None:
+    """When a finite space changes in the middle, exactly the points of the new one that were not tried follow."""
+    old, new = (
+        _space(SMALL),
+        _space({**SMALL, "a": Numeric(3, 5, integer=True), "n.b": Categorical(("x", "y"))}),
+    )
+    seen = _to_the_end(subject.make(subject.spec(old)), [], _points(subject, old))
+    tried = sum(_holds(new, observation.config) for observation in seen)
+    assert 0 < tried < len(seen)
+    before = len(seen)
+    seen = _to_the_end(subject.make(subject.spec(new)), seen, before + _points(subject, new))
+    assert len(seen) - before == _points(subject, new) - tried
+    assert len({domain.canonical(observation.config) for observation in seen}) == len(seen)
+
+
 def check_a_single_point(subject: Subject) -> None:
     """A space in which nothing varies has one config."""
     space = _space({"x": Constant(3), "y": Categorical(("a", "a"))})
@@ -264,6 +298,49 @@ def assert_belongs(space: Space, config: Config) -> None:
 
 def _space(distributions: dict[str, Distribution]) -> Space:
     return Space(tuple(Parameter(tuple(name.split(".")), dist) for name, dist in distributions.items()))
+
+
+def _to_the_end(searcher: Searcher, seen: list[Observation], most: int) -> list[Observation]:
+    """`seen` and what follows until the searcher says that there is no more."""
+    seen, ended = list(seen), False
+    while not ended:
+        answer = searcher.propose(seen, 3)
+        assert len(seen) <= most
+        assert answer.configs or answer.exhausted
+        seen += _ended(answer.configs, len(seen))
+        ended = answer.exhausted
+    return seen
+
+
+def _narrowed(space: Space) -> Space:
+    """Bounds closer together, fewer choices."""
+    return Space(tuple(Parameter(p.path, _changed(p.distribution, 0.25, 0.5)) for p in space.parameters))
+
+
+def _moved(space: Space) -> Space:
+    """Bounds moved beyond the old ones."""
+    return Space(tuple(Parameter(p.path, _changed(p.distribution, 0.5, 1.5)) for p in space.parameters))
+
+
+def _changed(dist: Distribution, low: float, high: float) -> Distribution:
+    """Bounds at these shares of the old width; of choices the first is taken away where there are others."""
+    if isinstance(dist, Categorical) and dist.probabilities is None and len(dist.values) > 1:
+        return msgspec.structs.replace(dist, values=dist.values[1:])
+    if not isinstance(dist, Numeric) or dist.q is not None:
+        return dist
+    width = dist.high - dist.low
+    ends = (dist.low + low * width, dist.low + high * width)
+    if dist.integer:
+        ends = (math.floor(ends[0]), math.ceil(ends[1]))
+    return msgspec.structs.replace(dist, low=ends[0], high=ends[1])
+
+
+def _holds(space: Space, config: Config) -> bool:
+    try:
+        assert_belongs(space, config)
+    except (AssertionError, KeyError):
+        return False
+    return True
 
 
 def _points(subject: Subject, space: Space) -> int:

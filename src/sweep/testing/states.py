@@ -30,12 +30,14 @@ def dump(state: State) -> dict[str, Any]:
         "trials": [(repr(trial.config), list(trial.runs)) for trial in state.trials],
         "runs": [_run(run) for run in state.runs],
         "agents": {
-            name: (agent.slots, agent.joined_s, agent.alive, sorted(agent.runs))
+            name: (agent.slots, agent.joined_s, agent.alive, agent.gpus, sorted(agent.runs))
             for name, agent in state.agents.items()
         },
         "offers": list(state.offers.items()),
         "exhausted": state.exhausted,
         "reached": state.reached,
+        "patience": (state.best_score, state.unimproved, state.stalled),
+        "gpu_s": state.gpu_s,
         "ignored": list(state.ignored),
         "counts": {name: count for name, count in state.counts.items() if count},
         "best_run": state.best_run,
@@ -59,8 +61,10 @@ def check_state(state: State) -> None:
     _same("live", state.live, live)
     _same("waiting", state.waiting, len(waiting))
     _same("counts", +Counter(state.counts), Counter(run.state for run in runs))
-    missing = set(waiting) - set(state.queue)
-    _same("waiting runs that are not in the queue", missing, set())
+    queued = set(state.queue) | {
+        number for ready_s, number in state.delayed if ready_s == runs[number].ready_s
+    }
+    _same("waiting runs that are in no queue", set(waiting) - queued, set())
     _check_trials(state)
     _check_agents(state)
     scores = [run.score for run in runs if run.state in ("completed", "pruned")]

@@ -11,9 +11,11 @@ from sweep.core import entries as e
 from sweep.core.evolve import evolve
 from sweep.core.index import decode_views, rebuild
 from sweep.core.state import State
-from sweep.testing.oracle import Account, Violation, check_listing, check_truth
+from sweep.testing.oracle import Account, Violation
 from sweep.testing.scenario import SearcherFor, is_finite
+from sweep.testing.snapshots import through_snapshot
 from sweep.testing.states import check_state, dump
+from sweep.testing.truth import check_listing, check_truth
 from sweep.testing.world import World
 
 Rows = Counter[tuple[str, str, str]]
@@ -31,6 +33,8 @@ def verify(world: World) -> Rows:
         account.follow(recorded)
     if account.phase != "ended":
         raise Violation(f"the sweep is {account.phase}")
+    if account.to_reopen:
+        raise Violation("the sweep was given more to do and was not reopened")
     rows = _fold_again(world, journal)
     _check_index(world, journal, account)
     history: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
@@ -46,12 +50,12 @@ def _fold_again(world: World, journal: list[e.Recorded]) -> Rows:
     state, other = State(world.make_stopper), State(world.make_stopper)
     stops = {world.looks.randrange(1, len(journal) + 1) for _ in range(3)} | {len(journal)}
     proposals = {r.entry.seen: r.entry for r in journal if isinstance(r.entry, e.TrialsProposed)}
-    finite = is_finite(world.spec.space)
     rows: Rows = Counter()
     for recorded in journal:
         _step(state, recorded, rows)
         if recorded.position in stops:
             check_state(state)
+            through_snapshot(state, recorded)
             for earlier in journal[other.position : recorded.position]:
                 evolve(other, earlier)
             if dump(other) != dump(state):
@@ -60,21 +64,23 @@ def _fold_again(world: World, journal: list[e.Recorded]) -> Rows:
         if proposed is not None:
             if (recorded.writer, recorded.seq) not in world.shown.get(proposed.seen, ()):
                 raise Violation(f"trial {proposed.first} comes from a journal that never came to be")
-            _propose_again(state, proposed, finite)
+            _propose_again(state, proposed)
     return rows
 
 
 def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
     """Fold one entry, and count what it did to runs."""
     entry, kind = recorded.entry, type(recorded.entry).__name__
-    if isinstance(entry, e.RetryRequested | e.ResumeRequested | e.SweepReopened):
+    if isinstance(
+        entry, e.RetryRequested | e.ResumeRequested | e.SweepReopened | e.SpecRevised | e.ExtendRequested
+    ):
         before = [run.state for run in state.runs]
         evolve(state, recorded)
         for earlier, run in zip(before, state.runs, strict=True):
             if earlier != run.state:
                 rows[earlier, kind, run.state] += 1
         return
-    number = getattr(entry, "run", None)
+    number = getattr(entry, "run", None) if not isinstance(entry, e.Annotated) else None
     was = state.runs[number].state if number is not None and number < len(state.runs) else None
     refusal = evolve(state, recorded)
     if was is not None and number is not None:
@@ -83,7 +89,7 @@ def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
         rows["", kind, "ignored"] += 1
 
 
-def _propose_again(state: State, proposed: e.TrialsProposed, finite: bool) -> None:
+def _propose_again(state: State, proposed: e.TrialsProposed) -> None:
     """A proposal is a function of the spec, the seed and the journal up to the position that the searcher had seen."""
     searcher = SearcherFor(state.spec)
     if (proposed.engine, proposed.engine_version) != (searcher.name, searcher.version):
@@ -95,7 +101,7 @@ def _propose_again(state: State, proposed: e.TrialsProposed, finite: bool) -> No
     again = searcher.propose(tuple(state.observations), max(1, len(proposed.configs)))
     if again.configs != proposed.configs:
         raise Violation(f"trial {proposed.first} is {proposed.configs}, but derived again {again.configs}")
-    if proposed.exhausted and not finite:
+    if proposed.exhausted and not is_finite(state.spec.space):
         raise Violation("an infinite space was exhausted")
 
 
@@ -105,7 +111,7 @@ def _check_index(world: World, journal: list[e.Recorded], account: Account) -> N
     if index.rows != rebuild(State(world.make_stopper), journal[: index.upto]):
         raise Violation(f"the index at {index.upto} of {len(journal)} is not what a rebuild gives")
     views = decode_views(index.upto, index.rows)
-    check_listing(account, views.runs)
+    check_listing(account, views.runs, views.sweep)
     if views.sweep.state != "ended":
         raise Violation(f"the index says that the sweep is {views.sweep.state}")
     left = [r.entry for r in journal[index.upto :] if not isinstance(r.entry, e.AgentLeft)]

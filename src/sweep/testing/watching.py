@@ -35,6 +35,7 @@ class WatchedDriver(Driver):
     ) -> None:
         super().__init__(store, sweep, lease, make_stopper, make_search, warn)
         self._world, self._stopper_maker, self._plain = world, make_stopper, store.plain
+        self._keeper.every, self._keeper.worthwhile = 5, 1
 
     def step(self, now_s: float) -> None:
         """A step of the real driver, and sometimes a look at what came of it."""

@@ -11,23 +11,36 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable
 from random import Random
 
 from sweep.core import entries as e
-from sweep.core.codec import spec_to_builtins
+from sweep.core.codec import spec_from_builtins, spec_to_builtins
+from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.spec import Goal, SweepSpec
 from sweep.core.state import State
 from sweep.stopping import make_stopper
 from sweep.stores.memory import MemoryStore
 from sweep.testing.faults import Rates, draw_rates
 from sweep.testing.nodes import SimAgent
+from sweep.testing.revising import draw_revision
 from sweep.testing.scenario import Behaviour, SlowSearch, behaviour, draw_spec
 from sweep.testing.training import Process
 
 UNIX_0 = 1_700_000_000.0
 STALLED_S = 60.0
+
+
+_SHOWN_WHEN_ENDED = (
+    e.ResumeRequested,
+    e.ExtendRequested,
+    e.RetryRequested,
+    e.SpecRevised,
+    e.Annotated,
+)
+"""What people want to see in the listings, also of a sweep that has ended."""
 
 
 class Unfinished(AssertionError):
@@ -50,6 +63,8 @@ class World:
         self.quiet_s = self.rng.uniform(8, 40)
         self.quiet = False
         """No fault happens any more."""
+        self.quiet_at_s: float | None = None
+        """Unix time since which none does."""
         self.disk_full = False
         self.asked = 0
         self.shown: dict[int, set[tuple[str, int]]] = {}
@@ -62,6 +77,7 @@ class World:
         self.make_stopper = make_stopper
         self.last_event_s = 0.0
         self._slots = [self.rng.randint(1, 3) for _ in range(self.rng.choice((1, 2, 2, 3, 4)))]
+        self._has_gpus = [self.rng.random() < 0.8 for _ in self._slots]
         self._names = itertools.count(1)
         self._requests = itertools.count(1)
         self._waiting: dict[int, bool] = {}
@@ -88,6 +104,12 @@ class World:
         """The metric's direction."""
         assert self.spec.metric is not None
         return self.spec.metric.goal
+
+    def gpus_of(self, node: int) -> tuple[str, ...]:
+        """The GPUs that a run on this node gets; some nodes have none."""
+        wanted = self.spec.resources.gpus
+        count = 1 if wanted is None else math.ceil(wanted)
+        return tuple(f"GPU-{node}-{number}" for number in range(count)) if self._has_gpus[node] else ()
 
     def behaviour(self, run: int, attempt: int) -> Behaviour:
         """What an attempt's program does."""
@@ -138,10 +160,9 @@ class World:
 
     def _longest_s(self) -> float:
         """Time in which what is left must be done: every run tried as often as it may be, one after the other."""
-        spec = self.spec
-        trials = spec.run_cap + 12 if spec.run_cap is not None else 24
-        attempt_s = 16 + spec.limits.kill_after_s + 3
-        return 120 + trials * spec.replicates * (2 * spec.retry.max + 4) * attempt_s
+        attempt_s = 16 + 4 + 3
+        tries = 2 * (2 + 4 * 2) + 4
+        return 120 + 40 * self.spec.replicates * tries * attempt_s
 
     # --- agents
 
@@ -228,7 +249,19 @@ class World:
         """What people ask for, in short successions."""
         rng = self.rng
         count = rng.choice((0, 0, 1, 2, 5))
-        common = (("pause",), ("pause", "resume"), ("resume",), ("extend",), ("retry",))
+        common = (
+            ("pause",),
+            ("pause", "resume"),
+            ("resume",),
+            ("extend",),
+            ("retry",),
+            ("edit",),
+            ("edit", "edit"),
+            ("edit", "edit", "edit"),
+            ("edit", "extend"),
+            ("extend", "extend", "extend", "extend"),
+            ("annotate", "annotate"),
+        )
         final = (
             ("stop",),
             ("cancel",),
@@ -288,7 +321,7 @@ class World:
 
     def _grow_quiet(self) -> None:
         """No more faults; a sweep that somebody paused goes on."""
-        self.quiet, self.disk_full = True, False
+        self.quiet, self.disk_full, self.quiet_at_s = True, False, self.unix_s()
         for agent in self.agents:
             agent.cut_until = 0.0
             agent.thaw()
@@ -305,9 +338,25 @@ class World:
             "cancel": lambda: e.CancelRequested("ann"),
             "extend": lambda: e.ExtendRequested((self.spec.run_cap or 5) + self.rng.randint(0, 4), "ann"),
             "retry": lambda: e.RetryRequested(tuple(range(60)), "ann"),
+            "edit": self._edit,
+            "annotate": self._annotate,
         }
         self._append(requests[name]())
         self._start_agents()
+
+    def _edit(self) -> e.SpecRevised:
+        """Somebody revises the spec that the listings show; it may have moved on."""
+        rows = self.store.read_index(self.sweep).rows
+        if SPEC_KEY not in rows:
+            return e.SpecRevised(2, spec_to_builtins(draw_revision(self.rng, self.spec)), by="ann")
+        spec = spec_from_builtins(decode_spec(rows[SPEC_KEY]).spec)
+        revision = decode_sweep(rows[SWEEP_KEY]).revision + 1
+        return e.SpecRevised(revision, spec_to_builtins(draw_revision(self.rng, spec)), by="ann")
+
+    def _annotate(self) -> e.Annotated:
+        rng = self.rng
+        add, remove = (tuple(rng.sample(("a", "b", "c"), rng.randint(0, 2))) for _ in range(2))
+        return e.Annotated(rng.randint(-1, 4), add, remove, rng.choice((None, "", "a note")), "ann")
 
     def _start_agents(self) -> None:
         """Who wants a sweep to go on starts agents."""
@@ -341,7 +390,7 @@ class World:
         elif isinstance(entry, e.SweepReopened):
             self._said = "active"
         elif said == "ended":
-            if isinstance(entry, e.ResumeRequested | e.ExtendRequested | e.RetryRequested):
+            if isinstance(entry, _SHOWN_WHEN_ENDED):
                 self._unlisted = self._told
         elif isinstance(entry, e.ResumeRequested):
             self._said = "active"

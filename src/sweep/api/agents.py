@@ -1,0 +1,133 @@
+"""Who works on the sweeps of a store, and asking agents on this machine to leave.
+
+The rule of this file: an agent is alive exactly while it holds its lease, whatever a process table says; and a process is sent a
+signal only when it has this very store open.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from sweep.api.finding import NotFound
+from sweep.api.reading import load_views
+from sweep.api.requests import Refused
+from sweep.core.names import AGENT_LEASES
+from sweep.core.views import AgentView
+from sweep.stores import Store
+
+
+class AgentAtWork(msgspec.Struct, frozen=True):
+    """One agent of one sweep. Times are Unix seconds."""
+
+    agent: str
+    sweep: str
+    host: str
+    pid: int
+    slots: int
+    gpus: tuple[str, ...]
+    state: Literal["working", "left", "lost"]
+    """Working while it holds its lease; lost when it did not say goodbye."""
+    since_s: float
+    ended_s: float | None
+    running: int
+    done: int
+    """Attempts that ended with it, however they did."""
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host == socket.gethostname()
+
+
+def list_agents(store: Store, sweeps: Iterable[str], *, everyone: bool = False) -> list[AgentAtWork]:
+    """The agents that are alive, or with `everyone` all that ever joined, the oldest first."""
+    held = {lease.holder for lease in store.leases(AGENT_LEASES)}
+    found: list[AgentAtWork] = []
+    for sweep in sweeps:
+        if everyone or any(store.last_seq(sweep, holder) for holder in held):
+            found += _of_sweep(store, sweep, held, everyone)
+    return sorted(found, key=lambda agent: agent.since_s)
+
+
+def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[AgentAtWork]:
+    views = load_views(store, sweep)
+    agents = {view.agent: view for view in views.agents if everyone or view.agent in held}
+    running, done = dict.fromkeys(agents, 0), dict.fromkeys(agents, 0)
+    for attempt in (attempt for run in views.runs for attempt in run.attempts):
+        if attempt.agent in agents:
+            counted = running if attempt.outcome is None else done
+            counted[attempt.agent] += 1
+    return [
+        AgentAtWork(
+            name,
+            sweep,
+            view.host,
+            view.pid,
+            view.slots,
+            view.gpus,
+            _state(view, held),
+            view.joined_s,
+            view.ended_s,
+            running[name],
+            done[name],
+        )
+        for name, view in agents.items()
+    ]
+
+
+def _state(view: AgentView, held: set[str]) -> Literal["working", "left", "lost"]:
+    if view.state == "joined":
+        return "working" if view.agent in held else "lost"
+    return view.state
+
+
+def find_agent(agents: Iterable[AgentAtWork], text: str) -> AgentAtWork:
+    """The agent whose ID is `text` or begins with it, alone. Raises NotFound."""
+    known = {agent.agent: agent for agent in agents}
+    matches = [text] if text in known else [name for name in known if text and name.startswith(text)]
+    if len(matches) == 1:
+        return known[matches[0]]
+    if matches:
+        raise NotFound(f"{text!r} could be any of {', '.join(matches[:5])}: type more of the agent's ID")
+    there = f"; at work: {', '.join(list(known)[:5])}" if known else "; none is at work"
+    raise NotFound(f"there is no agent {text!r} at work{there}")
+
+
+def end_agent(store: Store, agent: AgentAtWork, *, now: bool) -> None:
+    """Ask a living agent on this machine to leave: it lets its runs finish, or with `now` ends them, to be started again
+    elsewhere. Does not wait for it. Raises Refused for an agent elsewhere, or one that cannot be reached."""
+    if not agent.here:
+        raise Refused(
+            f"agent {agent.agent} works on {agent.host}: type `sweep agents --end {agent.agent}` there"
+        )
+    if not _has_open(agent.pid, store):
+        raise Refused(
+            f"process {agent.pid} is not agent {agent.agent} as seen from here (another container?); end it where it runs"
+        )
+    try:
+        os.kill(agent.pid, signal.SIGTERM if now else signal.SIGINT)
+    except ProcessLookupError:
+        raise Refused(f"agent {agent.agent} is gone already; its lease runs out in a moment") from None
+    except PermissionError:
+        raise Refused(f"agent {agent.agent} (process {agent.pid}) belongs to another user") from None
+
+
+def _has_open(pid: int, store: Store) -> bool:
+    """Whether a process has the store's file open; True where that cannot be told."""
+    fds = Path(f"/proc/{pid}/fd")
+    if not store.url.startswith("sqlite:///") or not Path("/proc/self/fd").is_dir():
+        return True
+    try:
+        opened = {str(fd.readlink()) for fd in fds.iterdir()}
+    except FileNotFoundError:
+        return not Path(f"/proc/{pid}").exists()  # gone: the signal says so
+    except OSError:
+        return True
+    return str(Path(store.url.removeprefix("sqlite:///")).resolve()) in opened

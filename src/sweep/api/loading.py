@@ -1,0 +1,167 @@
+"""`sweep.load(ID)`: a recorded sweep as Python data and, where pandas is installed, as DataFrames."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.analysis.columns import Column, columns, history_columns, run_columns
+from sweep.analysis.history import History
+from sweep.analysis.records import Record, flat, iso_time, record
+from sweep.analysis.table import SweepTable
+from sweep.api.finding import NotFound, find_sweep
+from sweep.api.reading import load_views
+from sweep.core.index import Views
+from sweep.core.names import run_id
+from sweep.core.spec import SweepSpec
+from sweep.stores import Store, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Sweep:
+    """A sweep as it stood when it was loaded; `refresh` reads it again. Made by `load`.
+
+    `runs`, `trials` and `history` are DataFrames and need pandas (`pip install 'sweep[pandas]'`; without it they raise
+    ImportError and say so); everything else does not.
+    """
+
+    def __init__(self, store: Store | str | Path | None, text: str) -> None:
+        self._store = store
+        self._folder = Path.cwd()
+        with self._opened() as opened:
+            self.id = find_sweep(opened, text)
+            """The sweep's ID."""
+            self._read(opened)
+
+    def refresh(self) -> Sweep:
+        """Read the sweep again; returns itself. Raises StoreError."""
+        with self._opened() as opened:
+            self._read(opened)
+        self.__dict__.pop("runs", None)
+        self.__dict__.pop("trials", None)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The spec's `name`, empty without one."""
+        return self._views.sweep.name
+
+    @property
+    def state(self) -> str:
+        """active, paused, finishing or ended."""
+        return self._views.sweep.state
+
+    @property
+    def reason(self) -> str:
+        """Why it has ended; empty before."""
+        return self._views.sweep.reason
+
+    @property
+    def spec(self) -> SweepSpec:
+        """What the sweep was asked to do, in its newest revision."""
+        return self._views.spec
+
+    @property
+    def best(self) -> Record | None:
+        """The completed or pruned run with the best objective, as in `rows`; None while there is none."""
+        best = self._views.sweep.best_run
+        return None if best is None else next(row for row in self._records if row["run"] == best)
+
+    def rows(self) -> list[Record]:
+        """One dict per run: id, trial, replicate, state, objective, seed, nested `config`, `defaults` and `summary`, times
+        (ISO 8601, UTC), host, command, all attempts. Plain JSON data; NaN and infinities are text ("nan")."""
+        return [dict(row) for row in self._records]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run; `config.lr`, `defaults.epochs`, `summary.accuracy` are columns. Needs pandas."""
+        return _frame(run_columns(self._records))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial of the search: trial, state, score (the mean over its replicates), runs (how many), ended, and
+        `config.lr`, …. Needs pandas."""
+        found = SweepTable(self._views.spec, self._views.sweep, self._views.runs)
+        rows = [
+            flat(
+                {
+                    "trial": row.trial,
+                    "state": row.state,
+                    "score": row.score,
+                    "runs": len(row.runs),
+                    "ended": iso_time(row.ended_s),
+                    "config": row.config,
+                }
+            )
+            for row in found.trials
+        ]
+        return _frame(columns(rows))
+
+    def history(self, run: int | str | None = None) -> pd.DataFrame:
+        """Every logged row that counts, in order: id, run, trial, replicate, step, seconds, and a column per metric (NaN
+        where a row lacks it). `run`: only this one, by its number or ID. Reads the store now. Needs pandas; raises
+        NotFound for a run that the sweep has not."""
+        wanted = self._views.runs if run is None else [self._views.runs[self._number(run)]]
+        with self._opened() as opened:
+            found = [
+                (view, History.from_chunks(opened.read_history(self.id, view.run)))
+                for view in wanted
+                if view.attempts
+            ]
+        return _frame(history_columns(found))
+
+    def __len__(self) -> int:
+        """How many runs it has."""
+        return len(self._views.runs)
+
+    def __repr__(self) -> str:
+        name = f" ({self.name})" if self.name else ""
+        counts = ", ".join(f"{count} {state}" for state, count in self._views.sweep.counts.items())
+        metric, best = self.spec.metric, self._views.sweep
+        score = ""
+        if metric is not None and best.best is not None and best.best_run is not None:
+            score = f", best {metric.name} {best.best:.6g} in {run_id(self.id, best.best_run)}"
+        return f"<sweep {self.id}{name}, {self.state}: {counts or 'no runs yet'}{score}>"
+
+    @contextmanager
+    def _opened(self) -> Iterator[Store]:
+        store = self._store
+        if store is None or isinstance(store, str | Path):
+            url = os.environ.get("SWEEP_STORE") or None if store is None else str(store)
+            with closing(open_store(url, self._folder)) as opened:
+                yield opened
+        else:
+            yield store
+
+    def _read(self, store: Store) -> None:
+        self._views: Views = load_views(store, self.id)
+        now = time.time()
+        self._records = [record(view, now) for view in self._views.runs]
+
+    def _number(self, run: int | str) -> int:
+        text = str(run).removeprefix(f"{self.id}-")
+        if not text.isdigit() or int(text) >= len(self._views.runs):
+            raise NotFound(f"sweep {self.id} has no run {run!r}; it has {len(self._views.runs)} runs")
+        return int(text)
+
+
+def load(sweep: str = "latest", store: Store | str | Path | None = None) -> Sweep:
+    """The sweep that `sweep` names: its ID, a unique beginning of it, or "latest".
+
+    `store`: an open store, the URL or path of one, or None for what the command line would take: SWEEP_STORE, else
+    `.sweep/store.db` in the project around the current folder. Raises NotFound (a LookupError) and StoreError.
+    """
+    return Sweep(store, sweep)
+
+
+def _frame(found: Sequence[Column]) -> pd.DataFrame:
+    from sweep.analysis.tabular import to_frame
+
+    return to_frame(found)

@@ -1,0 +1,119 @@
+"""What people ask of a recorded sweep: requests in its journal, on which its controller acts.
+
+The rule of this file: a request says what was asked, not what came of it. Who wants to know that reads the sweep afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from sweep.api.finding import NotFound
+from sweep.api.reading import load_views
+from sweep.api.sweeps import new_id
+from sweep.controller import settle
+from sweep.core import entries as e
+from sweep.core.codec import spec_from_builtins
+from sweep.core.index import SPEC_KEY, decode_spec, rebuild
+from sweep.core.retries import RETRY_CLASS
+from sweep.core.spec import RetryClass, SweepSpec
+from sweep.core.state import State
+from sweep.core.views import RunView, SweepView
+from sweep.stopping import make_stopper
+from sweep.stores import Store
+
+
+class Refused(ValueError):
+    """What was asked makes no sense for this sweep; the message says why, and what to do."""
+
+
+class Extended(msgspec.Struct, frozen=True):
+    """What `extend` did."""
+
+    old: int | None
+    new: int
+    sweep: SweepView
+    """As it was found afterwards."""
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """What `retry` did."""
+
+    runs: tuple[int, ...]
+    sweep: SweepView
+    """As it was found afterwards."""
+
+
+def request(store: Store, sweep: str, entry: e.AnyEntry) -> None:
+    """Write a person's command into the journal; where no controller is at work, act on it at once. Raises NotFound when
+    the sweep is not in the store."""
+    with store.batch():
+        append_request(store, sweep, entry)
+    settle(store, sweep)
+
+
+def append_request(store: Store, sweep: str, entry: e.AnyEntry) -> None:
+    """Only write it. Inside of a batch nobody can have removed the sweep in between, which an append would create."""
+    if not store.position(sweep):
+        raise NotFound(f"sweep {sweep} has been removed")
+    store.append(sweep, [entry], writer=f"person/{new_id(12)}", first_seq=1)
+
+
+def spec_now(store: Store, sweep: str) -> SweepSpec:
+    """The current spec, whether or not a controller has brought the index up to date. Raises NotFound."""
+    index = store.read_index(sweep, SPEC_KEY)
+    rows, later = index.rows, store.read(sweep, index.upto)
+    if any(isinstance(found.entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested) for found in later):
+        rows = rebuild(State(make_stopper), store.read(sweep, 0))
+    if SPEC_KEY not in rows:
+        raise NotFound(f"there is no sweep {sweep}")
+    return spec_from_builtins(decode_spec(rows[SPEC_KEY]).spec)
+
+
+def extend(store: Store, sweep: str, cap: int, *, more: bool = False, by: str = "") -> Extended:
+    """Raise `run_cap` to `cap` trials, or by as many with `more`. An ended sweep goes on. Raises Refused."""
+    with store.batch():
+        old = spec_now(store, sweep).run_cap
+        new = _raised(sweep, old, cap, more)
+        if new != old:
+            append_request(store, sweep, e.ExtendRequested(new, by))
+    if new != old:
+        settle(store, sweep)
+    return Extended(old, new, load_views(store, sweep).sweep)
+
+
+def _raised(sweep: str, old: int | None, cap: int, more: bool) -> int:
+    if old is None:
+        raise Refused(f"sweep {sweep} has no run_cap to extend; `sweep edit {sweep}` can set one")
+    new = old + cap if more else cap
+    if new < old:
+        raise Refused(
+            f"sweep {sweep} has a run_cap of {old}, and {new} is less; `sweep edit {sweep}` can lower it"
+        )
+    return new
+
+
+def retry(store: Store, sweep: str, runs: Collection[int], by: str = "") -> Retried:
+    """Have these runs (each failed or cancelled; others are passed over) tried again. An ended sweep goes on."""
+    request(store, sweep, e.RetryRequested(tuple(sorted(set(runs))), by))
+    return Retried(tuple(sorted(set(runs))), load_views(store, sweep).sweep)
+
+
+def to_retry(runs: Iterable[RunView], *, cancelled: bool, classes: Collection[RetryClass]) -> list[int]:
+    """Which of a sweep's runs `retry` means: those that failed (by one of `classes`, where any are given), and with
+    `cancelled` those that people had ended."""
+    return [
+        run.run
+        for run in runs
+        if (run.state == "failed" and (not classes or failure_class(run) in classes))
+        or (cancelled and run.state == "cancelled")
+    ]
+
+
+def failure_class(run: RunView) -> RetryClass:
+    """What the spec calls the failure of a failed run: `exit`, `oom`, `time` or `node`."""
+    last = run.attempts[-1] if run.attempts else None
+    if last is None or last.outcome != "failed":  # too many agents have vanished under it
+        return "node"
+    return RETRY_CLASS[last.error_class]

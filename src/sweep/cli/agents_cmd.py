@@ -1,0 +1,112 @@
+"""`sweep agents`: who is at work, and asking them to leave."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from sweep.analysis.records import iso_time
+from sweep.api import find_sweep
+from sweep.api.agents import AgentAtWork, end_agent, find_agent, list_agents
+from sweep.api.requests import Refused
+from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.listing import print_table
+from sweep.cli.live import duration_text
+from sweep.cli.main import UserMistake
+from sweep.stores import Store
+
+
+@command("agents", "sweep agents --end all")
+@click.argument("sweep_id", metavar="[ID]", required=False)
+@click.option("--all", "everyone", is_flag=True, help="Also agents that have left or were lost.")
+@click.option("--end", metavar="AGENT|all", help="Ask this agent, or all on this machine, to leave.")
+@click.option(
+    "--now", is_flag=True, help="With --end: without letting runs finish; they start again elsewhere."
+)
+@store_option
+@json_option
+def agents_command(
+    sweep_id: str | None, everyone: bool, end: str | None, now: bool, store_url: str | None, as_json: bool
+) -> None:
+    """Show the agents that are at work here, or on sweep ID: where, since when, and how many runs they have done.
+
+    An agent is at work while it renews its lease. --end is what Ctrl-C is in its terminal: running runs finish first.
+    """
+    if now and end is None:
+        raise UserMistake("--now goes with --end AGENT")
+    if end is not None and everyone:
+        raise UserMistake("--all shows agents that are gone; to end all that are at work, say --end all")
+    with opened(store_url) as store:
+        sweeps = [find_sweep(store, sweep_id)] if sweep_id else store.sweeps()
+        agents = list_agents(store, sweeps, everyone=everyone)
+        if end is not None:
+            agents = _end(store, agents, end, now)
+    if as_json:
+        print_json([_record(agent) for agent in agents])
+    elif end is None:
+        _show(agents, everyone)
+
+
+def _end(store: Store, agents: list[AgentAtWork], which: str, now: bool) -> list[AgentAtWork]:
+    """The agents that were told."""
+    if which != "all":
+        agents = [find_agent(agents, which)]
+    told: list[AgentAtWork] = []
+    refused: list[str] = []
+    for agent in agents:
+        try:
+            end_agent(store, agent, now=now)
+        except Refused as error:
+            refused.append(str(error))
+            continue
+        told.append(agent)
+        runs = f"{agent.running} run{'s' if agent.running != 1 else ''}"
+        what = f"ends its {runs}" if now else f"lets its {runs} finish"
+        click.echo(f"agent {agent.agent} {what}, then leaves", err=True)
+    if refused and not told:
+        raise UserMistake("\n".join(refused))
+    for text in refused:
+        click.echo(text, err=True)
+    if not agents:
+        click.echo("no agent is at work", err=True)
+    return told
+
+
+def _show(agents: list[AgentAtWork], everyone: bool) -> None:
+    if not agents:
+        click.echo("no agent has ever joined" if everyone else "no agent is at work", err=True)
+        return
+    now = time.time()
+    rows = [
+        (
+            agent.agent,
+            agent.sweep,
+            agent.host,
+            str(agent.pid),
+            str(agent.slots),
+            agent.state,
+            duration_text((agent.ended_s or now) - agent.since_s),
+            str(agent.running),
+            str(agent.done),
+        )
+        for agent in agents
+    ]
+    print_table(("AGENT", "SWEEP", "HOST", "PID", "SLOTS", "STATE", "FOR", "RUNNING", "DONE"), rows)
+
+
+def _record(agent: AgentAtWork) -> dict[str, Any]:
+    return {
+        "id": agent.agent,
+        "sweep": agent.sweep,
+        "host": agent.host,
+        "pid": agent.pid,
+        "slots": agent.slots,
+        "gpus": list(agent.gpus),
+        "state": agent.state,
+        "joined": iso_time(agent.since_s),
+        "ended": iso_time(agent.ended_s),
+        "running": agent.running,
+        "done": agent.done,
+    }

@@ -1,0 +1,35 @@
+"""What Ctrl-C does to a command: while it works, KeyboardInterrupt; before and after, it ends the process without a word.
+
+Python would show a traceback of whatever was being imported or torn down. A process that SIGINT has ended is exit code 130
+to a shell, as an interrupted command is. Where SIGINT is ignored (a job in the background), it stays so.
+
+The rule of this file: imported before anything else, it imports nothing that costs anything.
+"""
+
+import _signal  # type: ignore[import-not-found]
+import sys
+
+_COMMANDS = ("/sweep", "/sweep/__main__.py")
+
+
+def is_command() -> bool:
+    """Whether this process was started as `sweep` or `python -m sweep`, rather than importing us."""
+    return bool(sys.argv) and sys.argv[0].endswith(_COMMANDS)
+
+
+def end_at_once() -> None:
+    """From now on Ctrl-C ends the process, and nothing is said."""
+    _set(_signal.default_int_handler, _signal.SIG_DFL)
+
+
+def heed() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt."""
+    _set(_signal.SIG_DFL, _signal.default_int_handler)
+
+
+def _set(before: object, after: object) -> None:
+    try:
+        if _signal.getsignal(_signal.SIGINT) == before:
+            _signal.signal(_signal.SIGINT, after)
+    except ValueError:  # not the main thread: it is not our process
+        pass

@@ -1,0 +1,143 @@
+"""`sweep rerun`, and the command line that `sweep best --command` prints."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from sweep.api import load_views
+from sweep.api.choosing import find_one
+from sweep.api.places import LOCAL, store_folder
+from sweep.api.repeating import (
+    CannotRepeat,
+    CodeChange,
+    check_place,
+    code_change,
+    command_line,
+    executable,
+    recipe_of,
+)
+from sweep.cli.common import command, opened, print_json, store_option
+from sweep.cli.main import UserMistake
+from sweep.core.index import Views
+from sweep.core.views import RunView
+
+MOST_NAMES = 5
+
+
+@command("rerun", "sweep rerun latest-3 -- --epochs=100")
+@click.argument("run", metavar="RUN")
+@click.argument("extra", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
+@store_option
+def rerun_command(run: str, extra: tuple[str, ...], store_url: str | None) -> None:
+    """Execute RUN (`best` and `ID-best`, too) once more, here and now: same command, config, seed and variables, its output on
+    this terminal.
+
+    ARGS are added to its command line. It reports into a folder of its own below .sweep/local, never to the recorded
+    sweep. Says whether the code has changed since the sweep was created. The exit code is the program's (128 + N when
+    signal N ended it).
+    """
+    with opened(store_url) as store:
+        sweep, number = find_one(store, run)
+        views = load_views(store, sweep, (number,))
+        [view] = views.runs
+        recipe = recipe_of(views, view)
+        try:
+            check_place(recipe)
+        except CannotRepeat as error:
+            raise UserMistake(str(error)) from None
+        root = store_folder(store)
+        change = code_change(store, views.created.record, os.environ)
+    folder = root / LOCAL / f"{view.id}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    _tell(f"run {view.id} again, seed {view.seed}, in {recipe.workdir}")
+    _tell_change(change)
+    try:
+        argv, env = executable(recipe, folder, os.environ, extra)
+        code = _execute(argv, env, recipe.workdir)
+    except CannotRepeat as error:
+        raise UserMistake(str(error)) from None
+    except OSError as error:
+        raise UserMistake(_why(error, folder)) from None
+    _tell_rows(folder, views, view)
+    sys.exit(code)
+
+
+def print_command_line(views: Views, run: RunView, as_json: bool) -> None:
+    """The command line of a run, for copying; with JSON also its parts."""
+    recipe = recipe_of(views, run)
+    line = command_line(recipe)
+    if not as_json:
+        click.echo(line)
+        return
+    parts = {"id": run.id, "command": line, "argv": list(recipe.argv), "cwd": recipe.workdir}
+    print_json({**parts, "env": {**recipe.env, "SWEEP_SEED": str(run.seed)}, "config": run.config})
+
+
+def _tell(text: str) -> None:
+    click.echo(f"sweep: {text}", err=True)
+
+
+def _tell_change(change: CodeChange) -> None:
+    if not change.recorded:
+        _tell("the sweep has no record of its code: whether it has changed is not known")
+    elif not change:
+        _tell("the code is as it was when the sweep was created")
+    else:
+        parts = [("changed", change.changed), ("new", change.added), ("gone", change.removed)]
+        words = "; ".join(f"{what}: {_names(paths)}" for what, paths in parts if paths)
+        _tell(f"the code is not what it was when the sweep was created ({words})")
+
+
+def _names(paths: Sequence[str]) -> str:
+    rest = len(paths) - MOST_NAMES
+    return ", ".join(paths[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _execute(argv: Sequence[str], env: dict[str, str], workdir: str) -> int:
+    """The program's exit code. Ctrl-C reaches it from the terminal; what else would end us is handed on to it."""
+    child: subprocess.Popen[bytes] | None = None
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        if child is not None and number != signal.SIGINT:
+            child.send_signal(number)
+
+    # Handlers, not SIG_IGN: the program would inherit that.
+    before = {
+        number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        child = subprocess.Popen(argv, env=env, cwd=workdir)
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _why(error: OSError, folder: Path) -> str:
+    if str(error.filename or "").startswith(str(folder)):
+        return f"cannot make {folder}: {error.strerror}"
+    return f"cannot start {error.filename}: {error.strerror}; the run was started by it then, maybe on another machine"
+
+
+def _tell_rows(folder: Path, views: Views, run: RunView) -> None:
+    rows = folder / "rows.jsonl"
+    try:
+        with rows.open("rb") as file:
+            count = sum(1 for _ in file)
+    except OSError:
+        _tell(f"it logged no rows; its folder is {folder}")
+        return
+    _tell(f"{count} row{'s' if count != 1 else ''} of it: {rows}")
+    metric = views.spec.metric
+    if metric is not None and run.objective is not None:
+        _tell(f"the recorded run had {metric.name} {run.objective:.6g}")

@@ -1,0 +1,112 @@
+"""Taking a sweep over: the state that the journal gives, by way of the last snapshot where there is one.
+
+The rule of this file: a snapshot is used only when the journal has the entry that it is marked with, and kept only of a
+state that came to rest. Whatever is wrong with one, the fold from the journal's start is what counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+
+from sweep.core.entries import Recorded
+from sweep.core.evolve import evolve
+from sweep.core.snapshot import Mark, mark_of, pack, read_mark, unpack
+from sweep.core.state import MakeStopper, State
+from sweep.stores.base import Store, StoreError
+
+NAME = "state"
+"""What a snapshot is called among a sweep's caches."""
+EVERY = 2000
+"""A snapshot that is so many entries behind is renewed as soon as nothing else is to do."""
+OVERDUE = 10
+"""One that is so many times as much behind, and by a third of the journal, is renewed in spite of work."""
+WORTHWHILE = 200
+"""Fewer entries are folded faster than a snapshot of them is read."""
+BLOCK = 10_000
+"""Entries read at a time: a long journal need not fit into memory."""
+
+
+class Keeper:
+    """Keeps snapshots of one sweep's state, seldom enough to cost nothing."""
+
+    def __init__(self, store: Store, sweep: str) -> None:
+        self._store, self._sweep = store, sweep
+        self.last: Recorded | None = None
+        """The entry that was folded last."""
+        self.kept = 0
+        """The position of the snapshot in the store, as far as this process knows."""
+        self.every, self.worthwhile = EVERY, WORTHWHILE
+
+    def consider(self, state: State, quiet: bool) -> None:
+        """At the end of a step: keep a snapshot where it is time. `quiet`: nothing has happened since the last step."""
+        behind = state.position - self.kept
+        if behind >= self.every and (quiet or behind >= max(OVERDUE * self.every, state.position // 3)):
+            self._keep(state)
+
+    def leave(self, state: State) -> None:
+        """At the end of leading: keep one for the next controller. Never fails: it is only a cache."""
+        if state.position - self.kept < self.worthwhile or self.last is None:
+            return
+        with contextlib.suppress(StoreError):
+            if _stands(self._store, self._sweep, mark_of(self.last)):
+                self._keep(state)
+
+    def _keep(self, state: State) -> None:
+        if self.last is None or self.last.position != state.position:
+            return
+        data = pack(state, mark_of(self.last))
+        if data is not None:
+            self._store.put_cache(self._sweep, NAME, data)
+            self.kept = state.position
+
+
+def recover(
+    store: Store, sweep: str, indexed: int, make_stopper: MakeStopper, keeper: Keeper | None = None
+) -> State:
+    """The state of `sweep` at position `indexed`, up to which its index goes. Raises LookupError for an unknown sweep."""
+    if keeper is None:
+        keeper = Keeper(store, sweep)
+    with _without_collections():
+        state = _from_snapshot(store, sweep, indexed, make_stopper)
+        keeper.kept = state.position if state is not None else 0
+        if state is None:
+            state = State(make_stopper)
+        while state.position < indexed:
+            block = store.read(sweep, state.position, limit=min(BLOCK, indexed - state.position))
+            for recorded in block:
+                evolve(state, recorded)
+            if not block:
+                break
+            keeper.last = block[-1]
+    keeper.kept = max(keeper.kept, state.position - EVERY)  # one is due, but not before the first decisions
+    if not state.sweep and store.position(sweep) == 0:
+        raise LookupError(f"there is no sweep {sweep} in {store.url}")
+    return state
+
+
+def _from_snapshot(store: Store, sweep: str, indexed: int, make_stopper: MakeStopper) -> State | None:
+    data = store.get_cache(sweep, NAME)
+    mark = read_mark(data) if data is not None else None
+    if data is None or mark is None or mark.position > indexed or not _stands(store, sweep, mark):
+        return None
+    return unpack(data, make_stopper)
+
+
+def _stands(store: Store, sweep: str, mark: Mark) -> bool:
+    """Whether the journal has the entry that `mark` names."""
+    found = store.read(sweep, mark.position - 1, limit=1)
+    return bool(found) and mark_of(found[0]) == mark
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Folding makes many objects and no garbage: looking for some again and again would double its cost."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

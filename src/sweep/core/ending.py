@@ -1,0 +1,97 @@
+"""When a sweep ends, and why: `target`, `patience`, `run_cap`, `limits.wall_time`, `limits.gpu_hours`, and people.
+
+The rule of this file: functions of the state and the time that is given; nothing is remembered here. `decide` ends sweeps
+by them, `evolve` asks them whether a revised spec gives an ended sweep more to do.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sweep.core.state import State
+
+_NOTHING_S = 0.001
+"""Unix times are floats: what is left of a budget below this says nothing."""
+
+
+def ending(state: State, now_s: float) -> tuple[str, bool] | None:
+    """None while the sweep should go on; else why it ends, and whether running runs are ended with it."""
+    if state.stop_requested:
+        return state.reason, state.stop_requested == "cancel"
+    stopped = stopped_by(state, now_s)
+    if stopped is not None:
+        return stopped
+    if (
+        not open_budget(state)
+        and not state.waiting
+        and not state.live
+        and state.unexpanded == len(state.trials)
+    ):
+        return _spent(state), False
+    return None
+
+
+def stopped_by(state: State, now_s: float) -> tuple[str, bool] | None:
+    """Like `ending`, for what the spec ends a sweep by before its budget of trials is spent."""
+    limits, metric = state.spec.limits, state.spec.metric
+    wall = wall_end_s(state)
+    if wall is not None and now_s >= wall:
+        return f"limits.wall_time ({limits.wall_time_s:g} s) is over", True
+    spent = gpu_end_s(state)
+    if spent is not None and now_s >= spent:
+        return f"limits.gpu_hours: {limits.gpu_hours:g} GPU-hours are spent", True
+    if state.reached is not None and metric is not None:
+        run, value = state.reached
+        return f"run {run} reached the target: {metric.name} {value:g}", False
+    if state.stalled:
+        return state.stalled, False
+    return None
+
+
+def over(state: State, now_s: float) -> bool:
+    """Whether an ended sweep would end at once if it were reopened."""
+    nothing_left = not open_budget(state) and not any(run.shelved for run in state.runs)
+    return nothing_left or stopped_by(state, now_s) is not None
+
+
+def wall_end_s(state: State) -> float | None:
+    """When `limits.wall_time` is over (Unix seconds); None where there is no such time."""
+    limit = state.spec.limits.wall_time_s
+    if limit is None or state.first_agent_s is None:
+        return None
+    return state.first_agent_s + limit
+
+
+def gpu_end_s(state: State) -> float | None:
+    """When `limits.gpu_hours` will be spent if what runs now runs on (Unix seconds; minus infinity: it is); None without
+    a limit, and while nothing holds a GPU."""
+    hours = state.spec.limits.gpu_hours
+    if hours is None:
+        return None
+    left = hours * 3600.0 - state.gpu_s
+    if left <= _NOTHING_S:
+        return -math.inf
+    holding = [run for run in map(state.runs.__getitem__, sorted(state.live)) if run.gpus]
+    rate = math.fsum(run.gpus for run in holding)
+    if not rate:
+        return None
+    last = max(run.started_s for run in holding)
+    before = math.fsum(run.gpus * (last - run.started_s) for run in holding)
+    return last + (left - before) / rate
+
+
+def open_budget(state: State) -> float:
+    """How many more trials may be proposed (infinity without a cap)."""
+    if state.exhausted:
+        return 0
+    cap = state.spec.run_cap
+    return math.inf if cap is None else max(0, cap - len(state.trials))
+
+
+def _spent(state: State) -> str:
+    done = len(state.trials)
+    if state.exhausted:
+        return (
+            "the only point of the space is done" if done == 1 else f"all {done} points of the space are done"
+        )
+    return "run_cap: the one trial is done" if done == 1 else f"run_cap: all {done} trials are done"

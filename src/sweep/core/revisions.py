@@ -1,0 +1,88 @@
+"""What a new revision of a spec may change, and whether it gives a sweep more to do.
+
+The rule of this file: pure functions of two specs. What would make recorded results incomparable with later ones may not
+change; everything else may, and holds from the revision on: trials that were proposed before keep their configs and are run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+
+from sweep.core import domain
+from sweep.core.space import Config, Space
+from sweep.core.spec import Method, SweepSpec
+
+
+def revisable(old: SweepSpec, new: SweepSpec) -> list[str]:
+    """What of `new` may not differ from `old` but does, each as a sentence for a person; empty when `new` may follow.
+
+    Fixed are `method` (what a complete sweep is depends on it), `seed` (random draws and the seeds of runs come from it),
+    `replicates` (a trial's score is the mean over them), and the name and goal of `metric` (scores are compared by it).
+    So is `workdir`: the record of the sweep's code and files begins there. `engine` may change: every proposal names the
+    one that made it. So may `program`, `command` and `env`, as the code that they lead to may, unseen by the spec; and
+    `resources`, for agents that start later.
+    """
+    found: list[str] = []
+    for key in ("method", "seed", "replicates", "workdir"):
+        was, now = getattr(old, key), getattr(new, key)
+        if was != now:
+            shown = f" from {was} to {now}" if was is not None and now is not None else ""
+            found.append(f"{key} cannot change{shown}: {_WHY[key]}")
+    if (old.metric is None) != (new.metric is None):
+        done = "added" if old.metric is None else "taken away"
+        found.append(f"metric cannot be {done}: {_WHY['metric']}")
+    elif old.metric is not None and new.metric is not None:
+        for key in ("name", "goal"):
+            was, now = getattr(old.metric, key), getattr(new.metric, key)
+            if was != now:
+                found.append(f"metric.{key} cannot change from {was} to {now}: {_WHY['metric']}")
+    return found
+
+
+_WHY = {
+    "method": "which trials a whole sweep has depends on it; create another sweep",
+    "seed": "the recorded trials and the seeds of their runs come from it",
+    "replicates": "scores are means over them, and recorded ones could not be compared with new ones",
+    "workdir": "runs start in the folder that was recorded with the sweep",
+    "metric": "recorded scores could not be compared with new ones; create another sweep",
+}
+
+
+def gives_more(old: SweepSpec, new: SweepSpec) -> list[str]:
+    """The keys by which `new` may give a sweep more to do than `old`: a raised or removed limit, a target that moved, another
+    space. What of it really is left to do depends on the state."""
+    limits, raised = old.limits, new.limits
+    checks = {
+        "run_cap": _raised(old.run_cap, new.run_cap),
+        "patience": _raised(old.patience, new.patience),
+        "metric.target": old.metric is not None
+        and new.metric is not None
+        and old.metric.target is not None
+        and old.metric.target != new.metric.target,
+        "limits.wall_time": _raised(limits.wall_time_s, raised.wall_time_s),
+        "limits.gpu_hours": _raised(limits.gpu_hours, raised.gpu_hours),
+        "parameters": old.space != new.space,
+    }
+    return [key for key, more in checks.items() if more]
+
+
+def _raised(old: float | None, new: float | None) -> bool:
+    return old is not None and (new is None or new > old)
+
+
+def is_used_up(space: Space, method: Method, tried: Collection[Config]) -> bool:
+    """Whether every point of `space` is among the configs `tried`, which may hold others as well. At most as many points
+    are looked at as there are configs."""
+    keys = {domain.canonical(config) for config in tried}
+    points = domain.grid_size(space) if method == "grid" else domain.size(space)
+    if points is None or points > len(keys):
+        return False
+    values = (
+        domain.grid_values(p.distribution) if method == "grid" else domain.support(p.distribution)
+        for p in space.parameters
+    )
+    axes = [choices for choices in values if choices is not None]
+    return all(
+        domain.canonical(domain.assemble(space, list(point))) in keys for point in itertools.product(*axes)
+    )

@@ -1,0 +1,59 @@
+"""What the oracle keeps of each run and attempt, and sums over them.
+
+The rule of this file: plain records of what the journal said, and nothing that is kept up to date.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sweep.core import entries as e
+from sweep.testing.naive import naive_score
+
+
+class AttemptAccount:
+    """One attempt, by the journal."""
+
+    def __init__(self, assigned: e.RunAssigned, position: int, revision: int) -> None:
+        self.assigned, self.position, self.revision = assigned, position, revision
+        self.started = False
+        self.started_s = 0.0
+        self.gpus = 0.0
+        self.ended: e.AttemptEnded | None = None
+        self.ended_s: float | None = None
+        self.reports: list[e.ObjectiveReported] = []
+
+
+class RunAccount:
+    """One run, by the journal."""
+
+    def __init__(self, added: e.RunAdded) -> None:
+        self.added = added
+        self.attempts: list[AttemptAccount] = []
+        self.final = ""
+        """How it ended, '' while it has not."""
+        self.failures: list[str] = []
+        """The classes of its failures since it was last asked for."""
+        self.last_error = ""
+        self.ready_s = 0.0
+        self.losses = 0
+        self.order = ""
+        self.shelved = False
+
+
+def gpu_seconds(runs: Sequence[RunAccount], at_s: float | None) -> float:
+    """GPU-seconds of all attempts that have ended; with `at_s` also of those that run, up to then."""
+    total = 0.0
+    for run in runs:
+        for attempt in run.attempts:
+            end_s = attempt.ended_s if attempt.ended_s is not None else at_s
+            if attempt.started and end_s is not None:
+                total += attempt.gpus * (end_s - attempt.started_s)
+    return total
+
+
+def mean_score(runs: Sequence[RunAccount], goal: str) -> float | None:
+    """The mean over the runs that have a score, None when none has."""
+    scores = [score for run in runs if (score := naive_score(run, goal)) is not None]
+    return math.fsum(scores) / len(scores) if scores else None

@@ -1,0 +1,91 @@
+"""What a spec says about retries, budgets, patience and revisions, by hand: plain and slow, for the oracle.
+
+The rule of this file: written from the reference page, not from the code; nothing of `sweep.core` but its data types.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sweep.core.space import Categorical, Space
+from sweep.core.spec import Retry, SweepSpec
+
+CLASSES = {
+    "exit": {"", "exit", "signal"},
+    "oom": {"memory", "gpu_memory"},
+    "time": {"run_time", "no_progress"},
+    "node": {"start", "agent", "node"},
+}
+
+
+def naive_class(error: str) -> str:
+    """What `retry` calls a failure."""
+    (name,) = [name for name, errors in CLASSES.items() if error in errors]
+    return name
+
+
+def naive_retried(retry: Retry, failures: Sequence[str]) -> bool:
+    """Whether a run goes on that has failed by these classes since it was last asked for, the last one just now."""
+    last = failures[-1]
+    rules: dict[str, Any] = {str(name): rule for name, rule in retry.rules.items()}
+    with_own = [name for name in rules if rules[name].max is not None]
+    if last not in retry.on:
+        return False
+    if last in with_own:
+        return failures.count(last) <= rules[last].max  # type: ignore[no-any-return]
+    return len([name for name in failures if name not in with_own]) <= retry.max
+
+
+def naive_wait_s(retry: Retry, last: str) -> float:
+    """How long a run waits after failing by the class `last`."""
+    rules: dict[str, Any] = {str(name): rule for name, rule in retry.rules.items()}
+    return float(rules[last].wait_s) if last in rules else 0.0
+
+
+def naive_share(of_a_run: float | None, held: int) -> float:
+    """How many GPUs an attempt counts for that holds so many, where the spec gives a run `of_a_run`."""
+    if held and of_a_run is not None and 0 < of_a_run < 1:
+        return of_a_run
+    return held
+
+
+def naive_fixed(old: SweepSpec, new: SweepSpec) -> bool:
+    """Whether a revision leaves alone what may not change."""
+    assert old.metric is not None and new.metric is not None
+    kept = (old.method, old.seed, old.replicates, old.metric.name, old.metric.goal)
+    return kept == (new.method, new.seed, new.replicates, new.metric.name, new.metric.goal)
+
+
+def naive_points(space: Space) -> list[str] | None:
+    """Every config of a space of choices, as text; None where there are infinitely many."""
+    values = []
+    for parameter in space.parameters:
+        if not isinstance(parameter.distribution, Categorical):
+            return None
+        values.append(parameter.distribution.values)
+    names = [parameter.path[-1] for parameter in space.parameters]
+    return [
+        json.dumps(dict(zip(names, point, strict=True)), sort_keys=True)
+        for point in itertools.product(*values)
+    ]
+
+
+def naive_more(old: SweepSpec, new: SweepSpec) -> bool:
+    """Whether a revision raises or removes a limit, moves the target, or has another space."""
+    assert old.metric is not None and new.metric is not None
+    pairs = [
+        (old.run_cap, new.run_cap),
+        (old.patience, new.patience),
+        (old.limits.wall_time_s, new.limits.wall_time_s),
+        (old.limits.gpu_hours, new.limits.gpu_hours),
+    ]
+    infinite = float("inf")
+    raised = [
+        (infinite if after is None else after) > (infinite if before is None else before)
+        for before, after in pairs
+    ]
+    moved = old.metric.target is not None and old.metric.target != new.metric.target
+    return any(raised) or moved or old.space != new.space
