@@ -10,7 +10,13 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # what type checkers take for `typing.TYPE_CHECKING`, without the cost of importing it
 if TYPE_CHECKING:
+    from sweep.api.errors import NotFound as NotFound
+    from sweep.api.errors import SpecError as SpecError
+    from sweep.api.errors import StoreError as StoreError
+    from sweep.api.errors import SweepError as SweepError
     from sweep.api.loading import load as load
+    from sweep.api.working import agent as agent
+    from sweep.api.working import create as create
     from sweep.sdk import Config as Config
     from sweep.sdk import Pruned as Pruned
     from sweep.sdk import Run as Run
@@ -29,6 +35,12 @@ _HOME = {
     "init": "sweep.sdk",
     "log": "sweep.sdk",
     "load": "sweep.api.loading",
+    "create": "sweep.api.working",
+    "agent": "sweep.api.working",
+    "SweepError": "sweep.core.errors",
+    "SpecError": "sweep.spec",
+    "StoreError": "sweep.stores",
+    "NotFound": "sweep.api.finding",
 }
 """Public name -> the module it is imported from."""
 

@@ -22,10 +22,10 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from sweep.agents import warm_program, warm_server
+from sweep.core.errors import SweepError
+from sweep.core.spec import SweepSpec, calls_function
 
 Function = Callable[[], object]
-COMMAND = "python-function"
-"""Stands in the record where the program of other runs stands."""
 _CHANNEL_FD = 3
 
 
@@ -34,6 +34,14 @@ def name_of(function: Function) -> str:
     inner = getattr(function, "func", function)  # functools.partial
     name = getattr(inner, "__qualname__", type(inner).__qualname__)
     return f"{getattr(inner, '__module__', None) or '__main__'}.{name}"
+
+
+def check_program(sweep: str, spec: SweepSpec) -> None:
+    """Raises SweepError for a sweep that names no program: only Python can work it off."""
+    if calls_function(spec):
+        raise SweepError(
+            f"sweep {sweep} has no program: it is worked off from Python, by sweep.agent({sweep!r}, function)"
+        )
 
 
 def start_guard(argv: list[str], env: Mapping[str, str], channel: int, function: Function) -> int:

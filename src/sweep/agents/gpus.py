@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
+from sweep.core.errors import SweepError
 from sweep.core.spec import Resources
 
 _EPSILON = 1e-9
 """0.1 CPUs ten times are one CPU."""
 
 
-class NotEnough(Exception):
+class NotEnough(SweepError):
     """The node does not have what was asked for; the message says what it has."""
 
 

@@ -91,6 +91,8 @@ class Guard:
         self.over: str | None = None
         """Why the guard is about to end everything; None while it works."""
         self.at_once = False
+        self.silent = False
+        """What ends from now on did so because of us: the agent takes all of it as lost."""
         self.received = bytearray()
         self.to_send = bytearray()
         self.blocked = False
@@ -327,7 +329,8 @@ class Guard:
         for run in list(self.settling):
             if not doomed or now_s >= run.settle_until_s:
                 assert run.ended is not None
-                self.tell("exited", run.id, *run.ended)
+                if not self.silent:
+                    self.tell("exited", run.id, *run.ended)
                 self.settling.remove(run)
                 del self.runs[run.id]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from sweep.agents.environment import environment, run_variables
 from sweep.agents.folders import RunFolder, tail
-from sweep.agents.functions import COMMAND, Function, name_of
+from sweep.agents.functions import Function, name_of
 from sweep.agents.gpus import Slot, visible_env
 from sweep.agents.guardian import Guardian, WarmGone
 from sweep.agents.lending import lend_sdk
@@ -19,7 +19,7 @@ from sweep.agents.warming import Warming, WarmStart
 from sweep.core import entries as e
 from sweep.core.names import run_id
 from sweep.core.retries import rule_of
-from sweep.core.spec import SweepSpec
+from sweep.core.spec import FUNCTION, SweepSpec
 from sweep.spec import expand_command
 
 
@@ -118,7 +118,7 @@ class Launcher:
 
     def _command(self, assignment: e.RunAssigned, environ: Mapping[str, str], folder: RunFolder) -> list[str]:
         if self.function is not None:
-            return [COMMAND, name_of(self.function)]
+            return [FUNCTION, name_of(self.function)]
         return expand_command(
             self.spec,
             assignment.config,

@@ -47,6 +47,30 @@ def become_subreaper() -> bool:
         return False
 
 
+def is_subreaper() -> bool:
+    """Whether this process is one."""
+    import ctypes
+
+    get_child_subreaper = 37
+    found = ctypes.c_int(0)
+    try:
+        ctypes.CDLL(None).prctl(get_child_subreaper, ctypes.byref(found), 0, 0, 0)
+    except (AttributeError, OSError):
+        return False
+    return bool(found.value)
+
+
+def stop_being_subreaper() -> None:
+    """Orphaned descendants go to whoever they went to before."""
+    import ctypes
+
+    set_child_subreaper = 36
+    try:
+        ctypes.CDLL(None).prctl(set_child_subreaper, 0, 0, 0, 0)
+    except (AttributeError, OSError):
+        pass
+
+
 def read_bytes(path: str) -> bytes:
     """A file under /proc; empty when its process is gone or not ours to look at."""
     try:

@@ -329,7 +329,9 @@ class Servers:
         again = server.ready and not server.is_function and self._restarts < RESTARTS and not self.guard.over
         server.bury(status, again)
         if server.is_function:
-            self.guard.over = self.guard.over or "the process that held the function is gone"
+            if self.guard.over is None:
+                self.guard.over = "the process that held the function is gone"
+                self.guard.at_once = self.guard.silent = True
         elif again:
             self._restarts += 1
             self.warm_up(*self._recipe)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sweep.core.errors import SweepError
 from sweep.core.names import run_id
 from sweep.stores import Store
 
 LATEST = "latest"
 
 
-class NotFound(LookupError):
+class NotFound(SweepError, LookupError):
     """No such sweep or run, or several; the message says what there is."""
 
 

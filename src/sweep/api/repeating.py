@@ -19,8 +19,10 @@ from typing import Any
 import msgspec
 
 from sweep.api.comparing import tree_files
+from sweep.core.errors import SweepError
 from sweep.core.index import Views
 from sweep.core.space import Config
+from sweep.core.spec import FUNCTION, calls_function
 from sweep.core.views import AttemptView, RunView
 from sweep.provenance import known_secrets, launcher_env, snapshot
 from sweep.provenance.tree import digest_bytes
@@ -35,7 +37,7 @@ _OF_THE_AGENT = frozenset(
 _PINS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 
 
-class CannotRepeat(Exception):
+class CannotRepeat(SweepError):
     """A run cannot be repeated here; the message says what is missing."""
 
 
@@ -71,6 +73,10 @@ class CodeChange(msgspec.Struct, frozen=True):
 def recipe_of(views: Views, run: RunView) -> Recipe:
     """From the last attempt that was started; for a run that never was, from the spec."""
     started = next((attempt for attempt in reversed(run.attempts) if attempt.command), None)
+    if started.command[0] == FUNCTION if started is not None else calls_function(views.spec):
+        raise CannotRepeat(
+            f"run {run.id} is a call of a Python function; repeat it from Python, with the config that `sweep show` prints"
+        )
     workdir = str(views.created.record.get("workdir") or Path.cwd())
     named = {name for item in views.spec.command for name in _ENVVAR.findall(item)}
     argv, env, file = (

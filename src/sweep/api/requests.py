@@ -15,6 +15,7 @@ from sweep.api.sweeps import new_id
 from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
+from sweep.core.errors import SweepError
 from sweep.core.index import SPEC_KEY, decode_spec, rebuild
 from sweep.core.retries import RETRY_CLASS
 from sweep.core.spec import RetryClass, SweepSpec
@@ -24,7 +25,7 @@ from sweep.stopping import make_stopper
 from sweep.stores import Store
 
 
-class Refused(ValueError):
+class Refused(SweepError, ValueError):
     """What was asked makes no sense for this sweep; the message says why, and what to do."""
 
 

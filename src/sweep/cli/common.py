@@ -59,14 +59,15 @@ def _one_line_errors(function: F) -> F:
 
 def _in_words(error: Exception) -> str | None:
     """What to say about a person's mistake; None when the mistake is ours. Only here do commands pay for these imports."""
-    from sweep.api import BadExport, NotFound, Refused
+    from sweep.api import BadExport
+    from sweep.core.errors import SweepError
     from sweep.spec import SpecError
 
     if isinstance(error, SpecError):
         click.echo(str(error), err=True)
         count = len(error.problems)
         return f"{count} problem{'s' if count > 1 else ''}; nothing was recorded"
-    return str(error) if isinstance(error, StoreError | NotFound | Refused | BadExport) else None
+    return str(error) if isinstance(error, SweepError | BadExport) else None
 
 
 @contextmanager

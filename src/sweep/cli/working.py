@@ -13,6 +13,7 @@ from sweep.api import find_sweep, load_best, load_views
 from sweep.api.places import store_folder
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
+from sweep.core.errors import SweepError
 from sweep.stores import Store
 
 GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
@@ -115,6 +116,7 @@ def work(
 ) -> int:
     """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
+    from sweep.agents.functions import check_program
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
@@ -122,6 +124,10 @@ def work(
     if views.sweep.state == "ended":
         click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
         return 0
+    try:
+        check_program(sweep, views.spec)
+    except SweepError as error:
+        raise UserMistake(str(error)) from None
     workdir = Path(views.created.record.get("workdir") or Path.cwd())
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined

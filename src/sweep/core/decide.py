@@ -180,7 +180,7 @@ def _wanted(state: State, deciding: int, lookahead: int) -> int:
     short = len(state.offers) + lookahead - state.waiting
     if state.delayed:
         short += len(_delayed(state))
-    if short <= 0:
+    if short <= lookahead // 2:  # half of what should be in hand is: ask for several at a time
         return 0
     return int(min(math.ceil(short / state.spec.replicates), open_budget(state)))
 

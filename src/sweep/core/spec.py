@@ -17,6 +17,8 @@ Goal = Literal["minimize", "maximize"]
 Determinism = Literal["off", "seeded", "strict"]
 
 DEFAULT_COMMAND: tuple[str, ...] = ("${env}", "${interpreter}", "${program}", "${args}")
+FUNCTION = "python-function"
+"""Stands first in the command of a run that called a Python function; its name follows."""
 DEFAULT_KILL_AFTER_S = 30.0
 
 
@@ -113,3 +115,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Folder that runs start in, relative to the spec file's folder; None: that folder itself."""
     extra: dict[str, Any] = {}
     """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""
+
+
+def calls_function(spec: SweepSpec) -> bool:
+    """Whether only a Python function can be what its runs call: it names no program."""
+    return spec.program is None and "${program}" in spec.command

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
+from sweep.core.errors import SweepError
 from sweep.core.secrets import find_tokens
 
 Path = tuple[str | int, ...]
@@ -37,7 +38,7 @@ class Problem:
         return f"{where} {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
 
 
-class SpecError(Exception):
+class SpecError(SweepError):
     """The spec cannot be used. `problems` holds everything that was found, in the order of the file."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

@@ -12,9 +12,10 @@ from typing import Protocol
 import msgspec
 
 from sweep.core.entries import AnyEntry, Recorded
+from sweep.core.errors import SweepError
 
 
-class StoreError(Exception):
+class StoreError(SweepError):
     """The store cannot do what was asked; the message says what to do about it."""
 
 

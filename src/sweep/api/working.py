@@ -1,0 +1,180 @@
+"""`sweep.create` and `sweep.agent`: a sweep made and worked off from Python.
+
+The rule of this file: when a function returns, the calling process is as it was: signal handlers, environment, folder, children.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sweep.agents import End, Node, Timing, run_agent
+from sweep.agents.functions import check_program, name_of
+from sweep.agents.trees import is_subreaper, stop_being_subreaper
+from sweep.agents.warming import supported
+from sweep.api.finding import find_sweep
+from sweep.api.places import store_folder
+from sweep.api.reading import load_views
+from sweep.api.sweeps import create_sweep
+from sweep.api.telling import Lines, tell
+from sweep.controller import driver_maker
+from sweep.core.errors import SweepError
+from sweep.core.spec import SweepSpec
+from sweep.stores import Store, open_store
+
+
+def create(
+    spec: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    store: Store | str | Path | None = None,
+    name: str | None = None,
+) -> str:
+    """Record a sweep; its ID.
+
+    `spec`: the content of a `sweep.yaml` as a mapping, or the path of one. A mapping needs neither `program` nor `command`
+    when its runs call a function (`sweep.agent(id, function)`). `store`: an open store, the URL or path of one, or None for what
+    the command line would take. `name`: in place of the spec's own.
+
+    Records what `sweep create` records. Warnings go to standard error. Raises SpecError with everything that is wrong with
+    the spec, and StoreError.
+    """
+    from sweep.spec import load, parse_dict  # slow to import, and agents do without
+
+    path = None if isinstance(spec, Mapping) else Path(spec)
+    if isinstance(spec, Mapping):
+        parsed = parse_dict(
+            spec if name is None else {**spec, "name": name}, draw_seed=_draw_seed, needs_program=False
+        )
+    else:
+        parsed = load(Path(spec), draw_seed=_draw_seed)
+    made = parsed.spec if name is None else msgspec.structs.replace(parsed.spec, name=name)
+    for problem in parsed.warnings:
+        tell(f"warning: {problem}")
+    with _opened(store, create=True) as opened:
+        created = create_sweep(
+            opened, made, parsed.source, path, cwd=Path.cwd(), environ=os.environ, argv=sys.argv
+        )
+    for warning in created.warnings:
+        tell(f"warning: {warning}")
+    return created.sweep
+
+
+def agent(
+    id: str,
+    function: Callable[[], object] | None = None,
+    *,
+    count: int | None = None,
+    slots: int | None = None,
+    gpus: str | Iterable[int | str] | None = None,
+    store: Store | str | Path | None = None,
+) -> End:
+    """Work sweep `id` off on this machine until it has ended or `count` runs are done; why it left.
+
+    `function`: what each run calls, without arguments, in a fork of this process as it is now; its config is
+    `sweep.init().config`. A run has succeeded when it returns and failed when it raises. Linux. None: the sweep's program is
+    started, as by `sweep agent`. `slots`: at most so many runs at once; `gpus`: only these, or "none"; `store` as in `create`.
+
+    In the main thread Ctrl-C lets the runs finish, a second one ends them (they start again later), a third kills them; SIGTERM
+    ends them. The signal is then given to this process again, so that Ctrl-C ends in KeyboardInterrupt. In another thread signals
+    are yours; `sweep stop ID` and `count` end the work.
+
+    Raises SweepError (NotFound, SpecError, StoreError are ones) and ValueError for wrong arguments.
+    """
+    for number, what in ((count, "count"), (slots, "slots")):
+        if number is not None and number < 1:
+            raise ValueError(f"{what} must be at least 1, not {number}")
+    with _opened(store) as opened:
+        end = _work(opened, find_sweep(opened, id), function, count, slots, _gpus(gpus))
+    if end.signal:
+        signal.raise_signal(end.signal)
+    return end
+
+
+def _work(
+    store: Store,
+    sweep: str,
+    function: Callable[[], object] | None,
+    count: int | None,
+    slots: int | None,
+    gpus: str | None,
+) -> End:
+    views = load_views(store, sweep, ())
+    if views.sweep.state == "ended":
+        return End(f"the sweep has ended: {views.sweep.reason}")
+    check_program(sweep, views.spec) if function is None else _check_function(function, views.spec)
+    recorded = Path(views.created.record.get("workdir") or Path.cwd())
+    node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
+    view = Lines(sweep, views.spec)
+    view.begin(node)
+    was_subreaper = is_subreaper()
+    try:
+        return run_agent(
+            store,
+            sweep,
+            views.spec,
+            node,
+            root=store_folder(store),
+            workdir=recorded if function is None else Path.cwd(),
+            view=view,
+            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
+            count=count,
+            timing=_timing(),
+            function=function,
+        )
+    finally:
+        if not was_subreaper:
+            stop_being_subreaper()
+
+
+def _check_function(function: Callable[[], object], spec: SweepSpec) -> None:
+    if not callable(function):
+        raise TypeError(f"function must be callable, not {type(function).__name__}")
+    if not supported():
+        raise SweepError(
+            "runs that call a Python function work on Linux only: put it into a script, and name that as `program`"
+        )
+    if spec.determinism == "strict":
+        raise SweepError(
+            f"the spec says `determinism: strict`, and what that sets takes effect only when an interpreter starts: "
+            f"{name_of(function)} must stand in a script that the spec names as `program`"
+        )
+
+
+def _gpus(gpus: str | Iterable[int | str] | None) -> str | None:
+    if gpus is None or isinstance(gpus, str):
+        return gpus
+    return ",".join(map(str, gpus)) or "none"
+
+
+def _timing() -> Timing:
+    text = os.environ.get("SWEEP_LEASE_S", "10")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1.0 <= seconds <= 3600.0:
+        raise SweepError(f"SWEEP_LEASE_S must be a number of seconds from 1 to 3600, not {text!r}")
+    return Timing(seconds, seconds)
+
+
+def _draw_seed() -> int:
+    return secrets.randbelow(2**31)
+
+
+@contextmanager
+def _opened(store: Store | str | Path | None, create: bool = False) -> Iterator[Store]:
+    if store is None or isinstance(store, str | Path):
+        url = os.environ.get("SWEEP_STORE") or None if store is None else str(store)
+        with closing(open_store(url, Path.cwd(), create=create)) as opened:
+            yield opened
+    else:
+        yield store
