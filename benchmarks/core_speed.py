@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Iterator
 
@@ -44,9 +45,10 @@ def tables(context: Context) -> Iterator[Table]:
     )
     yield Table(
         f"from a run's end to the next one's assignment, {ENDS_PER_S} ends a second",
-        [Row("sweep", lambda: _answers(context))],
+        [Row("fdatasync of 16 kB alone", lambda: _syncs(context)), Row("sweep", lambda: _answers(context))],
         [Goal("sweep", "p99 ms", most=20)],
         "synchronous=FULL: the end and the assignment are on disk when the answer is there",
+        "wall time: on a machine that others use, compare with the disk's own figure in the row above",
     )
 
 
@@ -85,6 +87,19 @@ def _through_store(context: Context) -> Figures:
 def _remove(context: Context) -> None:
     for file in context.folder.glob("store.db*"):
         file.unlink()
+
+
+def _syncs(context: Context) -> Figures:
+    """What the disk takes for the least that a commit is."""
+    waits = []
+    with (context.folder / "syncs").open("wb", buffering=0) as file:
+        for _ in range(200):
+            began = time.perf_counter()
+            file.write(b"x" * 16_384)
+            os.fdatasync(file.fileno())
+            waits.append(1e3 * (time.perf_counter() - began))
+            time.sleep(0.002)
+    return {"p50 ms": percentile(waits, 50), "p99 ms": percentile(waits, 99)}
 
 
 def _answers(context: Context) -> Figures:

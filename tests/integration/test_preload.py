@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from sweep.agents.guardian import (
 from sweep.agents.warming import Warming, WarmStart
 from sweep.core.space import Space
 from sweep.core.spec import SweepSpec
+from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="preload needs what only Linux has"
@@ -572,3 +574,82 @@ def test_leftovers_of_a_lost_agent_are_found_by_what_proc_shows(runs: Runs) -> N
     assert {b"SWEEP_AGENT=" + runs.agent.encode(), b"SWEEP_RUN_ID=r-a", b"SWEEP_ATTEMPT=1"} <= shown
     assert end_leftovers(lambda agent: agent == runs.agent) >= 2  # the run and the server
     assert runs.exited("a").status == -signal.SIGKILL
+
+
+# --- a whole sweep -----------------------------------------------------------------------------------------------
+
+SPEC = """
+method: grid
+program: train.py
+preload: [heavy, random]
+metric: {name: loss}
+seed: 4
+replicates: 2
+parameters: {x: {values: [1, 2, 3]}}
+"""
+TRAIN = """
+import random, sys, sweep, heavy
+run = sweep.init()
+print(heavy.pid, random.random(), hash("text"))
+run.log({"loss": run.config.x})
+sys.exit(9 if run.config.x == 3 else 0)
+"""
+
+
+def test_a_sweep_with_preload(project: Project) -> None:
+    project.write("heavy.py", "import os\npid = os.getpid()\n")
+    runs = project.work_off(SPEC, TRAIN, "--slots", "2")
+    assert sorted((run["config"]["x"], run["state"], run["objective"]) for run in runs) == [
+        *[(1, "completed", 1.0)] * 2,
+        *[(2, "completed", 2.0)] * 2,
+        *[(3, "failed", 3.0)] * 2,
+    ]
+    assert {run["attempts"][0]["exit_code"] for run in runs} == {0, 9}
+    printed = [line.split() for line in (_output(run) for run in runs)]
+    assert len({pid for pid, _, _ in printed}) == 1  # one process has imported it
+    by_seed = {run["seed"]: number for run, (_, number, _) in zip(runs, printed, strict=True)}
+    assert len({number for _, number, _ in printed}) == len(by_seed) == 2
+    assert len({hashed for _, _, hashed in printed}) == 1
+    assert {run["attempts"][0]["env"]["PYTHONHASHSEED"] for run in runs} == {"4"}
+
+
+def _output(run: dict[str, Any]) -> str:
+    return (Path(run["attempts"][0]["folder"]) / "output-1.log").read_text()
+
+
+def test_an_agent_says_once_why_it_does_not_preload(project: Project) -> None:
+    project.write("heavy.py", "raise ImportError('no such library')\n")
+    project.write("sweep.yaml", SPEC)
+    project.write("train.py", "import sweep\nsweep.init().log({'loss': 1})\n")
+    sweep = project.create()
+    said = project.wait_end(project.agent(sweep))
+    assert said.count("`import heavy` failed in the warm process: ImportError: no such library") == 1
+    assert said.count("runs start the ordinary way") == 1
+    assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 6
+
+
+def test_a_killed_agent_and_guard_leave_forked_runs_that_the_next_agent_ends(project: Project) -> None:
+    project.write("heavy.py", "")
+    project.write("sweep.yaml", SPEC)
+    project.write(
+        "train.py",
+        "import os, sweep, time\nsweep.init().log({'loss': 1})\nprint(os.getpid(), flush=True)\n"
+        "while not os.path.exists('go'): time.sleep(0.02)\n",
+    )
+    sweep = project.create()
+    agent = project.agent(sweep, "--slots", "1")
+    project.wait_running(sweep)
+    [run] = project.processes(f"SWEEP_RUN_ID={sweep}-0")
+    guard = [pid for pid in trees.descendants([agent.pid]) if parent(pid) == agent.pid]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in [agent.pid, *guard]:
+            os.kill(pid, number)
+    agent.wait()
+    assert alive(run)
+    project.agents.clear()
+    project.write("go", "")
+    os.kill(run, signal.SIGSTOP)  # else it ends by itself
+    said = project.wait_end(project.agent(sweep))
+    assert "left behind" in said
+    assert not alive(run)
+    assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 6

@@ -255,6 +255,7 @@ def main(fd: int) -> None:
     begin = warm_program.beginning(begin_at, program_at, _printed(), program is None)
     os.chdir("/")
     warm_program.settle()
+    warm_program.make_forks_cheap()
     Server(channel, begin).work()
 
 

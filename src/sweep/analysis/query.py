@@ -64,20 +64,26 @@ def select(records: Iterable[Record], where: str | None = None, sort: str | None
     found = list(records)
     if where is None and sort is None:
         return found
-    names = names_of(found)
+    pairs = [(row, flat(row)) for row in found]
+    names = _names_in(line for _, line in pairs)
     if where is not None:
-        holds = compile_filter(where, names)
-        kept = [row for row in found if holds(row)]
-    else:
-        kept = found
-    return kept if sort is None else sort_records(kept, sort, names)
+        getter = _Compiler(where, names).boolean(_parse(where))
+        pairs = [pair for pair in pairs if getter(pair[1])]
+    if sort is not None:
+        pairs = _sorted(pairs, sort, names)
+    return [row for row, _ in pairs]
 
 
 def names_of(records: Iterable[Record]) -> list[str]:
     """All names that can be used with these records: fields, `config.*`, `summary.*`."""
+    return _names_in(map(flat, records))
+
+
+def _names_in(lines: Iterable[Record]) -> list[str]:
     names: dict[str, None] = dict.fromkeys(_FIELDS)
-    for row in records:
-        names.update(dict.fromkeys(flat(row)))
+    for line in lines:
+        if not names.keys() >= line.keys():
+            names.update(dict.fromkeys(line))
     return list(names)
 
 
@@ -92,15 +98,21 @@ def compile_filter(source: str, names: Sequence[str]) -> Predicate:
 def sort_records(records: Iterable[Record], key: str, names: Sequence[str] | None = None) -> list[Record]:
     """Ordered by the field `key`, descending with a minus in front; numbers before words, records without a value (or
     with NaN) last either way. Equal ones keep their order. Raises QueryError for an unknown key."""
-    rows = list(records)
+    pairs = [(row, flat(row)) for row in records]
+    known = names if names is not None else _names_in(line for _, line in pairs)
+    return [row for row, _ in _sorted(pairs, key, known)]
+
+
+def _sorted(
+    pairs: list[tuple[Record, Record]], key: str, names: Sequence[str]
+) -> list[tuple[Record, Record]]:
+    """Records with their flat forms, ordered."""
     descending = key.startswith("-")
-    name = _Names(names if names is not None else names_of(rows)).resolve(
-        key.removeprefix("-").strip(), key, 1 + descending
-    )
-    keyed = [(_sort_key(flat(row).get(name)), row) for row in rows]
-    with_value = [(place, row) for place, row in keyed if place is not None]
-    with_value.sort(key=lambda pair: pair[0], reverse=descending)
-    return [row for _, row in with_value] + [row for place, row in keyed if place is None]
+    name = _Names(names).resolve(key.removeprefix("-").strip(), key, 1 + descending)
+    keyed = [(_sort_key(pair[1].get(name)), pair) for pair in pairs]
+    with_value = [(place, pair) for place, pair in keyed if place is not None]
+    with_value.sort(key=lambda one: one[0], reverse=descending)
+    return [pair for _, pair in with_value] + [pair for place, pair in keyed if place is None]
 
 
 # --- names -----------------------------------------------------------------------------------------------------

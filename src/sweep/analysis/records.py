@@ -136,15 +136,28 @@ def to_csv(rows: Iterable[Record]) -> str:
 
     Records without a field leave it empty; attempts are left out (`--format json` has them).
     """
-    lines = [flat(row) for row in rows]
-    found = dict.fromkeys(name for line in lines for name in line)
-    names = sorted(found, key=lambda name: ("plain", *GROUPS).index(_group(name)))  # else as they come
+    rows = list(rows)
+    names = [name for name in _keys(rows) if name not in MAPS]
+    columns = [_column([row.get(name) for row in rows]) for name in names]
+    for group in GROUPS:
+        lines = [flatten(row.get(group) or {}, group) for row in rows]
+        within = _keys(lines)
+        names += within
+        columns += [_column([line.get(name) for line in lines]) for name in within]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    columns = [_column([line.get(name) for line in lines]) for name in names]
     writer.writerows(zip(*columns, strict=True))
     return out.getvalue()
+
+
+def _keys(rows: Iterable[Record]) -> list[str]:
+    """All keys, in the order in which they come."""
+    found: dict[str, None] = {}
+    for row in rows:
+        if not found.keys() >= row.keys():
+            found.update(dict.fromkeys(row))
+    return list(found)
 
 
 def _column(items: list[Any]) -> list[Any]:
@@ -161,11 +174,6 @@ def flat(row: Record) -> Record:
         if values := row.get(group):
             found |= flatten(values, group)
     return found
-
-
-def _group(name: str) -> str:
-    start = name.partition(".")[0]
-    return start if start in GROUPS and "." in name else "plain"
 
 
 def _cell(item: Any) -> Any:

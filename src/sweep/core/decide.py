@@ -12,7 +12,7 @@ import math
 import msgspec
 
 from sweep.core import entries as e
-from sweep.core.ending import ending, gpu_end_s, open_budget, wall_end_s
+from sweep.core.ending import End, ending, gpu_end_s, open_budget, wall_end_s
 from sweep.core.seeds import run_seed
 from sweep.core.state import State
 
@@ -44,14 +44,12 @@ def decide(state: State, now_s: float, lookahead: int = 0) -> tuple[list[e.AnyEn
         return decisions, []
     end = ending(state, now_s)
     if end is not None:
-        return _wind_down(state, *end), _timers(state, now_s)
+        return _wind_down(state, end, now_s), _timers(state, now_s)
     if state.to_judge:
         decisions += _judge(state)
     if state.unexpanded < len(state.trials):
         decisions += _expand(state)
-    if state.offers and state.waiting and state.phase == "active":
-        _wake(state, now_s)
-        decisions += _assign(state, now_s)
+    decisions += _assign(state, now_s)
     commands: list[Command] = [*_timers(state, now_s)]
     wanted = _wanted(state, len(decisions), lookahead)
     if wanted:
@@ -69,16 +67,21 @@ def _lost(state: State) -> list[e.AnyEntry]:
     ]
 
 
-def _wind_down(state: State, reason: str, kill: bool) -> list[e.AnyEntry]:
+def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
     decisions: list[e.AnyEntry] = []
-    for run in state.runs if state.waiting or (kill and state.live) else ():
+    spared = state.asked_waiting if end.spares else 0
+    for run in state.runs if state.waiting > spared or (end.kills and state.live) else ():
         waiting = run.state in ("queued", "paused")
-        if waiting or (kill and run.run in state.live and not run.order):
-            decisions.append(e.RunCancelled(run.run, run.attempt, "" if waiting else run.agent, reason))
-    if not decisions and not state.live:
-        decisions.append(e.SweepEnded(reason))
-    if not kill and state.live:
+        if waiting and end.spares and run.asked:
+            continue
+        if waiting or (end.kills and run.run in state.live and not run.order):
+            decisions.append(e.RunCancelled(run.run, run.attempt, "" if waiting else run.agent, end.reason))
+    if not decisions and not state.live and not spared:
+        decisions.append(e.SweepEnded(end.reason))
+    if not end.kills and state.live:
         decisions += _judge(state)
+    if spared == state.waiting:  # nothing else can be assigned
+        decisions += _assign(state, now_s)
     return decisions
 
 
@@ -128,6 +131,9 @@ def _delayed(state: State) -> list[float]:
 def _assign(state: State, now_s: float) -> list[e.AnyEntry]:
     """Waiting runs, lowest number first, onto offered slots, oldest offer first."""
     decisions: list[e.AnyEntry] = []
+    if not state.offers or not state.waiting or state.phase != "active":
+        return decisions
+    _wake(state, now_s)
     taken: list[int] = []
     for (agent, slot), offer in state.offers.items():
         number = _pop_waiting(state, now_s)

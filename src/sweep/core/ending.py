@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import math
 
+from typing import NamedTuple
+
 from sweep.core.state import State
 
 _NOTHING_S = 0.001
 """Unix times are floats: what is left of a budget below this says nothing."""
 
 
-def ending(state: State, now_s: float) -> tuple[str, bool] | None:
-    """None while the sweep should go on; else why it ends, and whether running runs are ended with it."""
+class End(NamedTuple):
+    """A sweep ends."""
+
+    reason: str
+    kills: bool = False
+    """Running runs are ended with it."""
+    spares: bool = False
+    """Runs that a person wants tried again are executed before."""
+
+
+def ending(state: State, now_s: float) -> End | None:
+    """None while the sweep should go on; else how it ends."""
     if state.stop_requested:
-        return state.reason, state.stop_requested == "cancel"
+        return End(state.reason, kills=state.stop_requested == "cancel")
     stopped = stopped_by(state, now_s)
     if stopped is not None:
         return stopped
@@ -27,24 +39,24 @@ def ending(state: State, now_s: float) -> tuple[str, bool] | None:
         and not state.live
         and state.unexpanded == len(state.trials)
     ):
-        return _spent(state), False
+        return End(_spent(state))
     return None
 
 
-def stopped_by(state: State, now_s: float) -> tuple[str, bool] | None:
+def stopped_by(state: State, now_s: float) -> End | None:
     """Like `ending`, for what the spec ends a sweep by before its budget of trials is spent."""
     limits, metric = state.spec.limits, state.spec.metric
     wall = wall_end_s(state)
     if wall is not None and now_s >= wall:
-        return f"limits.wall_time ({limits.wall_time_s:g} s) is over", True
+        return End(f"limits.wall_time ({limits.wall_time_s:g} s) is over", kills=True)
     spent = gpu_end_s(state)
     if spent is not None and now_s >= spent:
-        return f"limits.gpu_hours: {limits.gpu_hours:g} GPU-hours are spent", True
+        return End(f"limits.gpu_hours: {limits.gpu_hours:g} GPU-hours are spent", kills=True)
     if state.reached is not None and metric is not None:
         run, value = state.reached
-        return f"run {run} reached the target: {metric.name} {value:g}", False
+        return End(f"run {run} reached the target: {metric.name} {value:g}", spares=True)
     if state.stalled:
-        return state.stalled, False
+        return End(state.stalled, spares=True)
     return None
 
 

@@ -27,10 +27,6 @@ Purpose = Literal["search", "confirm", "reproduce"]
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
     """Base of everything in a journal."""
 
-    def agent_or(self, default: str) -> str:
-        """The agent that this entry names, else `default`."""
-        return getattr(self, "agent", "") or default
-
 
 class Event(Entry, frozen=True, array_like=True, gc=False, tag=True):
     """A fact from outside: recorded even when it comes too late to matter."""

@@ -142,6 +142,7 @@ def _retry(state: State, entry: e.RetryRequested) -> str | None:
         run = _find(state, number)
         if run is None or (run.state, e.RetryRequested) not in TABLE:
             continue
+        run.asked = True
         _requeue(state, run)
         taken += 1
     if not taken:

@@ -27,6 +27,7 @@ class Run:
     __slots__ = (
         "after",
         "agent",
+        "asked",
         "attempt",
         "failures",
         "gpus",
@@ -58,6 +59,8 @@ class Run:
         self.lost = 0
         self.order = ""
         self.shelved = False
+        self.asked = False
+        """A person wants it tried again: it is, although the sweep has reached its target or lost patience."""
         self.reason = ""
         self.started_s = 0.0
         """When its current attempt started (Unix seconds)."""
@@ -151,6 +154,8 @@ class State:
         self.delayed: list[tuple[float, int]] = []
         """Heap of (Unix time, run) of queued runs that wait for a time; `decide` moves those that are ready to `queue`."""
         self.waiting = 0
+        self.asked_waiting = 0
+        """How many of those that wait a person wants tried again."""
         self.live: set[int] = set()
         self.offers: dict[tuple[str, int], int] = {}
         """(agent, slot) -> offer number, oldest first."""
@@ -198,6 +203,10 @@ class State:
         was, now = before in ("queued", "paused"), after in ("queued", "paused")
         if was != now:
             self.waiting += 1 if now else -1
+            if run.asked:
+                self.asked_waiting += 1 if now else -1
+        if after in ENDED:
+            run.asked = False
         if now and run.ready_s:
             heapq.heappush(self.delayed, (run.ready_s, run.run))
         elif now:

@@ -1,0 +1,38 @@
+"""Bugs in snapshots: they are a cache, and nobody may notice that there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from planting import around, plant
+
+from sweep.controller import recovery
+from sweep.core import snapshot
+from sweep.core.state import State
+
+
+@plant
+def a_snapshot_loses_what_runs_have_reported(patch: pytest.MonkeyPatch) -> None:
+    def unpack(real: Any) -> Any:
+        def unpacked(data: bytes, make_stopper: Any) -> State | None:
+            state: State | None = real(data, make_stopper)
+            for run in state.runs if state is not None else ():
+                run.score = None
+            return state
+
+        return unpacked
+
+    around(patch, recovery, "unpack", unpack)
+
+
+@plant
+def a_snapshot_forgets_who_has_a_run(patch: pytest.MonkeyPatch) -> None:
+    around(patch, snapshot, "_objects", lambda real: lambda kind, columns: _unowned(real(kind, columns)))
+
+
+def _unowned(objects: list[Any]) -> list[Any]:
+    for one in objects:
+        if isinstance(one, snapshot.Run):
+            one.agent = ""
+    return objects
