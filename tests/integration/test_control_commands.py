@@ -182,7 +182,7 @@ def test_retry_takes_exactly_the_failed_points(made: Project) -> None:
     assert made.status(sweep).state == "active"
     made.sweep("agent", sweep)
     assert states(made, sweep) == ["completed", "failed", "completed", "failed"]
-    assert "has no such runs" in made.run("retry", sweep, "--class", "oom").stderr
+    assert "has no failed (oom) run: nothing" in made.run("retry", sweep, "--class", "oom").stderr
 
     assert "only failed and cancelled runs" in made.mistake("retry", f"{sweep}-0")
     [row] = made.json("retry", f"{sweep}-1", f"{sweep}-3")

@@ -140,7 +140,9 @@ def a_share_of_a_gpu_counts_as_a_whole_one(patch: pytest.MonkeyPatch) -> None:
 @plant
 def runs_go_on_when_a_limit_of_the_sweep_is_over(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        return lambda folded, now_s: None if (end := real(folded, now_s)) is None else (end[0], False)
+        return lambda folded, now_s: (
+            None if (end := real(folded, now_s)) is None else end._replace(kills=False)
+        )
 
     around(patch, decide, "ending", wrap)
 
@@ -156,9 +158,9 @@ def patience_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 @plant
 def patience_does_not_see_that_something_is_better(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        def count(self: state.State, score: float | None) -> None:
+        def count(self: state.State, trial: state.Trial, score: float | None) -> None:
             before = self.unimproved
-            real(self, score)
+            real(self, trial, score)
             self.unimproved = before + 1
 
         return count
@@ -169,7 +171,7 @@ def patience_does_not_see_that_something_is_better(patch: pytest.MonkeyPatch) ->
 @plant
 def patience_passes_over_failures(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        return lambda self, score: real(self, score) if score is not None else None
+        return lambda self, trial, score: real(self, trial, score) if score is not None else None
 
     around(patch, state.State, "_count_finished", wrap)
 
@@ -182,7 +184,7 @@ def patience_counts_what_nobody_tried(patch: pytest.MonkeyPatch) -> None:
         runs = [self.runs[run] for run in self.trials[number].runs]
         now = self.observations[number].status
         if before == "open" and now == "failed" and any(run.state == "cancelled" for run in runs):
-            self._count_finished(None)
+            self._count_finished(self.trials[number], None)
 
     real = state.State.observe
     patch.setattr(state.State, "observe", cancelled)
@@ -254,3 +256,76 @@ def a_tag_cannot_be_taken_away(patch: pytest.MonkeyPatch) -> None:
         return lambda self, entry, at_s: real(self, msgspec.structs.replace(entry, remove=()), at_s)
 
     around(patch, index.IndexFold, "_annotate", wrap)
+
+
+# --- runs that a person wants tried again
+
+
+@plant
+def a_retry_after_the_target_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        return lambda folded, now_s: (
+            None if (end := real(folded, now_s)) is None else end._replace(spares=False)
+        )
+
+    around(patch, decide, "ending", wrap)
+
+
+@plant
+def a_retry_sets_all_waiting_runs_going(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        def requeue(folded: state.State, run: state.Run) -> None:
+            run.asked = True
+            real(folded, run)
+
+        return requeue
+
+    around(patch, evolve, "_requeue", wrap)
+
+
+@plant
+def who_asked_for_one_retry_asked_for_all_to_come(patch: pytest.MonkeyPatch) -> None:
+    def move(self: state.State, run: state.Run, before: Any) -> None:
+        asked = run.asked
+        real(self, run, before)
+        run.asked = asked
+
+    real = state.State.move
+    patch.setattr(state.State, "move", move)
+
+
+@plant
+def a_retry_goes_on_although_a_limit_is_over(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        return lambda folded, now_s: None if (end := real(folded, now_s)) is None else end._replace(spares=True)
+
+    around(patch, decide, "ending", wrap)
+
+
+@plant
+def a_retry_takes_the_searcher_up_again(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        def wind_down(folded: state.State, end: Any, now_s: float) -> Any:
+            made = real(folded, end, now_s)
+            return [entry for entry in made if not (folded.reached and type(entry) is e.SweepEnded)]
+
+        return wind_down
+
+    def stopped_by(folded: state.State, now_s: float) -> Any:
+        end = real(folded, now_s)
+        return None if end is not None and end.spares and folded.asked_waiting else end
+
+    real = ending.stopped_by
+    patch.setattr(ending, "stopped_by", stopped_by)
+
+
+@plant
+def a_trial_that_finishes_again_counts_again(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        def count(self: state.State, trial: state.Trial, score: float | None) -> None:
+            trial.counted = False
+            real(self, trial, score)
+
+        return count
+
+    around(patch, state.State, "_count_finished", wrap)

@@ -32,8 +32,8 @@ class AgentAtWork(msgspec.Struct, frozen=True):
     pid: int
     slots: int
     gpus: tuple[str, ...]
-    state: Literal["working", "left", "lost"]
-    """Working while it holds its lease; lost when it did not say goodbye."""
+    state: Literal["working", "leaving", "left", "lost"]
+    """Working while it holds its lease, leaving once `end_agent` has asked it to; lost when it did not say goodbye."""
     since_s: float
     ended_s: float | None
     running: int
@@ -59,6 +59,7 @@ def list_agents(store: Store, sweeps: Iterable[str], *, everyone: bool = False) 
 def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[AgentAtWork]:
     views = load_views(store, sweep)
     agents = {view.agent: view for view in views.agents if everyone or view.agent in held}
+    told = _told(store, sweep)
     running, done = dict.fromkeys(agents, 0), dict.fromkeys(agents, 0)
     for attempt in (attempt for run in views.runs for attempt in run.attempts):
         if attempt.agent in agents:
@@ -72,7 +73,7 @@ def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[
             view.pid,
             view.slots,
             view.gpus,
-            _state(view, held),
+            _state(view, held, told),
             view.joined_s,
             view.ended_s,
             running[name],
@@ -82,10 +83,30 @@ def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[
     ]
 
 
-def _state(view: AgentView, held: set[str]) -> Literal["working", "left", "lost"]:
-    if view.state == "joined":
-        return "working" if view.agent in held else "lost"
-    return view.state
+def _state(
+    view: AgentView, held: set[str], told: set[str]
+) -> Literal["working", "leaving", "left", "lost"]:
+    if view.state != "joined":
+        return view.state
+    if view.agent not in held:
+        return "lost"
+    return "leaving" if view.agent in told else "working"
+
+
+_TOLD = "agents told to leave"
+"""The cache of a sweep that keeps their IDs. Without it an agent that is asked twice would take that as Ctrl-C twice, and end its
+runs; that is all that is lost when it vanishes."""
+
+
+def _told(store: Store, sweep: str) -> set[str]:
+    return set((store.get_cache(sweep, _TOLD) or b"").decode().split())
+
+
+def _note_told(store: Store, agent: AgentAtWork) -> None:
+    with store.batch():
+        alive = {lease.holder for lease in store.leases(AGENT_LEASES)}
+        told = _told(store, agent.sweep) & alive | {agent.agent}
+        store.put_cache(agent.sweep, _TOLD, "\n".join(sorted(told)).encode())
 
 
 def find_agent(agents: Iterable[AgentAtWork], text: str) -> AgentAtWork:
@@ -102,7 +123,8 @@ def find_agent(agents: Iterable[AgentAtWork], text: str) -> AgentAtWork:
 
 def end_agent(store: Store, agent: AgentAtWork, *, now: bool) -> None:
     """Ask a living agent on this machine to leave: it lets its runs finish, or with `now` ends them, to be started again
-    elsewhere. Does not wait for it. Raises Refused for an agent elsewhere, or one that cannot be reached."""
+    elsewhere. Asking twice is asking once. Does not wait for it. Raises Refused for an agent elsewhere, or one that cannot be
+    reached."""
     if not agent.here:
         raise Refused(
             f"agent {agent.agent} works on {agent.host}: type `sweep agents --end {agent.agent}` there"
@@ -111,12 +133,15 @@ def end_agent(store: Store, agent: AgentAtWork, *, now: bool) -> None:
         raise Refused(
             f"process {agent.pid} is not agent {agent.agent} as seen from here (another container?); end it where it runs"
         )
+    if agent.state == "leaving" and not now:
+        return
     try:
         os.kill(agent.pid, signal.SIGTERM if now else signal.SIGINT)
     except ProcessLookupError:
         raise Refused(f"agent {agent.agent} is gone already; its lease runs out in a moment") from None
     except PermissionError:
         raise Refused(f"agent {agent.agent} (process {agent.pid}) belongs to another user") from None
+    _note_told(store, agent)
 
 
 def _has_open(pid: int, store: Store) -> bool:

@@ -22,6 +22,7 @@ def find_sweep(store: Store, text: str) -> str:
         raise NotFound("no sweep has been recorded here; run `sweep create FILE` first")
     if text == LATEST:
         return known[-1]
+    _refuse_run(text, known)
     return _unique(text, known, "sweep", "`sweep ls` lists them")
 
 
@@ -57,6 +58,17 @@ def find_either(store: Store, text: str) -> tuple[str, int | None]:
     if named or (text.isdigit() and text not in known):
         return find_run(store, text)
     return find_sweep(store, text), None
+
+
+def _refuse_run(text: str, known: list[str]) -> None:
+    """Tell somebody who names a run where a sweep is wanted what the sweep is called."""
+    prefix, _, number = text.rpartition("-")
+    if not prefix or not number.isdigit() or text in known:
+        return
+    matches = [name for name in known if name.startswith(prefix)]
+    sweep = LATEST if prefix == LATEST else matches[0] if len(matches) == 1 else None
+    if sweep is not None:
+        raise NotFound(f"{text} is a run; this wants its sweep: {sweep}")
 
 
 def _runs(store: Store, sweep: str) -> range:

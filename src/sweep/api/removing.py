@@ -64,7 +64,8 @@ def remove(store: Store, sweep: str) -> None:
 def _refuse_at_work(store: Store, sweep: str) -> None:
     busy = agents_at_work(store, sweep)
     if busy:
+        one = len(busy) == 1
         raise Refused(
-            f"{', '.join(busy)} work{'s' if len(busy) == 1 else ''} on sweep {sweep}; end it first: "
-            f"`sweep cancel {sweep}`, or `sweep agents --end {busy[0]}`"
+            f"{', '.join(busy)} work{'s' if one else ''} on sweep {sweep}; end {'it' if one else 'them'} first: "
+            f"`sweep cancel {sweep}`, or `sweep agents {sweep} --end {busy[0] if one else 'all'}`"
         )

@@ -62,9 +62,7 @@ def _end(store: Store, agents: list[AgentAtWork], which: str, now: bool) -> list
             refused.append(str(error))
             continue
         told.append(agent)
-        runs = f"{agent.running} run{'s' if agent.running != 1 else ''}"
-        what = f"ends its {runs}" if now else f"lets its {runs} finish"
-        click.echo(f"agent {agent.agent} {what}, then leaves", err=True)
+        click.echo(f"agent {agent.agent} {_what_it_does(agent, now)}", err=True)
     if refused and not told:
         raise UserMistake("\n".join(refused))
     for text in refused:
@@ -72,6 +70,18 @@ def _end(store: Store, agents: list[AgentAtWork], which: str, now: bool) -> list
     if not agents:
         click.echo("no agent is at work", err=True)
     return told
+
+
+def _what_it_does(agent: AgentAtWork, now: bool) -> str:
+    if not agent.running:
+        return "leaves"
+    runs = f"{agent.running} run{'s' if agent.running != 1 else ''}"
+    if now:
+        return f"ends its {runs}, then leaves"
+    if agent.state == "leaving":
+        them = "them" if agent.running != 1 else "it"
+        return f"lets its {runs} finish, then leaves, as it was told before (--now ends {them})"
+    return f"lets its {runs} finish, then leaves"
 
 
 def _show(agents: list[AgentAtWork], everyone: bool) -> None:

@@ -24,7 +24,8 @@ def _control(
         if as_json:
             print_json({"id": sweep, "state": after.state, "reason": after.reason, "was": before.state})
             return
-        reason = f" ({after.reason})" if after.reason else ""
+        told = after.reason in ("", after.state)  # "is paused (paused)" says nothing more
+        reason = "" if told else f" ({after.reason})"
         click.echo(f"sweep {sweep} {done(after) if after.state != before.state else _still(after)}{reason}")
 
     run.__doc__ = text

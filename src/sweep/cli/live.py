@@ -67,7 +67,7 @@ class PlainView:
         self.line(f"agent for sweep {self.sweep}: {slots} slot{'s' if slots != 1 else ''}, {cpu_text}{gpus}")
         done = sum(views.sweep.counts.get(state, 0) for state in ("completed", "pruned", "failed"))
         if done:
-            self.line(f"{done} runs are done already")
+            self.line(f"{done} runs are done already" if done != 1 else "1 run is done already")
         self.best = views.sweep.best
 
     def joined(self, agent: str) -> None:

@@ -75,7 +75,7 @@ def retry_command(
         print_json(rows)
         return
     for view, runs in done:
-        _say_retried(view, runs, dry_run)
+        _say_retried(view, runs, dry_run, _which(cancelled, classes))
 
 
 def _wanted(
@@ -99,9 +99,16 @@ def _checked(run: RunView) -> int:
     return run.run
 
 
-def _say_retried(view: SweepView, runs: Sequence[int], dry_run: bool) -> None:
+def _which(cancelled: bool, classes: Sequence[RetryClass]) -> str:
+    """What `to_retry` looked for: `failed`, `failed (oom, node) or cancelled`."""
+    named = f" ({', '.join(dict.fromkeys(classes))})" if classes else ""
+    return f"failed{named}{' or cancelled' if cancelled else ''}"
+
+
+def _say_retried(view: SweepView, runs: Sequence[int], dry_run: bool, which: str) -> None:
+    """`which`: the kind of run that was looked for."""
     if not runs:
-        click.echo(f"sweep {view.sweep} has no such runs: nothing to try again", err=True)
+        click.echo(f"sweep {view.sweep} has no {which} run: nothing to try again", err=True)
         return
     some = ", ".join(run_id(view.sweep, run) for run in runs[:5]) + (", …" if len(runs) > 5 else "")
     count = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"

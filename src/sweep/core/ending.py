@@ -7,7 +7,6 @@ by them, `evolve` asks them whether a revised spec gives an ended sweep more to 
 from __future__ import annotations
 
 import math
-
 from typing import NamedTuple
 
 from sweep.core.state import State

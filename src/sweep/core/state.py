@@ -88,11 +88,13 @@ class Run:
 class Trial:
     """One proposed config and its runs."""
 
-    __slots__ = ("config", "runs")
+    __slots__ = ("config", "counted", "runs")
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.runs: list[int] = []
+        self.counted = False
+        """Whether `patience` has counted it: one that is tried again finishes again, and is still one trial."""
 
 
 class Agent:
@@ -224,12 +226,15 @@ class State:
         if old.status == "open" and status != "open":
             untried = status == "failed" and any(self.runs[r].state == "cancelled" for r in trial.runs)
             if not untried:
-                self._count_finished(score)
+                self._count_finished(trial, score)
 
-    def _count_finished(self, score: float | None) -> None:
+    def _count_finished(self, trial: Trial, score: float | None) -> None:
         """A trial has finished: count those in a row that are no better than what was there."""
+        again, trial.counted = trial.counted, True
         if score is not None and better(score, self.best_score, self.goal):
             self.best_score, self.unimproved = score, 0
+            return
+        if again:
             return
         self.unimproved += 1
         if not self.stalled:

@@ -40,6 +40,16 @@ class RunAccount:
         self.losses = 0
         self.order = ""
         self.shelved = False
+        self.asked = False
+        """Somebody asked for it to be tried again, and it has not ended since."""
+
+
+def trial_end(runs: Sequence[RunAccount], trial: int, goal: str) -> tuple[bool, float | None]:
+    """(whether the trial has finished with somebody having tried it, its score)."""
+    here = [run for run in runs if run.added.trial == trial]
+    counted = [run for run in here if run.final in ("completed", "pruned")]
+    untried = not counted and any(run.final == "cancelled" for run in here)
+    return all(run.final for run in here) and not untried, mean_score(counted, goal)
 
 
 def gpu_seconds(runs: Sequence[RunAccount], at_s: float | None) -> float:

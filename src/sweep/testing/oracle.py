@@ -17,15 +17,17 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, mean_score
+from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, trial_end
 from sweep.testing.naive import effective_values, naive_condemned, naive_score
 from sweep.testing.terms import (
     naive_class,
     naive_fixed,
     naive_more,
+    naive_notes,
     naive_points,
     naive_retried,
     naive_share,
+    naive_told,
     naive_wait_s,
 )
 
@@ -60,11 +62,17 @@ class Account:
         self.notes: dict[int, tuple[tuple[str, ...], str]] = {}
         """Tags and note of each run; of the sweep under -1."""
         self.best: float | None = None
+        self.finished: set[int] = set()
+        """Trials that have finished at least once: each counts once."""
         self.in_a_row = 0
         """Trials that have finished in a row without being the best so far."""
         self.stalled = False
         self.to_reopen = False
         """Somebody gave the ended sweep more to do."""
+        self.said = ""
+        """Why the sweep ended last, where nothing but runs to be tried again has been asked of it since."""
+        self.soft: list[bool] = []
+        """Whether, after each entry, the target or `patience` kept new trials from being proposed."""
         self.run_times: dict[int, float | None] = {1: world.spec.limits.run_time_s}
         """`limits.run_time` by revision."""
         self.open_offers: dict[tuple[str, int], int] = {}
@@ -101,6 +109,7 @@ class Account:
         handler = getattr(self, name, None)
         if handler is not None:
             handler(recorded.entry, recorded)
+        self.soft.append(self.target_hit or self.stalled)
 
     def _check_leader(self, writer: str) -> None:
         """Once somebody else leads, an earlier controller writes nothing any more."""
@@ -121,6 +130,7 @@ class Account:
             self.phase = "paused"
 
     def _ResumeRequested(self, _: e.ResumeRequested, __: e.Recorded) -> None:
+        self.said = ""
         if self.phase == "ended":
             self.to_reopen, self.in_a_row, self.stalled = True, 0, False
         elif self.phase in ("paused", "finishing"):
@@ -129,7 +139,7 @@ class Account:
 
     def _StopRequested(self, _: e.StopRequested, __: e.Recorded) -> None:
         if self.phase != "ended":
-            self.phase, self.stopping, self.ever_cut_short = "finishing", True, True
+            self.phase, self.stopping, self.ever_cut_short, self.said = "finishing", True, True, ""
 
     _CancelRequested = _StopRequested
 
@@ -148,7 +158,7 @@ class Account:
         """Another revision of the spec."""
         old, self.spec, self.cap = self.spec, spec, spec.run_cap
         self.revision += 1
-        self.revised = self.position
+        self.revised, self.said = self.position, ""
         self.run_times[self.revision] = spec.limits.run_time_s
         if spec.space != old.space:
             points = naive_points(spec.space)
@@ -170,15 +180,13 @@ class Account:
     def _Annotated(self, entry: e.Annotated, _: e.Recorded) -> None:
         if entry.run >= len(self.runs):
             return
-        tags, note = self.notes.get(entry.run, ((), ""))
-        kept = [tag for tag in tags if tag not in entry.remove]
-        kept += [tag for tag in entry.add if tag not in kept]
-        self.notes[entry.run] = (tuple(kept), note if entry.note is None else entry.note)
+        self.notes[entry.run] = naive_notes(*self.notes.get(entry.run, ((), "")), entry)
 
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
         for number in entry.runs:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):
                 self._again(self.runs[number])
+                self.runs[number].asked = True
                 self.to_reopen = self.to_reopen or self.phase == "ended"
 
     def _spent(self) -> bool:
@@ -211,12 +219,21 @@ class Account:
                 f"it ended by {key}, which does not hold: {entry.reason}",
             )
             self.world.counts[f"ended by {key}"] += 1
+        self._same_end(entry.reason, named)
         if not self.stopping and not named:
             self.need(self._spent(), "the sweep ended with budget left, and nobody stopped it")
             self._nothing_left_out()
         else:
             self.ever_cut_short = True
         self.phase, self.to_reopen = "ended", False
+
+    def _same_end(self, reason: str, named: list[str]) -> None:
+        """After nothing but retries it ends as it had, unless a retried run has reached the target, or a limit is over."""
+        if self.said and (named == ["patience"] or "target" in self.said):
+            limits = {"wall_time", "gpu_hours"} & set(named)
+            self.need(bool(limits) or reason == self.said, f"it ended: {reason}; before: {self.said}")
+            self.world.counts["ended again after a retry"] += 1
+        self.said = reason if named in (["target"], ["patience"]) else ""
 
     def _nothing_left_out(self) -> None:
         """Every trial has all its replicates; none is cancelled unless the sweep was once cut short."""
@@ -272,6 +289,7 @@ class Account:
         self.need(entry.revision == self.revision, "proposed for another revision of the spec")
         self.need(entry.seen < recorded.position, "the searcher saw the future")
         self.need(entry.seen >= self.revised, "the searcher was asked under an earlier revision of the spec")
+        self.need(not self.soft[entry.seen - 1], "the searcher was asked although the sweep had reached its end")
         self.configs += [json.dumps(config, sort_keys=True) for config in entry.configs]
         self.exhausted = entry.exhausted
         over = self.cap is not None and len(self.configs) > self.cap
@@ -317,15 +335,19 @@ class Account:
         self.need(
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
-        self._may_begin(entry.run, decided_s)
+        self._may_begin(run, decided_s)
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
         run.attempts.append(AttemptAccount(entry, recorded.position, self.revision))
         run.order, run.ready_s = "", 0.0
 
-    def _may_begin(self, number: int, at_s: float) -> None:
-        """Nothing speaks against another run: no target, no limit, and nobody who should have been told to end first."""
-        stopped = self._stopped_by(at_s)
+    def _may_begin(self, run: RunAccount, at_s: float) -> None:
+        """Nothing speaks against another run: no limit, no target or patience unless somebody asked for this very run, and
+        nobody who should have been told to end first."""
+        number, stopped = run.added.run, self._stopped_by(at_s)
+        if run.asked and stopped and set(stopped) <= {"target", "patience"}:
+            self.world.counts["tried again after the end"] += 1
+            stopped = []
         self.need(not stopped, f"run {number} was assigned, although these end the sweep: {stopped}")
         spared = [
             run.added.run
@@ -385,9 +407,12 @@ class Account:
             self._condemned(entry.run), f"run {entry.run} was pruned, but hyperband does not condemn it"
         )
 
-    def _RunCancelled(self, entry: e.RunCancelled, _: e.Recorded) -> None:
+    def _RunCancelled(self, entry: e.RunCancelled, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
         if self._waits(run):
+            cut = self.stopping or {"wall_time", "gpu_hours"} & set(self._stopped_by(recorded.at_s))
+            self.need(bool(cut) or not run.asked, f"run {entry.run} was to be tried again, and was cancelled")
+            run.asked = False
             self.need(bool(entry.reason), f"run {entry.run} was cancelled without a reason")
             run.final, run.shelved, self.ever_cut_short = "cancelled", True, True
             run.ready_s = 0.0
@@ -432,27 +457,23 @@ class Account:
             cut = {"wall_time", "gpu_hours"} & set(self._stopped_by(over_s))
             self.need(not cut, f"run {run.added.run} went on although {cut} had been over for {LATE_S} s")
         if ended.error_class == "run_time" and self.world.atomic:
-            told = [
-                f"{limit:g}"
-                for revision, limit in self.run_times.items()
-                if limit is not None and revision >= attempt.revision
-            ]
-            said = any(f" {limit} s" in ended.reason for limit in told)
-            self.need(said, f"run {run.added.run}: {ended.reason}, but the limits were {told}")
+            told = naive_told(self.run_times, attempt.revision, ended.reason)
+            self.need(told, f"run {run.added.run}: {ended.reason}, but the limits were {self.run_times}")
 
     def _finished(self, run: RunAccount) -> None:
         """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
-        runs = [one for one in self.runs if one.added.trial == run.added.trial]
-        if not all(one.final for one in runs):
+        run.asked = False
+        goal, trial = self.world.goal, run.added.trial
+        finished, mean = trial_end(self.runs, trial, goal)
+        if not finished:
             return
-        counted = [one for one in runs if one.final in ("completed", "pruned")]
-        if not counted and any(one.final == "cancelled" for one in runs):
-            return
-        goal = self.world.goal
-        mean = mean_score(counted, goal)
+        again = trial in self.finished
+        self.finished.add(trial)
         sign = 1 if goal == "minimize" else -1
         if mean is not None and (self.best is None or sign * mean < sign * self.best):
             self.best, self.in_a_row = mean, 0
+            return
+        if again:
             return
         self.in_a_row += 1
         if self.spec.patience is not None and self.in_a_row >= self.spec.patience:

@@ -27,7 +27,7 @@ def dump(state: State) -> dict[str, Any]:
         "revision": state.revision,
         "phase": (state.phase, state.reason, state.stop_requested, state.reopen),
         "times": (state.created_s, state.first_agent_s, state.last_s),
-        "trials": [(repr(trial.config), list(trial.runs)) for trial in state.trials],
+        "trials": [(repr(trial.config), list(trial.runs), trial.counted) for trial in state.trials],
         "runs": [_run(run) for run in state.runs],
         "agents": {
             name: (agent.slots, agent.joined_s, agent.alive, agent.gpus, sorted(agent.runs))
@@ -41,7 +41,7 @@ def dump(state: State) -> dict[str, Any]:
         "ignored": list(state.ignored),
         "counts": {name: count for name, count in state.counts.items() if count},
         "best_run": state.best_run,
-        "waiting": state.waiting,
+        "waiting": (state.waiting, state.asked_waiting),
         "live": sorted(state.live),
         "unexpanded": state.unexpanded,
         "observations": [(o.trial, repr(o.config), o.status, o.score) for o in state.observations],
@@ -60,6 +60,7 @@ def check_state(state: State) -> None:
     waiting = [run.run for run in runs if run.state in ("queued", "paused")]
     _same("live", state.live, live)
     _same("waiting", state.waiting, len(waiting))
+    _same("asked_waiting", state.asked_waiting, sum(runs[number].asked for number in waiting))
     _same("counts", +Counter(state.counts), Counter(run.state for run in runs))
     queued = set(state.queue) | {
         number for ready_s, number in state.delayed if ready_s == runs[number].ready_s

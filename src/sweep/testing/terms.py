@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweep.core.entries import Annotated
 from sweep.core.space import Categorical, Space
 from sweep.core.spec import Retry, SweepSpec
 
@@ -57,6 +58,19 @@ def naive_fixed(old: SweepSpec, new: SweepSpec) -> bool:
     assert old.metric is not None and new.metric is not None
     kept = (old.method, old.seed, old.replicates, old.metric.name, old.metric.goal)
     return kept == (new.method, new.seed, new.replicates, new.metric.name, new.metric.goal)
+
+
+def naive_told(run_times: Mapping[int, float | None], since: int, reason: str) -> bool:
+    """Whether a run was ended by a `limits.run_time` (by revision) that held at some time after revision `since`."""
+    limits = [limit for revision, limit in run_times.items() if revision >= since and limit is not None]
+    return any(f" {limit:g} s" in reason for limit in limits)
+
+
+def naive_notes(tags: Sequence[str], note: str, entry: Annotated) -> tuple[tuple[str, ...], str]:
+    """Tags and note after somebody has annotated them."""
+    kept = [tag for tag in tags if tag not in entry.remove]
+    kept += [tag for tag in entry.add if tag not in kept]
+    return tuple(kept), note if entry.note is None else entry.note
 
 
 def naive_points(space: Space) -> list[str] | None:

@@ -55,6 +55,7 @@ class World:
         self.sweep = "s1"
         self.rng = Random(f"world/{seed}")
         self.looks = Random(f"looks/{seed}")
+        self.moods = Random(f"moods/{seed}")
         self.now = 0.0
         self.counts: Counter[str] = Counter()
         self.spec: SweepSpec = draw_spec(self.rng)
@@ -249,7 +250,7 @@ class World:
         """What people ask for, in short successions."""
         rng = self.rng
         count = rng.choice((0, 0, 1, 2, 5))
-        common = (
+        common: tuple[tuple[str, ...], ...] = (
             ("pause",),
             ("pause", "resume"),
             ("resume",),
@@ -262,7 +263,7 @@ class World:
             ("extend", "extend", "extend", "extend"),
             ("annotate", "annotate"),
         )
-        final = (
+        final: tuple[tuple[str, ...], ...] = (
             ("stop",),
             ("cancel",),
             ("stop", "resume"),
@@ -338,11 +339,19 @@ class World:
             "cancel": lambda: e.CancelRequested("ann"),
             "extend": lambda: e.ExtendRequested((self.spec.run_cap or 5) + self.rng.randint(0, 4), "ann"),
             "retry": lambda: e.RetryRequested(tuple(range(60)), "ann"),
+            "retry some": lambda: e.RetryRequested(
+                tuple(run for run in range(60) if self.moods.random() < 0.4), "ann"
+            ),
             "edit": self._edit,
             "annotate": self._annotate,
         }
         self._append(requests[name]())
         self._start_agents()
+
+    def _look_at_the_end(self) -> None:
+        """Somebody sees that the sweep has ended, and wants some of its runs tried again."""
+        if not self.quiet and self.moods.random() < 0.6:
+            self.after(self.moods.uniform(0.1, 2.0), lambda: self._request("retry some"))
 
     def _edit(self) -> e.SpecRevised:
         """Somebody revises the spec that the listings show; it may have moved on."""
@@ -387,6 +396,7 @@ class World:
         said = self._said
         if isinstance(entry, e.SweepEnded):
             self._said, self._unlisted = "ended", self._told
+            self._look_at_the_end()
         elif isinstance(entry, e.SweepReopened):
             self._said = "active"
         elif said == "ended":

@@ -88,6 +88,11 @@ def _from_elsewhere(name: str, path: list[str], other: Any) -> Any:
     sys.path[:0] = path
     try:
         module = __import__("sweep", None, None, (name,))
+        for known, loaded in list(
+            sys.modules.items()
+        ):  # loaded under another object of that name: `import sweep.sdk` asks for it
+            if known.startswith("sweep.") and known.count(".") == 1 and loaded is not None:
+                module.__dict__.setdefault(known[6:], loaded)
         function = getattr(module, name)
     finally:
         for part in path:
