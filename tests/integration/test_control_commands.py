@@ -459,7 +459,10 @@ def test_an_agent_in_the_background(made: Project) -> None:
 
     assert "lets its 2 runs finish" in made.run("agents", "--end", agent[:-2]).stderr
     made.wait_for(lambda: "letting runs finish" in log.read_text())
-    assert made.json("agents") != []
+    again = made.run("agents", "--end", "all").stderr
+    assert "as it was told before (--now ends them)" in again
+    assert [row["state"] for row in made.json("agents")] == ["leaving"]
+    assert states(made, sweep)[:2] == ["running", "running"], "asking twice is no Ctrl-C twice"
     made.write("go", "")
     made.wait_for(lambda: made.json("agents") == [])
     assert states(made, sweep)[:2] == ["completed", "completed"]

@@ -106,7 +106,7 @@ def test_rerun(done: Project) -> None:
     assert said.returncode == 0
     assert said.stdout.startswith("x is 2 hash seed"), "its output is on the terminal"
     assert "the code is as it was when the sweep was created" in said.stderr
-    assert "the recorded run had loss 1" in said.stderr
+    assert "its loss is 1; the recorded run had 1\n" in said.stderr
     (folder,) = (done.folder / ".sweep" / "local").iterdir()
     assert f"2 rows of it: {folder / 'rows.jsonl'}" in said.stderr
     assert [row["loss"] for row in rows(folder)] == [2.0, 1.0]

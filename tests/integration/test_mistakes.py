@@ -67,6 +67,8 @@ def test_a_beginning_that_fits_several(project: Project) -> None:
     assert "'ab' could be any of abc1, abc2: type more" in project.mistake("status", "ab")
     assert "there is no sweep ''" in project.mistake("status", "")
     assert "did you mean abc1?" in project.mistake("status", "abd1")
+    assert "abc1-0 is a run; this wants its sweep: abc1" in project.mistake("best", "abc1-0")
+    assert "latest-0 is a run; this wants its sweep: latest" in project.mistake("status", "latest-0")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from sweep.agents.warming import Warming, WarmStart
 from sweep.core.space import Space
 from sweep.core.spec import SweepSpec
 from tests.integration.conftest import Project
+from tests.integration.test_robust_pythons import find_python
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="preload needs what only Linux has"
@@ -420,6 +421,24 @@ def test_failures_to_start_are_told_as_for_started_runs(runs: Runs) -> None:
         assert isinstance(event, SpawnFailed)
         found.append((event.errno, event.message))
     assert found[0] == found[1] and "cannot write the output file" in found[0][1]
+
+
+@pytest.mark.parametrize("minor", [8, 9, 10, 12, 13, 14])
+def test_another_python_than_the_agent_s(runs: Runs, minor: int) -> None:
+    python = find_python(minor)
+    if python is None:
+        pytest.skip(f"there is no Python 3.{minor} here")
+    (runs.folder / "run.py").write_text(
+        "import sys, os, json\nprint(sys.version_info[:2], sys.argv, __file__, sys.path, sys.executable, sorted(globals()))\n"
+        "kept = open('kept.txt', 'w'); kept.write('x')\nraise SystemExit(3)\n"
+    )
+    started = runs.start_argv("started", [python, "run.py", "--x=1"], warm=False)
+    assert runs.exited("started").status == 3
+    forked = runs.start_argv("forked", [python, "run.py", "--x=1"])
+    assert runs.exited("forked").status == 3
+    assert forked.read_text() == started.read_text()
+    assert (runs.folder / "kept.txt").read_text() == "x"
+    assert not [event for event in runs.events if isinstance(event, WarmGone)]
 
 
 # --- ends --------------------------------------------------------------------------------------------------------

@@ -305,18 +305,13 @@ def a_retry_goes_on_although_a_limit_is_over(patch: pytest.MonkeyPatch) -> None:
 @plant
 def a_retry_takes_the_searcher_up_again(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        def wind_down(folded: state.State, end: Any, now_s: float) -> Any:
-            made = real(folded, end, now_s)
-            return [entry for entry in made if not (folded.reached and type(entry) is e.SweepEnded)]
+        def stopped_by(folded: state.State, now_s: float) -> Any:
+            end = real(folded, now_s)
+            return None if end is not None and end.spares and folded.asked_waiting else end
 
-        return wind_down
+        return stopped_by
 
-    def stopped_by(folded: state.State, now_s: float) -> Any:
-        end = real(folded, now_s)
-        return None if end is not None and end.spares and folded.asked_waiting else end
-
-    real = ending.stopped_by
-    patch.setattr(ending, "stopped_by", stopped_by)
+    around(patch, ending, "stopped_by", wrap)
 
 
 @plant

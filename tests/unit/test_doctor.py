@@ -173,13 +173,31 @@ def test_a_script_of_the_same_name_is_named_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_python_without_sweep(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho 'No module named sweep' >&2; exit 1\n")
-    python.chmod(0o755)
-    agent, other = checkup_machine.sdk(place(tmp_path, PATH=f"{tmp_path}:/bin:/usr/bin"))
-    assert agent.status == "ok"
-    assert other.status == "warning" and "No module named sweep" in other.found
+def test_another_python(tmp_path: Path) -> None:
+    """One without sweep is lent it; another package called sweep would hide that; one that does not work is no use."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    python = folder / "python"
+    (tmp_path / "other" / "sweep").mkdir(parents=True)
+    (tmp_path / "other" / "sweep" / "__init__.py").write_text("__version__ = '1.0.0'\n")
+    found = []
+    for script in (
+        f'exec {sys.executable} -S -I "$@"',
+        f'PYTHONPATH={tmp_path}/other exec {sys.executable} -S "$@"',
+        "echo 'no such thing' >&2; exit 1",
+    ):
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        agent, other = checkup_machine.sdk(place(tmp_path, PATH=f"{folder}:/bin:/usr/bin"))
+        assert agent.status == "ok"
+        found.append(other)
+    without, another, useless = found
+    assert (without.status, without.advice) == ("note", "") and "get the agent's" in without.found
+    assert another.status == "warning" and "pip uninstall sweep" in another.advice
+    assert useless.status == "warning" and "no such thing" in useless.found
+    assert not any("pip install sweep" in finding.advice for finding in found), (
+        "that is somebody else's project"
+    )
 
 
 def test_variables(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class MissingExtra(ImportError):
 def to_frame(columns: Sequence[Column]) -> pd.DataFrame:
     """A DataFrame with one column each: numbers as `int64` and `float64` (`Int64` and `boolean` where whole numbers or
     booleans are missing), times as UTC timestamps, values of several types as they were. Raises MissingExtra."""
-    pandas = _need("pandas", "a DataFrame needs pandas", "pandas")
+    pandas = _need("pandas", "a DataFrame needs pandas")
     frame: pd.DataFrame = pandas.DataFrame(
         {column.name: _series(pandas, column) for column in columns}, columns=[c.name for c in columns]
     )
@@ -31,7 +31,7 @@ def to_frame(columns: Sequence[Column]) -> pd.DataFrame:
 
 def write_parquet(columns: Sequence[Column], file: IO[bytes]) -> None:
     """Write columns as one Parquet file (zstd). Raises MissingExtra, and OSError as writing does."""
-    arrow = _need("pyarrow", "Parquet needs pyarrow", "parquet")
+    arrow = _need("pyarrow", "Parquet needs pyarrow")
     parquet = import_module("pyarrow.parquet")
     types = {
         "bool": arrow.bool_(),
@@ -61,8 +61,8 @@ def _series(pandas: Any, column: Column) -> Any:
     return pandas.Series(column.values, dtype=kinds.get(column.kind))
 
 
-def _need(module: str, why: str, extra: str) -> Any:
+def _need(module: str, why: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingExtra(f"{why}, which is not here ({error}); pip install 'sweep[{extra}]'") from None
+        raise MissingExtra(f"{why}, which is not here ({error}): pip install {module}") from None

@@ -83,9 +83,7 @@ def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[
     ]
 
 
-def _state(
-    view: AgentView, held: set[str], told: set[str]
-) -> Literal["working", "leaving", "left", "lost"]:
+def _state(view: AgentView, held: set[str], told: set[str]) -> Literal["working", "leaving", "left", "lost"]:
     if view.state != "joined":
         return view.state
     if view.agent not in held:

@@ -48,7 +48,10 @@ def check_all(place: Place) -> Iterator[Finding]:
         from sweep.api import checkup_store as store
     except Exception as error:
         yield Finding(
-            "sweep", "broken", _words(error), "install sweep again: pip install --force-reinstall sweep"
+            "sweep",
+            "broken",
+            _words(error),
+            "install sweep again: `pip install --force-reinstall .` in its source folder",
         )
         return
     for check in (*machine.CHECKS, *store.CHECKS):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from sweep.api.checkup import Check, Finding, Place, Status
+from sweep.api.checkup import Check, Finding, Place
 
 OLDEST_PYTHON = (3, 11)
 FEW_FILES = 256
@@ -40,7 +41,7 @@ def packages(_: Place) -> Finding:
             "packages", "warning", f"sweep {__version__} is imported from {Path(__file__).parents[1]}, but not installed",
             "pip install it, so that its packages come with it",
         )  # fmt: skip
-    missing, old, fine = [], [], 0
+    missing, old, needed, fine = [], [], [], 0
     for text in asked:
         match = re.match(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(;.*extra.*)?", text)
         if match is None or match[3]:
@@ -49,18 +50,25 @@ def packages(_: Place) -> Finding:
             version = metadata.version(match[1])
         except metadata.PackageNotFoundError:
             missing.append(match[1])
+            needed.append(_requirement(text))
             continue
         too_old = match[2] and _numbers(version) < _numbers(match[2])
         old += [f"{match[1]} {version} (needs {match[2]})"] if too_old else []
+        needed += [_requirement(text)] if too_old else []
         fine += not too_old
     if missing or old:
         words = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"too old: {', '.join(old)}"] * bool(
             old
         )
         return Finding(
-            "packages", "broken", "; ".join(words), f"{sys.executable} -m pip install --upgrade sweep"
+            "packages", "broken", "; ".join(words), f"{sys.executable} -m pip install {' '.join(needed)}"
         )
     return Finding("packages", "ok", f"sweep {__version__} and the {fine} packages it needs")
+
+
+def _requirement(text: str) -> str:
+    """A requirement of sweep's metadata as a word of a shell's command."""
+    return shlex.quote(text.partition(";")[0].replace(" ", ""))
 
 
 def extras(_: Place) -> Finding:
@@ -242,26 +250,56 @@ def git(place: Place) -> Finding:
 
 
 def sdk(place: Place) -> list[Finding]:
-    """Whether training programs can `import sweep`: in the Python of the agent, and in the one that `python` names."""
+    """Whether training programs can `import sweep`: in the Python of the agent, and in the one that `python` names. A Python
+    without sweep is fine: agents lend its SDK to the programs that they run there."""
     if shadow := _shadow(place):  # and not imported to see: it may be somebody's training script
         advice = f"rename {shadow}: programs in this folder import it instead of the package"
         return [Finding("import sweep", "warning", f"a {shadow.name} of your own is in this folder", advice)]
-    found = [_imports("import sweep (agent)", sys.executable, place, "broken")]
+    found = [_imports_here(place)]
     other = shutil.which("python", path=place.environ.get("PATH"))
     if other is None:
         advice = 'none is needed while the spec\'s command uses "${interpreter}", as the default does'
         return [*found, Finding("import sweep (python)", "note", "there is no `python` in PATH", advice)]
-    return [*found, _imports("import sweep (python)", other, place, "warning")]
+    return [*found, _imports_there(other, place)]
 
 
-def _imports(name: str, interpreter: str, place: Place, otherwise: Status) -> Finding:
-    code = "import sweep; sweep.init; print(sweep.__version__, sweep.__file__)"
+def _imports_here(place: Place) -> Finding:
+    name = "import sweep (agent)"
+    works, said = _try_import(sys.executable, place)
+    if works:
+        return Finding(name, "ok", said)
+    advice = (
+        f"install sweep again: `{sys.executable} -m pip install --force-reinstall .` in its source folder"
+    )
+    return Finding(name, "broken", said, advice)
+
+
+def _imports_there(interpreter: str, place: Place) -> Finding:
+    name = "import sweep (python)"
+    works, said = _try_import(interpreter, place)
+    if works:
+        return Finding(name, "ok", said)
+    if "No module named" in said and "sweep" in said:
+        return Finding(
+            name, "note", f"{interpreter} has no sweep of its own; programs that it runs get the agent's"
+        )
+    if "has no attribute" in said:
+        advice = f"{interpreter} -m pip uninstall sweep: it is another package of that name, and hides the SDK that agents lend"
+        return Finding(name, "warning", said, advice)
+    return Finding(name, "warning", said, "let the spec's command name a Python that works, 3.8 or newer")
+
+
+def _try_import(interpreter: str, place: Place) -> tuple[bool, str]:
+    """Whether `import sweep` gives this package, and what there is to say about it."""
+    code = (
+        "import sys\nif sys.version_info < (3, 8): sys.exit('Python %d.%d is too old' % sys.version_info[:2])\n"
+        "import sweep; sweep.init; print(sweep.__version__, sweep.__file__)"
+    )
     said = _output([interpreter, "-c", code], place, errors=True) or "nothing"
     version, _, file = said.partition(" ")
     if re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
-        return Finding(name, "ok", f"{version} in {interpreter} ({Path(file).parent})")
-    advice = f"{interpreter} -m pip install sweep, for programs that it runs"
-    return Finding(name, otherwise, f"{interpreter}: {said.splitlines()[-1][:200]}", advice)
+        return True, f"{version} in {interpreter} ({Path(file).parent})"
+    return False, f"{interpreter}: {said.splitlines()[-1][:200]}"
 
 
 def _shadow(place: Place) -> Path | None:

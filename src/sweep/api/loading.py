@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Sweep:
     """A sweep as it stood when it was loaded; `refresh` reads it again. Made by `load`.
 
-    `runs`, `trials` and `history` are DataFrames and need pandas (`pip install 'sweep[pandas]'`; without it they raise
+    `runs`, `trials` and `history` are DataFrames and need pandas (`pip install pandas`; without it they raise
     ImportError and say so); everything else does not.
     """
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from sweep.cli.main import UserMistake
-from sweep.stores import Store, StoreError, open_store
+from sweep.stores import Store, open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 

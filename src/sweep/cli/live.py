@@ -130,6 +130,10 @@ class PlainView:
         if self.failed[last] <= 2:
             for line in event.tail.rstrip().splitlines():
                 self.line(f"  | {line}")
+            if last.endswith("No module named 'wandb'"):
+                self.line(
+                    f"  a script that is written for wandb runs without it: `sweep agent {self.sweep} --wandb`"
+                )
         else:
             self.line(
                 f"  | {last}   (as before; `sweep logs {run_id(self.sweep, event.run)}` prints all of it)"

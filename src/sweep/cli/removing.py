@@ -71,7 +71,7 @@ def rm_command(names: Sequence[str], yes: bool, dry_run: bool, store_url: str | 
 _WORDS: dict[Kind, tuple[str, str]] = {
     "folders": ("run folders of removed sweeps", ""),
     "blobs": ("recorded files that no sweep needs", ""),
-    "checkpoints": ("checkpoints of ended runs", "--checkpoints, --keep best 1"),
+    "checkpoints": ("checkpoints of ended runs", "--checkpoints or --keep best 1"),
     "logs": ("output of ended runs and agents", "--logs"),
     "local": ("runs started by hand, without sweep", "--local 30d"),
 }
@@ -170,7 +170,8 @@ def _show(plan: Plan, kinds: Sequence[Kind]) -> None:
     for kind, (what, option) in _WORDS.items():
         found = plan.items[kind]
         if found:
-            chosen = "goes" if kind in kinds else f"stays ({option} frees it)" if option else "stays"
+            them = "them" if len(found) != 1 else "it"
+            chosen = "goes" if kind in kinds else f"stays ({option} frees {them})" if option else "stays"
             size = size_text(sum(item.bytes for item in found))
             rows.append((what, f"{len(found):,}", size, chosen))
     if rows:

@@ -29,9 +29,11 @@ from sweep.api.repeating import (
 from sweep.cli.common import command, opened, print_json, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.index import Views
+from sweep.core.spec import Metric
 from sweep.core.views import RunView
 
 MOST_NAMES = 5
+MOST_KEPT_BYTES = 1 << 20
 
 
 @command("rerun", "sweep rerun latest-3 -- --epochs=100")
@@ -129,15 +131,32 @@ def _why(error: OSError, folder: Path) -> str:
     return f"cannot start {error.filename}: {error.strerror}; the run was started by it then, maybe on another machine"
 
 
+def _read_rows(path: Path, metric: Metric | None) -> tuple[int, float | None]:
+    """How many rows a program has logged into a file, and the best value of the metric in it, as an agent would judge it."""
+    from sweep.agents.inbox import RunInbox  # not for those who only want the command line
+
+    inbox = RunInbox(0, 1, None if metric is None else metric.name)
+    with path.open("rb") as file:
+        for line in file:
+            inbox.feed(line.strip())
+            if inbox.pending_bytes > MOST_KEPT_BYTES:
+                inbox.take()
+    return inbox.rows, None if metric is None else inbox.score(metric.goal)
+
+
 def _tell_rows(folder: Path, views: Views, run: RunView) -> None:
     rows = folder / "rows.jsonl"
+    metric = views.spec.metric
     try:
-        with rows.open("rb") as file:
-            count = sum(1 for _ in file)
+        count, value = _read_rows(rows, metric)
     except OSError:
         _tell(f"it logged no rows; its folder is {folder}")
         return
     _tell(f"{count} row{'s' if count != 1 else ''} of it: {rows}")
-    metric = views.spec.metric
-    if metric is not None and run.objective is not None:
-        _tell(f"the recorded run had {metric.name} {run.objective:.6g}")
+    if metric is None or run.objective is None:
+        return
+    recorded = f"the recorded run had {run.objective:.6g}"
+    if value is None:
+        _tell(f"it has logged no {metric.name}; {recorded}")
+    else:
+        _tell(f"its {metric.name} is {value:.6g}; {recorded}")

@@ -152,6 +152,9 @@ def work(
         )
     view.finish(load_best(store, sweep))
     if end.broken:
+        view.line(
+            f"when that is mended: `sweep retry {sweep}` for the failed runs, and `sweep agent {sweep}` to go on"
+        )
         return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
 

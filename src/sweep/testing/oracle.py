@@ -467,15 +467,12 @@ class Account:
         finished, mean = trial_end(self.runs, trial, goal)
         if not finished:
             return
-        again = trial in self.finished
-        self.finished.add(trial)
+        again, self.finished = trial in self.finished, self.finished | {trial}
         sign = 1 if goal == "minimize" else -1
         if mean is not None and (self.best is None or sign * mean < sign * self.best):
             self.best, self.in_a_row = mean, 0
             return
-        if again:
-            return
-        self.in_a_row += 1
+        self.in_a_row += not again
         if self.spec.patience is not None and self.in_a_row >= self.spec.patience:
             self.stalled = True
 

@@ -62,6 +62,7 @@ def check_state(state: State) -> None:
     _same("waiting", state.waiting, len(waiting))
     _same("asked_waiting", state.asked_waiting, sum(runs[number].asked for number in waiting))
     _same("counts", +Counter(state.counts), Counter(run.state for run in runs))
+    _same("ended runs that are to be tried again", [r.run for r in runs if r.state in _ENDED and r.asked], [])
     queued = set(state.queue) | {
         number for ready_s, number in state.delayed if ready_s == runs[number].ready_s
     }

@@ -35,7 +35,10 @@ def verify(world: World) -> Rows:
         raise Violation(f"the sweep is {account.phase}")
     if account.to_reopen:
         raise Violation("the sweep was given more to do and was not reopened")
-    rows = _fold_again(world, journal)
+    rows, state = _fold_again(world, journal)
+    told, known = (state.best_score, state.unimproved), (account.best, account.in_a_row)
+    if told != known:
+        raise Violation(f"best score and trials in a row without a better one: {told}, it should be {known}")
     _check_index(world, journal, account)
     history: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
     for run in account.runs:
@@ -45,8 +48,9 @@ def verify(world: World) -> Rows:
     return rows
 
 
-def _fold_again(world: World, journal: list[e.Recorded]) -> Rows:
-    """Fold the journal twice, checking the state, the proposals and that both folds agree wherever one stops."""
+def _fold_again(world: World, journal: list[e.Recorded]) -> tuple[Rows, State]:
+    """Fold the journal twice, checking the state, the proposals and that both folds agree wherever one stops. Returns
+    what happened to runs, and the state at the end."""
     state, other = State(world.make_stopper), State(world.make_stopper)
     stops = {world.looks.randrange(1, len(journal) + 1) for _ in range(3)} | {len(journal)}
     proposals = {r.entry.seen: r.entry for r in journal if isinstance(r.entry, e.TrialsProposed)}
@@ -65,7 +69,7 @@ def _fold_again(world: World, journal: list[e.Recorded]) -> Rows:
             if (recorded.writer, recorded.seq) not in world.shown.get(proposed.seen, ()):
                 raise Violation(f"trial {proposed.first} comes from a journal that never came to be")
             _propose_again(state, proposed)
-    return rows
+    return rows, state
 
 
 def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
