@@ -306,6 +306,10 @@ def test_edit_opens_the_recorded_spec_in_an_editor(made: Project) -> None:
     )
     editor.chmod(0o755)
     env = {"EDITOR": str(editor), "VISUAL": str(editor)}
+    looked = {"EDITOR": "true", "VISUAL": "true", "TMPDIR": str(made.folder)}
+    code, seen = typed(made, "edit", sweep, answer="", **looked)
+    assert (code, "nothing was edited" in seen, "is kept in" in seen) == (0, True, False), seen
+    assert list(made.folder.glob("sweep-edit-*")) == []
     code, seen = typed(made, "edit", sweep, answer="n", **env)
     assert (code, "nothing was changed" in seen) == (0, True), seen
     assert "run_cap: 6  # was 4 before `sweep extend`" in (made.folder / "seen").read_text()

@@ -132,6 +132,8 @@ def test_a_spec_that_is_not_there(project: Project) -> None:
     ("args", "words"),
     [
         (["statu", "latest"], "did you mean `sweep status`?"),
+        (["start", "latest"], "did you mean `sweep agent`?"),
+        (["sweep.yaml"], "did you mean `sweep create sweep.yaml`?"),
         (["frobnicate"], "`sweep --help` lists the commands"),
         (["agent"], "Missing argument 'ID'"),
         (["agent", "latest", "--slots", "0"], "--slots"),

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysed import run_view
+from sweep.analysis.comma import to_csv
 from sweep.analysis.query import LONGEST, QueryError, compile_filter, names_of, select, sort_records
-from sweep.analysis.records import record, to_csv
+from sweep.analysis.records import record
 from sweep.core.views import AttemptView, RunView
 
 

@@ -3,13 +3,18 @@ twice each time)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
 import pytest
 
 from folded import Lab, make_spec, refold
 from sweep.core import entries as e
+from sweep.core.codec import spec_to_builtins
 from sweep.core.decide import Propose, WakeAt, decide
 from sweep.core.seeds import run_seed
-from sweep.core.spec import Metric
+from sweep.core.spec import Limits, Metric, Retry, RetryRule
+from sweep.testing.states import check_state, dump
 
 
 def kinds(entries: list[e.AnyEntry]) -> list[str]:
@@ -478,3 +483,156 @@ def test_a_lower_cap_stops_proposing_and_the_sweep_ends_when_its_runs_are_done()
     lab.start(1)
     lab.end(1, "completed")
     assert kinds(lab.settle()) == ["SweepEnded"]
+
+
+# --- runs that a person wants tried again
+
+
+def at_target(waiting: int = 0) -> Lab:
+    """A sweep that has ended by its target: run 0 failed, run 1 reached it, and so many runs never began."""
+    lab = Lab(make_spec(run_cap=9, metric=Metric(name="loss", target=0.1)), lookahead=waiting)
+    lab.join(slots=2)
+    lab.work()
+    lab.start(0)
+    lab.end(0, "failed")
+    lab.start(1)
+    lab.end(1, "completed", 0.05)
+    lab.settle()
+    assert lab.state.reason == "run 1 reached the target: loss 0.05"
+    assert lab.states() == ["failed", "completed", *["cancelled"] * waiting]
+    return lab
+
+
+def lost_patience() -> Lab:
+    lab = Lab(make_spec(run_cap=9, patience=1))
+    lab.running()
+    lab.end(0, "failed")
+    lab.settle()
+    assert lab.state.reason == "patience: 1 trials in a row were no better than none at all"
+    return lab
+
+
+@pytest.mark.parametrize("make", [at_target, lost_patience])
+def test_a_retry_is_executed_after_a_soft_end_and_nothing_else_is(make: Callable[[], Lab]) -> None:
+    lab = make()
+    trials, reason = len(lab.state.trials), lab.state.reason
+    lab.add(e.RetryRequested((0,)))
+    lab.offer(slot=0)
+    lab.offer(slot=1)
+    made = lab.settle()
+    assert kinds(made) == ["SweepReopened", "RunAssigned"]
+    assert lab.commands == [], "no trial is asked for"
+    lab.start(0)
+    lab.end(0, "completed", 0.3)
+    lab.offer(slot=0)
+    assert lab.settle() == [e.SweepEnded(reason)]
+    assert len(lab.state.trials) == trials
+    assert dump(refold(lab)) == dump(lab.state)
+
+
+def test_what_waited_when_the_target_was_reached_goes_on_waiting_for_the_sweep() -> None:
+    lab = at_target(waiting=3)
+    lab.add(e.RetryRequested((0, 3)))
+    lab.settle()
+    assert lab.states() == ["queued", "completed", "cancelled", "queued", "cancelled"]
+    lab.offer(slot=0)
+    lab.offer(slot=1)
+    assert [(x.run, x.attempt) for x in lab.settle() if isinstance(x, e.RunAssigned)] == [(0, 2), (3, 1)]
+    for number in (0, 3):
+        lab.start(number)
+        lab.end(number, "failed")
+    assert kinds(lab.settle()) == ["SweepEnded"]
+    assert not any(run.asked for run in lab.state.runs)
+    lab.add(e.ResumeRequested())
+    lab.settle()
+    assert lab.states() == ["failed", "completed", "cancelled", "failed", "cancelled"]
+
+
+def test_a_retry_goes_through_all_its_attempts() -> None:
+    lab = at_target()
+    spec = msgspec.structs.replace(lab.spec, retry=Retry(max=1, rules={"exit": RetryRule(wait_s=5.0)}))
+    lab.add(e.SpecRevised(2, spec_to_builtins(spec)))
+    lab.add(e.RetryRequested((0,)))
+    for outcome in ("lost", "failed"):
+        lab.offer()
+        assert "RunAssigned" in kinds(lab.settle())
+        lab.start(0)
+        lab.end(0, outcome)
+    lab.offer()
+    assert lab.settle() == []
+    assert lab.wakes() == [lab.now + 5]
+    lab.now += 5
+    assert kinds(lab.settle()) == ["RunAssigned"]
+    lab.start(0)
+    lab.end(0, "failed")
+    assert kinds(lab.settle()) == ["SweepEnded"]
+    assert lab.states() == ["failed", "completed"]
+
+
+def test_a_retry_that_was_asked_for_before_the_target_was_reached_is_executed() -> None:
+    lab = Lab(make_spec(run_cap=9, metric=Metric(name="loss", target=0.1)), lookahead=2)
+    lab.join(slots=2)
+    lab.work()
+    lab.start(0)
+    lab.end(0, "failed")
+    lab.add(e.RetryRequested((0,)))
+    lab.start(1)
+    lab.report(1, 0.05)
+    assert kinds(lab.settle()) == ["RunCancelled"] * 2
+    lab.offer(slot=0)
+    assert kinds(lab.settle()) == ["RunAssigned"]
+    lab.end(1, "completed", 0.05)
+    assert lab.settle() == [], "run 0 is at work"
+    lab.start(0)
+    lab.end(0, "completed", 0.5)
+    assert kinds(lab.settle()) == ["SweepEnded"]
+
+
+@pytest.mark.parametrize("ask", [e.StopRequested("ann"), e.CancelRequested("ann")])
+def test_a_stop_after_a_retry_cancels_it(ask: e.AnyEntry) -> None:
+    lab = at_target()
+    lab.add(e.RetryRequested((0,)))
+    lab.settle()
+    assert lab.states() == ["queued", "completed"]
+    lab.add(ask)
+    assert kinds(lab.settle()) == ["RunCancelled", "SweepEnded"]
+    assert lab.states() == ["cancelled", "completed"]
+    check_state(lab.state)
+
+
+def test_a_limit_that_is_over_cancels_a_retry() -> None:
+    lab = at_target()
+    spec = msgspec.structs.replace(lab.spec, limits=Limits(wall_time_s=100.0))
+    lab.add(e.SpecRevised(2, spec_to_builtins(spec)))
+    lab.add(e.RetryRequested((0,)))
+    lab.offer()
+    lab.settle()
+    lab.start(0)
+    lab.now += 100
+    assert kinds(lab.settle()) == ["RunCancelled"]
+    lab.end(0, "cancelled")
+    assert lab.settle() == [e.SweepEnded("limits.wall_time (100 s) is over")]
+
+
+def test_a_retry_in_a_paused_sweep_waits() -> None:
+    lab = at_target()
+    lab.add(e.RetryRequested((0,)))
+    lab.settle()
+    lab.add(e.PauseRequested())
+    lab.offer()
+    assert lab.settle() == []
+    lab.add(e.ResumeRequested())
+    assert kinds(lab.settle()) == ["RunAssigned"]
+
+
+def test_a_retry_can_reach_the_target_itself() -> None:
+    lab = Lab(make_spec(run_cap=9, patience=1, metric=Metric(name="loss", target=0.1)))
+    lab.running()
+    lab.end(0, "failed")
+    lab.settle()
+    lab.add(e.RetryRequested((0,)))
+    lab.offer()
+    lab.settle()
+    lab.start(0)
+    lab.end(0, "completed", 0.05)
+    assert lab.settle() == [e.SweepEnded("run 0 reached the target: loss 0.05")]

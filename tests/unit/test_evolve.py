@@ -14,6 +14,7 @@ from sweep.core.codec import spec_to_builtins
 from sweep.core.evolve import IllegalDecision, evolve
 from sweep.core.spec import EarlyTerminate, Metric
 from sweep.core.state import State
+from sweep.testing.states import check_state, dump
 
 
 def recorded(position: int, entry: e.AnyEntry, at_s: float = 1000.0) -> e.Recorded:
@@ -429,3 +430,59 @@ def test_a_revised_spec_starts_a_new_stopper_with_what_is_known() -> None:
     assert lab.state.stopper is not None and lab.state.stopper.condemned(0) == "5 is above 1"
     assert lab.state.spec.run_cap == 1
     assert lab.add(e.SpecRevised(2, spec_to_builtins(revised))) == "revision 2 does not follow 2"
+
+
+# --- runs that a person wants tried again
+
+
+def test_what_was_asked_for_is_forgotten_when_the_run_ends() -> None:
+    lab = Lab(make_spec(run_cap=2, retry=1))
+    lab.running()
+    lab.end(0, "failed")
+    assert not lab.run().asked, "its own second attempt"
+    lab.add(e.CancelRequested())
+    lab.settle()
+    lab.add(e.RetryRequested((0,)))
+    assert (lab.run().asked, lab.state.asked_waiting) == (True, 1)
+    lab.settle()
+    lab.offer()
+    lab.settle()
+    assert (lab.run().asked, lab.state.asked_waiting) == (True, 0)
+    lab.start()
+    lab.end(0, "preempted")
+    assert (lab.run().asked, lab.state.asked_waiting) == (True, 1)
+    lab.offer()
+    lab.settle()
+    lab.start()
+    lab.end(0, "completed", 1.0)
+    assert (lab.run().asked, lab.state.asked_waiting) == (False, 0)
+    check_state(lab.state)
+    assert dump(refold(lab)) == dump(lab.state)
+
+
+def test_a_trial_that_is_tried_again_counts_once_for_patience() -> None:
+    lab = Lab(make_spec(run_cap=9, patience=3))
+    lab.running()
+    for _ in range(4):
+        lab.end(0, "failed")
+        lab.settle()
+        lab.add(e.RetryRequested((0,)))
+        lab.offer()
+        lab.settle()
+        lab.start()
+    assert (lab.state.unimproved, lab.state.stalled) == (1, "")
+    lab.end(0, "completed", 1.0)
+    assert (lab.state.unimproved, lab.state.best_score) == (0, 1.0), "a better score always counts"
+
+
+def test_a_trial_whose_last_replicate_is_put_off_counts_once_for_patience() -> None:
+    lab = Lab(make_spec(run_cap=9, patience=2, replicates=2))
+    lab.running()
+    lab.end(0, "completed", 1.0)
+    for _ in range(3):
+        lab.add(e.StopRequested())
+        lab.settle()
+        assert lab.states() == ["completed", "cancelled"]
+        lab.add(e.ResumeRequested())
+        lab.add(e.ResumeRequested())
+    assert (lab.state.best_score, lab.state.stalled) == (1.0, "")

@@ -2,5 +2,5 @@
 
 Public, each imported from its module so that `sweep runs` pays for neither numpy nor matplotlib:
 `table.SweepTable`, `history.History`, `importance.importance`, `terminal.importance_lines`, `summary.summary`,
-`figures.write_plots`, `records.record`, `records.to_csv`, `query.select`.
+`figures.write_plots`, `records.record`, `comma.to_csv`, `query.select`.
 """

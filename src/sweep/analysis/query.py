@@ -15,10 +15,18 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sweep.analysis.history import as_number, same_name
-from sweep.analysis.records import GROUPS, MAPS, Record, flat, record, to_csv, to_json
+from sweep.analysis.records import (
+    GROUPS,
+    PLAIN,
+    Record,
+    field_columns,
+    flat,
+    group_columns,
+    group_names,
+)
 from sweep.core.views import RunView
 
 __all__ = [
@@ -26,13 +34,12 @@ __all__ = [
     "Record",
     "compile_filter",
     "names_of",
-    "record",
     "select",
+    "select_runs",
     "sort_records",
-    "to_csv",
-    "to_json",
 ]
 
+_T = TypeVar("_T")
 Predicate = Callable[[Record], bool]
 _Getter = Callable[[dict[str, Any]], Any]
 
@@ -65,7 +72,7 @@ def select(records: Iterable[Record], where: str | None = None, sort: str | None
     if where is None and sort is None:
         return found
     pairs = [(row, flat(row)) for row in found]
-    names = _names_in(line for _, line in pairs)
+    names = _Names(_names_in(line for _, line in pairs))
     if where is not None:
         getter = _Compiler(where, names).boolean(_parse(where))
         pairs = [pair for pair in pairs if getter(pair[1])]
@@ -74,13 +81,43 @@ def select(records: Iterable[Record], where: str | None = None, sort: str | None
     return [row for row, _ in pairs]
 
 
+def select_runs(runs: Sequence[RunView], where: str | None, sort: str | None, now_s: float) -> list[RunView]:
+    """`select` for runs: of their records only the fields that are asked for are made. Raises QueryError."""
+    if where is None and sort is None:
+        return list(runs)
+    names = _Names([*PLAIN, *(name for group in GROUPS for name in group_names(runs, group))])
+    getter = None if where is None else _Compiler(where, names).boolean(_parse(where))
+    if sort is not None:
+        names.sorted_by(sort)
+    found = list(zip(runs, _flat_rows(runs, names.used, now_s), strict=True))
+    if getter is not None:
+        found = [pair for pair in found if getter(pair[1])]
+    if sort is not None:
+        found = _sorted(found, sort, names)
+    return [run for run, _ in found]
+
+
+def _flat_rows(runs: Sequence[RunView], names: Iterable[str], now_s: float) -> list[Record]:
+    """Of the flat records these fields only."""
+    known: dict[str, list[Any]] = {}
+    for name in names:
+        group, dot, _ = name.partition(".")
+        if dot and group in GROUPS:
+            [known[name]] = group_columns(runs, group, (name,))
+        else:
+            [known[name]] = field_columns(runs, (name,), now_s)
+    return [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)] or [
+        {} for _ in runs
+    ]
+
+
 def names_of(records: Iterable[Record]) -> list[str]:
     """All names that can be used with these records: fields, `config.*`, `summary.*`."""
     return _names_in(map(flat, records))
 
 
 def _names_in(lines: Iterable[Record]) -> list[str]:
-    names: dict[str, None] = dict.fromkeys(_FIELDS)
+    names: dict[str, None] = dict.fromkeys(PLAIN)
     for line in lines:
         if not names.keys() >= line.keys():
             names.update(dict.fromkeys(line))
@@ -91,7 +128,7 @@ def compile_filter(source: str, names: Sequence[str]) -> Predicate:
     """The expression as a function of a record. `names` are those that exist (`names_of`); a config's or summary's
     value may be named without `config.` or `summary.` where that is unique. Raises QueryError."""
     tree = _parse(source)
-    getter = _Compiler(source, names).boolean(tree)
+    getter = _Compiler(source, _Names(names)).boolean(tree)
     return lambda row: bool(getter(flat(row)))
 
 
@@ -100,15 +137,12 @@ def sort_records(records: Iterable[Record], key: str, names: Sequence[str] | Non
     with NaN) last either way. Equal ones keep their order. Raises QueryError for an unknown key."""
     pairs = [(row, flat(row)) for row in records]
     known = names if names is not None else _names_in(line for _, line in pairs)
-    return [row for row, _ in _sorted(pairs, key, known)]
+    return [row for row, _ in _sorted(pairs, key, _Names(known))]
 
 
-def _sorted(
-    pairs: list[tuple[Record, Record]], key: str, names: Sequence[str]
-) -> list[tuple[Record, Record]]:
-    """Records with their flat forms, ordered."""
-    descending = key.startswith("-")
-    name = _Names(names).resolve(key.removeprefix("-").strip(), key, 1 + descending)
+def _sorted(pairs: list[tuple[_T, Record]], key: str, names: _Names) -> list[tuple[_T, Record]]:
+    """What belongs to flat records, ordered by these."""
+    descending, name = key.startswith("-"), names.sorted_by(key)
     keyed = [(_sort_key(pair[1].get(name)), pair) for pair in pairs]
     with_value = [(place, pair) for place, pair in keyed if place is not None]
     with_value.sort(key=lambda one: one[0], reverse=descending)
@@ -123,13 +157,25 @@ class _Names:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.full = {same_name(name): name for name in names}
+        self.used: dict[str, None] = {}
+        """Those that were found so far."""
         self.short: dict[str, list[str]] = {}
         for name in self.full.values():
             group, _, rest = name.partition(".")
             if group in GROUPS and rest:
                 self.short.setdefault(same_name(rest), []).append(name)
 
+    def sorted_by(self, key: str) -> str:
+        """What `--sort KEY` orders by."""
+        return self.resolve(key.removeprefix("-").strip(), key, 1 + key.startswith("-"))
+
     def resolve(self, name: str, source: str, column: int) -> str:
+        """The full name that `name` stands for."""
+        found = self._resolve(name, source, column)
+        self.used[found] = None
+        return found
+
+    def _resolve(self, name: str, source: str, column: int) -> str:
         wanted = same_name(name)
         if wanted in self.full:
             return self.full[wanted]
@@ -155,11 +201,6 @@ class _Names:
 
 
 _RARE = ("sweep", "purpose", "steps", "command", "folder", "error_class")
-_FIELDS = tuple(
-    name
-    for name in record(RunView(sweep="", run=0, trial=0, replicate=0, purpose="search", seed=0, config={}))
-    if name not in MAPS
-)
 
 
 # --- the language ----------------------------------------------------------------------------------------------
@@ -206,11 +247,11 @@ _Operation = Callable[[Any, Any], bool]
 class _Compiler:
     """Turns a syntax tree into a function of a flat record; anything outside the language is refused here."""
 
-    def __init__(self, source: str, names: Sequence[str]) -> None:
+    def __init__(self, source: str, names: _Names) -> None:
         self.source = source
         self.indent = len(source) - len(source.lstrip())
         self.bytes = source.lstrip().encode("utf-8", "replace")
-        self.names = _Names(names)
+        self.names = names
         self.depth = 0
 
     def boolean(self, node: ast.expr) -> _Getter:

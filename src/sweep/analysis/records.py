@@ -1,4 +1,4 @@
-"""A run as a flat JSON record, and many of them as CSV: what `--json`, `--format csv` and the filters see.
+"""A run as a flat JSON record, and many of them field by field: what `--json`, `--format csv` and the filters see.
 
 The rule of this file: what comes out is plain JSON data; numbers that JSON cannot hold are the strings "nan", "inf" and
 "-inf".
@@ -6,12 +6,9 @@ The rule of this file: what comes out is plain JSON data; numbers that JSON cann
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,49 +20,107 @@ GROUPS = ("config", "defaults", "summary")
 """Fields that hold named values, known to filters and CSV as `config.lr`."""
 MAPS = (*GROUPS, "attempts")
 _JSON = frozenset((type(None), bool, int, str))
-_WRITTEN = frozenset((type(None), int, float, str))
-"""What the CSV writer writes as it should be, None as nothing."""
-_cell_text = json.JSONEncoder(ensure_ascii=False).encode
+_WRITTEN = frozenset((type(None), bool, int, float, str))
 
 
-def record(run: RunView, now_s: float | None = None, *, attempts: bool = True) -> Record:
-    """Everything about a run; all about its single attempts with `attempts` only. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
+_Field = Callable[[Sequence[RunView], Sequence[AttemptView | None], float | None], list[Any]]
+
+_FIELDS: dict[str, _Field] = {
+    "id": lambda runs, _, __: [run.id for run in runs],
+    "sweep": lambda runs, _, __: [run.sweep for run in runs],
+    "run": lambda runs, _, __: [run.run for run in runs],
+    "trial": lambda runs, _, __: [run.trial for run in runs],
+    "replicate": lambda runs, _, __: [run.replicate for run in runs],
+    "purpose": lambda runs, _, __: [run.purpose for run in runs],
+    "attempt": lambda _, lasts, __: [last.attempt if last else 0 for last in lasts],
+    "state": lambda runs, _, __: [run.state for run in runs],
+    "reason": lambda runs, _, __: [run.reason for run in runs],
+    "config": lambda runs, _, __: [_values(run.config) for run in runs],
+    "defaults": lambda runs, _, __: [_values(run.defaults) for run in runs],
+    "seed": lambda runs, _, __: [run.seed for run in runs],
+    "objective": lambda runs, _, __: _as_json([run.objective for run in runs]),
+    "steps": lambda runs, _, __: [run.steps for run in runs],
+    "tags": lambda runs, _, __: [list(run.tags) for run in runs],
+    "note": lambda runs, _, __: [run.note for run in runs],
+    "summary": lambda runs, _, __: [_values(run.summary) for run in runs],
+    "host": lambda _, lasts, __: [last.host if last else None for last in lasts],
+    "slot": lambda _, lasts, __: [last.slot if last else None for last in lasts],
+    "gpus": lambda _, lasts, __: [list(last.gpus) if last else [] for last in lasts],
+    "started": lambda runs, _, __: [iso_time(_started_s(run)) for run in runs],
+    "ended": lambda _, lasts, __: [iso_time(last.ended_s) if last else None for last in lasts],
+    "duration_s": lambda runs, _, now_s: [_rounded(duration_s(run, now_s)) for run in runs],
+    "exit_code": lambda _, lasts, __: [last.exit_code if last else None for last in lasts],
+    "error_class": lambda _, lasts, __: [last.error_class if last else "" for last in lasts],
+    "command": lambda _, lasts, __: [list(last.command) if last else [] for last in lasts],
+    "folder": lambda _, lasts, __: [last.folder if last else "" for last in lasts],
+}
+"""What a record says, field by field: for many runs, their last attempts, and now (Unix time)."""
+
+FIELDS = tuple(_FIELDS)
+PLAIN = tuple(name for name in FIELDS if name not in GROUPS)
+
+
+def record(run: RunView, now_s: float | None = None) -> Record:
+    """Everything about a run. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
     UTC); `duration_s` is the time in execution over all attempts, up to `now_s` (Unix time) for one that still runs;
     host, slot, GPUs, exit code, command and folder are the last attempt's."""
-    last = run.attempts[-1] if run.attempts else None
-    starts = [attempt.started_s for attempt in run.attempts if attempt.started_s is not None]
-    found: Record = {
-        "id": run.id,
-        "sweep": run.sweep,
-        "run": run.run,
-        "trial": run.trial,
-        "replicate": run.replicate,
-        "purpose": run.purpose,
-        "attempt": run.attempt,
-        "state": run.state,
-        "reason": run.reason,
-        "config": _values(run.config),
-        "defaults": _values(run.defaults),
-        "seed": run.seed,
-        "objective": to_json(run.objective),
-        "steps": run.steps,
-        "tags": list(run.tags),
-        "note": run.note,
-        "summary": _values(run.summary),
-        "host": last.host if last else None,
-        "slot": last.slot if last else None,
-        "gpus": list(last.gpus) if last else [],
-        "started": iso_time(min(starts, default=None)),
-        "ended": iso_time(last.ended_s if last else None),
-        "duration_s": _rounded(duration_s(run, now_s)),
-        "exit_code": last.exit_code if last else None,
-        "error_class": last.error_class if last else "",
-        "command": list(last.command) if last else [],
-        "folder": last.folder if last else "",
-    }
-    if attempts:
-        found["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
+    return records((run,), now_s)[0]
+
+
+def records(runs: Sequence[RunView], now_s: float | None = None) -> list[Record]:
+    """`record` of each of these runs."""
+    fields = field_columns(runs, FIELDS, now_s)
+    found = [dict(zip(FIELDS, values, strict=True)) for values in zip(*fields, strict=True)]
+    for run, row in zip(runs, found, strict=True):
+        row["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
     return found
+
+
+def field_columns(runs: Sequence[RunView], names: Iterable[str], now_s: float | None) -> list[list[Any]]:
+    """Of each of these FIELDS its values, one a run, as in their records."""
+    lasts = [run.attempts[-1] if run.attempts else None for run in runs]
+    return [_FIELDS[name](runs, lasts, now_s) for name in names]
+
+
+def group_columns(runs: Sequence[RunView], group: str, names: Iterable[str]) -> list[list[Any]]:
+    """Of each of these names (`config.lr`) in `group` its values, one a run, None where a run has none."""
+    lines = _lines(runs, group)
+    if _are_flat(lines):
+        start = len(group) + 1
+        return [_as_json([line.get(name[start:]) for line in lines]) for name in names]
+    flattened = [flatten(_values(line), group) for line in lines]
+    return [[line.get(name) for line in flattened] for name in names]
+
+
+def group_names(runs: Sequence[RunView], group: str) -> list[str]:
+    """All names in `group` (`config.lr`), in the order in which they come."""
+    lines = _lines(runs, group)
+    if _are_flat(lines):
+        return [f"{group}.{name}" for name in keys_of(lines)]
+    return keys_of([flatten(line, group) for line in lines])
+
+
+def _lines(runs: Sequence[RunView], group: str) -> list[dict[str, Any]]:
+    return [getattr(run, group) for run in runs]
+
+
+def _as_json(values: list[Any]) -> list[Any]:
+    """`to_json` of each, quickly for what mostly comes."""
+    kinds = set(map(type, values))
+    if kinds <= _JSON or (kinds == {float} and all(map(math.isfinite, values))):
+        return values
+    return list(map(to_json, values))
+
+
+def _are_flat(lines: Sequence[Mapping[str, Any]]) -> bool:
+    return {type(value) for line in lines for value in line.values()} <= _WRITTEN
+
+
+def _started_s(run: RunView) -> float | None:
+    attempts = run.attempts
+    if len(attempts) == 1:
+        return attempts[0].started_s
+    return min((one.started_s for one in attempts if one.started_s is not None), default=None)
 
 
 def _values(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +134,10 @@ def _values(named: Mapping[str, Any]) -> dict[str, Any]:
 def duration_s(run: RunView, now_s: float | None = None) -> float | None:
     """Seconds in execution over all attempts of `run`; an attempt that has not ended counts up to `now_s` where that
     is given. None when it never started, or has no attempt of known length."""
+    attempts = run.attempts
+    if len(attempts) == 1 and (start := attempts[0].started_s) is not None:  # as mostly
+        end_s = now_s if attempts[0].ended_s is None else attempts[0].ended_s
+        return None if end_s is None else max(end_s - start, 0.0)
     lengths = [
         max(end - attempt.started_s, 0.0)
         for attempt in run.attempts
@@ -130,39 +189,13 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def to_csv(rows: Iterable[Record]) -> str:
-    """Records as CSV with a header: the plain fields, then `config.*`, `defaults.*` and `summary.*`; lists as JSON,
-    nothing for null.
-
-    Records without a field leave it empty; attempts are left out (`--format json` has them).
-    """
-    rows = list(rows)
-    names = [name for name in _keys(rows) if name not in MAPS]
-    columns = [_column([row.get(name) for row in rows]) for name in names]
-    for group in GROUPS:
-        lines = [flatten(row.get(group) or {}, group) for row in rows]
-        within = _keys(lines)
-        names += within
-        columns += [_column([line.get(name) for line in lines]) for name in within]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(zip(*columns, strict=True))
-    return out.getvalue()
-
-
-def _keys(rows: Iterable[Record]) -> list[str]:
+def keys_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """All keys, in the order in which they come."""
     found: dict[str, None] = {}
     for row in rows:
         if not found.keys() >= row.keys():
             found.update(dict.fromkeys(row))
     return list(found)
-
-
-def _column(items: list[Any]) -> list[Any]:
-    """Cells of a column: what the writer cannot write itself as text."""
-    return items if _WRITTEN.issuperset(map(type, items)) else list(map(_cell, items))
 
 
 def flat(row: Record) -> Record:
@@ -174,16 +207,6 @@ def flat(row: Record) -> Record:
         if values := row.get(group):
             found |= flatten(values, group)
     return found
-
-
-def _cell(item: Any) -> Any:
-    if type(item) in _WRITTEN:
-        return item
-    if isinstance(item, bool):
-        return "true" if item else "false"
-    if not isinstance(item, list | dict):
-        return item
-    return _cell_text(item) if item else "[]" if isinstance(item, list) else "{}"
 
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sweep.analysis.columns import Column, columns, history_columns, run_columns
 from sweep.analysis.history import History
-from sweep.analysis.records import Record, flat, iso_time, record
+from sweep.analysis.records import Record, flat, iso_time, records
 from sweep.analysis.table import SweepTable
 from sweep.api.finding import NotFound, find_sweep
 from sweep.api.reading import load_views
@@ -143,7 +143,7 @@ class Sweep:
     def _read(self, store: Store) -> None:
         self._views: Views = load_views(store, self.id)
         now = time.time()
-        self._records = [record(view, now) for view in self._views.runs]
+        self._records = records(self._views.runs, now)
 
     def _number(self, run: int | str) -> int:
         text = str(run).removeprefix(f"{self.id}-")

@@ -5,6 +5,7 @@ The rule of this file: a request says what was asked, not what came of it. Who w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 
 import msgspec
@@ -15,8 +16,9 @@ from sweep.api.sweeps import new_id
 from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
+from sweep.core.ending import words_of_gpu_hours, words_of_wall_time
 from sweep.core.errors import SweepError
-from sweep.core.index import SPEC_KEY, decode_spec, rebuild
+from sweep.core.index import SPEC_KEY, Views, decode_spec, rebuild
 from sweep.core.retries import RETRY_CLASS
 from sweep.core.spec import RetryClass, SweepSpec
 from sweep.core.state import State
@@ -96,9 +98,39 @@ def _raised(sweep: str, old: int | None, cap: int, more: bool) -> int:
 
 
 def retry(store: Store, sweep: str, runs: Collection[int], by: str = "") -> Retried:
-    """Have these runs (each failed or cancelled; others are passed over) tried again. An ended sweep goes on."""
+    """Have these runs (each failed or cancelled; others are passed over) tried again. An ended sweep goes on; one that has
+    reached its target or lost patience does just these runs, and ends again. Raises Refused."""
+    check_retry(load_views(store, sweep), time.time())
     request(store, sweep, e.RetryRequested(tuple(sorted(set(runs))), by))
     return Retried(tuple(sorted(set(runs))), load_views(store, sweep).sweep)
+
+
+def check_retry(views: Views, now_s: float) -> None:
+    """Raise Refused where runs that are to be tried again would be cancelled at once. `now_s`: Unix time, in seconds."""
+    sweep = views.sweep
+    if sweep.state == "finishing":
+        raise Refused(
+            f"sweep {sweep.sweep} is finishing ({sweep.reason}) and starts no runs; wait until it has ended, or let it go on"
+            f" with `sweep resume {sweep.sweep}`"
+        )
+    limit = limit_over(views, now_s)
+    if limit:
+        raise Refused(
+            f"sweep {sweep.sweep} can try nothing again: {limit}; raise it in the spec with `sweep edit {sweep.sweep}`"
+        )
+
+
+def limit_over(views: Views, now_s: float) -> str:
+    """Which of the sweep's limits is over at `now_s` (Unix seconds), in words; '' while none is."""
+    limits = views.spec.limits
+    joined = [agent.joined_s for agent in views.agents]
+    if limits.wall_time_s is not None and joined and now_s >= min(joined) + limits.wall_time_s:
+        return words_of_wall_time(limits)
+    if limits.gpu_hours is not None:
+        live = [run.attempts[-1].gpu_s(now_s) for run in views.runs if run.state == "running"]
+        if views.sweep.gpu_s + sum(live) >= limits.gpu_hours * 3600 - 0.001:
+            return words_of_gpu_hours(limits)
+    return ""
 
 
 def to_retry(runs: Iterable[RunView], *, cancelled: bool, classes: Collection[RetryClass]) -> list[int]:

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,6 +83,15 @@ def opened(store_url: str | None, create: bool = False) -> Iterator[Store]:
 def print_json(value: Any, *, finite: bool = False) -> None:
     """JSON for programs: numbers that are not finite as strings."""
     click.echo(json_text(value, ascii_only=not _utf8(), finite=finite))
+
+
+def print_json_list(parts: Iterable[list[Any]]) -> None:
+    """`print_json` of one list that comes in parts, none of them empty, without numbers that are not finite."""
+    ascii_only, begin = not _utf8(), "["
+    for part in parts:
+        click.echo(begin + json_text(part, ascii_only=ascii_only, finite=True)[1:-2], nl=False)
+        begin = ","
+    click.echo("[]" if begin == "[" else "\n]")
 
 
 def json_text(value: Any, *, ascii_only: bool, finite: bool = False) -> str:

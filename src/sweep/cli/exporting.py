@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from sweep.analysis.columns import Column, history_columns, rows_of, run_columns
+from sweep.analysis.comma import to_csv
 from sweep.analysis.history import History
-from sweep.analysis.records import Record, to_csv, to_json
+from sweep.analysis.records import Record, to_json
 from sweep.analysis.tabular import MissingExtra, write_parquet
 from sweep.cli.common import opened
 from sweep.cli.main import UserMistake

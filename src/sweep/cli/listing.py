@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from sweep.analysis.records import duration_s, iso_time, record, to_csv
+from sweep.analysis.records import duration_s, iso_time, record, records
 from sweep.api import find_run, find_sweep, load_best, load_run, load_sweep_views, load_views
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
 from sweep.cli.sizes import trials
@@ -24,6 +24,8 @@ from sweep.core.names import run_id
 from sweep.core.views import AttemptView, RunView, SweepView
 
 FOLLOW_S = 0.2
+PART = 500
+"""Runs are printed as JSON so many at a time: they need little memory, which is fast memory."""
 
 
 @command("ls", "sweep ls")
@@ -233,24 +235,25 @@ def runs_command(
     if table and where is None and sort is None:
         _print_runs(views, views.runs, now)
         return
-    from sweep.analysis.query import QueryError, select
+    from sweep.analysis.query import QueryError, select_runs
 
-    whole = not table and (as_json or how != "csv" or history or out is not None)
     try:
-        records = select((record(run, now, attempts=whole) for run in views.runs), where, sort)
+        runs = select_runs(views.runs, where, sort, now)
     except QueryError as error:
         raise UserMistake(str(error)) from None
     if history or out is not None or how == "parquet":
         from sweep.cli.exporting import export_runs
 
-        export_runs(store_url, views, records, "json" if as_json else how, history, out)
+        found = records(runs, now)
+        export_runs(store_url, views, found, "json" if as_json else how, history, out)
     elif as_json or how == "json":
-        print_json(records, finite=True)  # as records are
+        print_json_list(records(runs[at : at + PART], now) for at in range(0, len(runs), PART))
     elif how == "csv":
-        click.echo(to_csv(records), nl=False)
+        from sweep.analysis.comma import runs_to_csv
+
+        click.echo(runs_to_csv(runs, now), nl=False)
     else:
-        by_number = {view.run: view for view in views.runs}
-        _print_runs(views, [by_number[row["run"]] for row in records], now)
+        _print_runs(views, runs, now)
 
 
 def _print_runs(views: Views, runs: Sequence[RunView], now: float) -> None:

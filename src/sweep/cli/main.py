@@ -58,6 +58,19 @@ class UserMistake(click.ClickException):
         click.echo(f"sweep: {self.format_message()}", err=True)
 
 
+SYNONYMS = {
+    "list": "ls",
+    "delete": "rm",
+    "remove": "rm",
+    "kill": "cancel",
+    "start": "agent",
+    "work": "agent",
+    "new": "create",
+    "help": "--help",
+}
+"""What other tools call it."""
+
+
 class LazyGroup(click.Group):
     """Knows its commands by name and imports one when it is called."""
 
@@ -79,7 +92,9 @@ class LazyGroup(click.Group):
         if name not in COMMANDS and not name.startswith("-"):
             import difflib
 
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            near = [SYNONYMS[name]] if name in SYNONYMS else difflib.get_close_matches(name, COMMANDS, n=1)
+            if name.endswith((".yaml", ".yml")):
+                near = [f"create {name}"]
             hint = f"did you mean `sweep {near[0]}`?" if near else "`sweep --help` lists the commands"
             raise UserMistake(f"there is no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from sweep.api import extend, find_either, find_sweep, load_views, retry, to_retry
+from sweep.api.requests import check_retry
 from sweep.cli.common import (
     command,
     confirmed,
@@ -57,7 +59,7 @@ def retry_command(
     """Try failed runs again: all those of sweep ID, or exactly the RUNs that are named (these may be cancelled ones).
 
     Each gets a new attempt with its config, seed and checkpoint, and as many further ones as `retry.max` allows. An ended
-    sweep goes on; `sweep agent ID` works on it.
+    sweep goes on; `sweep agent ID` works on it. One that has reached its target or lost patience does just these runs.
     """
     done = []
     with opened(store_url) as store:
@@ -84,11 +86,14 @@ def _wanted(
     found: dict[str, set[int]] = {}
     for name in names:
         sweep, number = find_either(store, name)
-        runs = load_views(store, sweep).runs
+        views = load_views(store, sweep)
+        runs = views.runs
         if number is None:
             more = to_retry(runs, cancelled=cancelled, classes=classes)
         else:
             more = [_checked(next(run for run in runs if run.run == number))]
+        if more:
+            check_retry(views, time.time())  # of every sweep, before any is changed
         found.setdefault(sweep, set()).update(more)
     return {sweep: sorted(runs) for sweep, runs in found.items()}
 
@@ -187,7 +192,12 @@ def edit_command(
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         views = load_views(store, sweep)
-        _edit(store, views, file or _edited(views), yes, dry_run, as_json)
+        if file is None:
+            file = _edited(views)
+        if file is None:
+            click.echo(f"sweep {sweep}: nothing was edited, nothing was changed", err=True)
+            return
+        _edit(store, views, file, yes, dry_run, as_json)
 
 
 def _edit(store: Store, views: Views, file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
@@ -229,8 +239,9 @@ def _edit(store: Store, views: Views, file: Path, yes: bool, dry_run: bool, as_j
         click.echo(whereabouts(after))
 
 
-def _edited(views: Views) -> Path:
-    """The recorded spec after a person has edited it, in a file that stays when something is wrong with it."""
+def _edited(views: Views) -> Path | None:
+    """The recorded spec after a person has edited it, in a file that stays when something is wrong with it; None when the
+    text is as it was."""
     import tempfile
 
     if not sys.stdin.isatty():
@@ -239,8 +250,17 @@ def _edited(views: Views) -> Path:
         )
     folder = Path(tempfile.mkdtemp(prefix="sweep-edit-"))
     path = folder / f"{views.sweep.sweep}.yaml"
-    path.write_text(current_source(views), encoding="utf-8")
-    click.edit(filename=str(path))
+    source = current_source(views)
+    path.write_text(source, encoding="utf-8")
+    try:
+        click.edit(filename=str(path))
+    finally:
+        same = path.is_file() and path.read_text(encoding="utf-8", errors="replace") == source
+        if same:
+            path.unlink()
+            folder.rmdir()
+    if same:
+        return None
     click.echo(f"your edit is kept in {path}", err=True)
     return path
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sweep.core.spec import Limits
 from sweep.core.state import State
 
 _NOTHING_S = 0.001
@@ -47,16 +48,26 @@ def stopped_by(state: State, now_s: float) -> End | None:
     limits, metric = state.spec.limits, state.spec.metric
     wall = wall_end_s(state)
     if wall is not None and now_s >= wall:
-        return End(f"limits.wall_time ({limits.wall_time_s:g} s) is over", kills=True)
+        return End(words_of_wall_time(limits), kills=True)
     spent = gpu_end_s(state)
     if spent is not None and now_s >= spent:
-        return End(f"limits.gpu_hours: {limits.gpu_hours:g} GPU-hours are spent", kills=True)
+        return End(words_of_gpu_hours(limits), kills=True)
     if state.reached is not None and metric is not None:
         run, value = state.reached
         return End(f"run {run} reached the target: {metric.name} {value:g}", spares=True)
     if state.stalled:
         return End(state.stalled, spares=True)
     return None
+
+
+def words_of_wall_time(limits: Limits) -> str:
+    """The reason of a sweep that `limits.wall_time` has ended."""
+    return f"limits.wall_time ({limits.wall_time_s:g} s) is over"
+
+
+def words_of_gpu_hours(limits: Limits) -> str:
+    """The reason of a sweep that `limits.gpu_hours` has ended."""
+    return f"limits.gpu_hours: {limits.gpu_hours:g} GPU-hours are spent"
 
 
 def over(state: State, now_s: float) -> bool:

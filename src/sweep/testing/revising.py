@@ -19,8 +19,8 @@ replace = msgspec.structs.replace
 def draw_retry(rng: Random) -> Retry:
     """Any classes, some with rules of their own."""
     on = tuple(name for name in RETRY_CLASSES if rng.random() < 0.8)
-    rules = {name: _draw_rule(rng) for name in on if rng.random() < 0.3}
-    return Retry(max=rng.choice((0, 0, 1, 2)), on=on, rules=rules)
+    rules = {name: _draw_rule(rng) for name in on if rng.random() < 0.5}
+    return Retry(max=rng.choice((0, 1, 1, 2)), on=on, rules=rules)
 
 
 def _draw_rule(rng: Random) -> RetryRule:

@@ -1,0 +1,98 @@
+"""Runs as CSV: the plain fields, then `config.*`, `defaults.*` and `summary.*`; lists as JSON, nothing for null.
+
+The rule of this file: column by column, a cell at a time only where a column needs it; what comes out is what Python's
+own writer would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sweep.analysis.records import (
+    GROUPS,
+    MAPS,
+    PLAIN,
+    Record,
+    field_columns,
+    flatten,
+    group_columns,
+    group_names,
+    keys_of,
+)
+from sweep.core.views import RunView
+
+_find_special = re.compile('[,"\n\r]').search
+_find_escaped = re.compile('["\\\\\x00-\x1f]').search
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def to_csv(rows: Iterable[Record]) -> str:
+    """Records as CSV with a header.
+
+    Records without a field leave it empty; attempts are left out (`--format json` has them).
+    """
+    rows = list(rows)
+    names = [name for name in keys_of(rows) if name not in MAPS]
+    columns = [[row.get(name) for row in rows] for name in names]
+    for group in GROUPS:
+        lines = [flatten(row.get(group) or {}, group) for row in rows]
+        within = keys_of(lines)
+        names += within
+        columns += [[line.get(name) for line in lines] for name in within]
+    return columns_to_csv(names, columns)
+
+
+def runs_to_csv(runs: Sequence[RunView], now_s: float) -> str:
+    """`to_csv` of these runs' records, without making them."""
+    if not runs:
+        return to_csv([])
+    names, columns = list(PLAIN), field_columns(runs, PLAIN, now_s)
+    for group in GROUPS:
+        within = group_names(runs, group)
+        names += within
+        columns += group_columns(runs, group, within)
+    return columns_to_csv(names, columns)
+
+
+def columns_to_csv(names: Sequence[str], columns: Sequence[list[Any]]) -> str:
+    """Named columns of one length as CSV with a header."""
+    cells = [_texts(items) for items in columns]
+    if len(cells) == 1:  # an empty line would be no row
+        cells = [[cell or '""' for cell in cells[0]]]
+    return "\n".join([",".join(_texts(list(names))), *map(",".join, zip(*cells, strict=True)), ""])
+
+
+def _texts(items: list[Any]) -> list[str]:
+    """The cells of a column."""
+    kinds = set(map(type, items))
+    if kinds == {str}:
+        return items if not _find_special("".join(items)) else list(map(_quoted, items))
+    if kinds == {float}:
+        return list(map(repr, items))
+    if kinds == {int}:
+        return list(map(str, items))
+    return list(map(_cell, items))
+
+
+def _cell(item: Any) -> str:
+    if item is None:
+        return ""
+    if type(item) is float or type(item) is int:
+        return repr(item)
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    return _quoted(item if isinstance(item, str) else _json_text(item))
+
+
+def _json_text(item: Any) -> str:
+    if type(item) is list and set(map(type, item)) <= {str} and not _find_escaped("".join(item)):
+        return '["' + '", "'.join(item) + '"]' if item else "[]"
+    return _json(item)
+
+
+def _quoted(text: str) -> str:
+    """As a cell: in quotes where it has a comma, a quote or the end of a line."""
+    return text if not _find_special(text) else '"' + text.replace('"', '""') + '"'
