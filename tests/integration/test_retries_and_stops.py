@@ -214,6 +214,52 @@ def test_gpu_hours_end_a_sweep_with_what_runs(project: Project) -> None:
     assert "GPU-hours on 0.5 GPUs" in project.sweep("show", started[0]["id"])
 
 
+# --- what a person wants tried again after that
+
+# The value 2 fails until a file is there; 3 reaches the target.
+TARGET = """
+import os, sys, sweep
+run = sweep.init()
+x = run.config["x"]
+if x == 2 and not os.path.exists("mended"):
+    sys.exit(4)
+run.log({"loss": 10 - x})
+"""
+
+
+def test_a_failed_run_is_tried_again_after_the_target_was_reached(project: Project) -> None:
+    spec = HEAD.replace("minimize}", "minimize, target: 7}") + "parameters: {x: {min: 1, max: 9}}\n"
+    before = project.work_off(spec, TARGET, "--slots", "1")
+    reason = project.status().reason
+    assert reason == "run 2 reached the target: loss 7"
+    assert [run["state"] for run in before[:3]] == ["completed", "failed", "completed"]
+    project.write("mended", "")
+    assert "1 run to be tried again" in project.sweep("retry", "latest")
+    project.sweep("agent", "latest", "--slots", "2")
+    after = project.runs()
+    assert [(run["state"], run["attempt"]) for run in after[:3]] == [
+        ("completed", 1),
+        ("completed", 2),
+        ("completed", 1),
+    ]
+    assert len(after) == len(before), "no new trial"
+    assert all(run["state"] == "cancelled" and not run["attempts"] for run in after[3:])
+    assert (project.status().state, project.status().reason) == ("ended", reason)
+
+
+def test_retry_says_up_front_that_a_limit_is_over(project: Project) -> None:
+    train = "import sys, time, sweep\nrun = sweep.init()\nif run.config['x'] == 1: sys.exit(4)\ntime.sleep(600)\n"
+    spec = HEAD + "parameters: {x: {values: [1, 2]}}\nlimits: {wall_time: 4s, kill_after: 0.5s}\n"
+    runs = project.work_off(spec, train, "--slots", "1")
+    assert [run["state"] for run in runs] == ["failed", "cancelled"]
+    for more in ((), ("--dry-run",)):
+        said = project.mistake("retry", "latest", *more)
+        assert "limits.wall_time (4 s) is over; raise it in the spec with `sweep edit" in said
+    assert (project.status().state, project.runs()) == ("ended", runs)
+    revise(project, limits=msgspec.structs.replace(views_of(project).spec.limits, wall_time_s=600.0))
+    assert project.status().state == "active"
+
+
 # --- revised specs under a working agent
 
 

@@ -128,6 +128,7 @@ def test_three_early_failures_end_the_agent(project: Project) -> None:
     done = project.run("agent", sweep, "--slots", "1")
     assert done.returncode == 3
     assert "this agent stops: the first 3 runs failed within 60 s (the last: exit code 1)" in done.stderr
+    assert f"when that is mended: `sweep retry {sweep}`" in done.stderr
     assert "  | no such data set" in done.stderr
     assert "  | to stdout" in done.stderr
     status = project.json("status", sweep)

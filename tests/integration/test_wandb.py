@@ -177,6 +177,9 @@ def test_only_runs_of_an_agent_that_was_asked_find_the_stand_in(project: Project
     [without] = project.work_off(spec, train)
     [asked] = project.work_off(spec, train, SWEEP_WANDB="1")
     assert (without["objective"], asked["objective"]) == (0, 1)
+    project.write("train.py", "import sys\nsys.exit(\"ModuleNotFoundError: No module named 'wandb'\")\n")
+    sweep = project.create()
+    assert f"`sweep agent {sweep} --wandb`" in project.run("agent", sweep).stderr, "it is told how"
 
 
 def test_the_early_stop_reaches_a_script_for_wandb(project: Project) -> None:

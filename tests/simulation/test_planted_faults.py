@@ -14,7 +14,7 @@ from sweep.testing.campaign import Failure, run_seeds
 
 MODULES = (plants_attempts, plants_deciding, plants_delivery, plants_snapshots, plants_terms)
 
-WITHIN = 400
+WITHIN = 2000
 """Seeds in which a planted fault must be caught. Most need fewer than ten, the rarest about a hundred."""
 
 

@@ -8,9 +8,10 @@ from ended import at_work, record_sweep
 from folded import make_spec
 from sweep.api import NotFound, Refused, extend, find_either, load_views, request, retry, to_retry
 from sweep.api.annotating import annotate, annotation
-from sweep.api.requests import spec_now
+from sweep.api.requests import check_retry, limit_over, spec_now
 from sweep.core import entries as e
 from sweep.core.names import controller_lease
+from sweep.core.spec import Limits
 from sweep.stores.memory import MemoryStore
 
 
@@ -126,3 +127,44 @@ def test_an_agent_that_is_at_work_changes_nothing_about_it(store: MemoryStore) -
     at_work(store, "s1")
     assert retry(store, "s1", [1]).runs == (1,)
     assert load_views(store, "s1").runs[1].state == "queued"
+
+
+def one_that_may(limits: Limits) -> MemoryStore:
+    """A sweep with a failed run, and its limits."""
+    store = MemoryStore()
+    record_sweep(store, "s1", "failed", ("completed", 1.0), spec=make_spec(run_cap=2, limits=limits))
+    request(store, "s1", e.PauseRequested())
+    return store
+
+
+def test_retry_says_which_limit_is_over_and_changes_nothing() -> None:
+    store = one_that_may(Limits(wall_time_s=60.0))
+    began_s = load_views(store, "s1").agents[0].joined_s
+    views = load_views(store, "s1")
+    assert limit_over(views, began_s + 59.9) == ""
+    with pytest.raises(Refused, match=r"limits.wall_time \(60 s\) is over; raise it in the spec with `sweep edit"):
+        check_retry(views, began_s + 60)
+    store = one_that_may(Limits(wall_time_s=1e-6))
+    before = store.position("s1")
+    with pytest.raises(Refused, match="s1 can try nothing again: limits.wall_time"):
+        retry(store, "s1", [0])
+    assert store.position("s1") == before
+
+
+def test_gpu_hours_count_up_to_now_before_a_retry() -> None:
+    store = one_that_may(Limits(gpu_hours=1.0))
+    views = load_views(store, "s1")
+    views.sweep.gpu_s = 3000.0
+    assert limit_over(views, 0.0) == ""
+    views.runs[1].state = "running"
+    attempt = views.runs[1].attempts[0]
+    attempt.started_s, attempt.ended_s, attempt.gpu_share = 100.0, None, 0.5
+    assert limit_over(views, 1200.0) == ""
+    assert limit_over(views, 1300.0) == "limits.gpu_hours: 1 GPU-hours are spent"
+
+
+def test_retry_waits_until_a_sweep_that_finishes_has_ended(store: MemoryStore) -> None:
+    views = load_views(store, "s1")
+    views.sweep.state, views.sweep.reason = "finishing", "stopped by ann"
+    with pytest.raises(Refused, match=r"finishing \(stopped by ann\) and starts no runs"):
+        check_retry(views, 0.0)

@@ -479,10 +479,10 @@ def test_a_trial_whose_last_replicate_is_put_off_counts_once_for_patience() -> N
     lab = Lab(make_spec(run_cap=9, patience=2, replicates=2))
     lab.running()
     lab.end(0, "completed", 1.0)
-    for _ in range(3):
+    for cap in (10, 11, 12):
         lab.add(e.StopRequested())
         lab.settle()
         assert lab.states() == ["completed", "cancelled"]
-        lab.add(e.ResumeRequested())
-        lab.add(e.ResumeRequested())
-    assert (lab.state.best_score, lab.state.stalled) == (1.0, "")
+        lab.add(e.ExtendRequested(cap))
+        lab.settle()
+    assert (lab.state.best_score, lab.state.unimproved, lab.state.stalled) == (1.0, 0, "")
