@@ -248,7 +248,9 @@ def test_a_failed_run_is_tried_again_after_the_target_was_reached(project: Proje
 
 
 def test_retry_says_up_front_that_a_limit_is_over(project: Project) -> None:
-    train = "import sys, time, sweep\nrun = sweep.init()\nif run.config['x'] == 1: sys.exit(4)\ntime.sleep(600)\n"
+    train = (
+        "import sys, time, sweep\nrun = sweep.init()\nif run.config['x'] == 1: sys.exit(4)\ntime.sleep(600)\n"
+    )
     spec = HEAD + "parameters: {x: {values: [1, 2]}}\nlimits: {wall_time: 4s, kill_after: 0.5s}\n"
     runs = project.work_off(spec, train, "--slots", "1")
     assert [run["state"] for run in runs] == ["failed", "cancelled"]
@@ -257,6 +259,7 @@ def test_retry_says_up_front_that_a_limit_is_over(project: Project) -> None:
         assert "limits.wall_time (4 s) is over; raise it in the spec with `sweep edit" in said
     assert (project.status().state, project.runs()) == ("ended", runs)
     revise(project, limits=msgspec.structs.replace(views_of(project).spec.limits, wall_time_s=600.0))
+    assert "1 run to be tried again" in project.sweep("retry", "latest")
     assert project.status().state == "active"
 
 

@@ -297,7 +297,9 @@ def who_asked_for_one_retry_asked_for_all_to_come(patch: pytest.MonkeyPatch) -> 
 @plant
 def a_retry_goes_on_although_a_limit_is_over(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        return lambda folded, now_s: None if (end := real(folded, now_s)) is None else end._replace(spares=True)
+        return lambda folded, now_s: (
+            None if (end := real(folded, now_s)) is None else end._replace(spares=True)
+        )
 
     around(patch, decide, "ending", wrap)
 
@@ -324,3 +326,21 @@ def a_trial_that_finishes_again_counts_again(patch: pytest.MonkeyPatch) -> None:
         return count
 
     around(patch, state.State, "_count_finished", wrap)
+
+
+@plant
+def a_stop_is_lost_on_a_sweep_that_is_about_to_go_on(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        return lambda folded, entry: "the sweep has ended" if folded.phase == "ended" else real(folded, entry)
+
+    handler(patch, e.StopRequested, wrap)
+    handler(patch, e.CancelRequested, wrap)
+
+
+@plant
+def trials_without_runs_count_as_done(patch: pytest.MonkeyPatch) -> None:
+    def over(folded: state.State, now_s: float) -> bool:
+        left = ending.open_budget(folded) or any(run.shelved for run in folded.runs)
+        return not left or ending.stopped_by(folded, now_s) is not None
+
+    patch.setattr(evolve, "over", over)

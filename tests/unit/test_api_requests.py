@@ -142,11 +142,13 @@ def test_retry_says_which_limit_is_over_and_changes_nothing() -> None:
     began_s = load_views(store, "s1").agents[0].joined_s
     views = load_views(store, "s1")
     assert limit_over(views, began_s + 59.9) == ""
-    with pytest.raises(Refused, match=r"limits.wall_time \(60 s\) is over; raise it in the spec with `sweep edit"):
+    with pytest.raises(
+        Refused, match=r"limits.wall_time \(60 s\) is over; raise it in the spec with `sweep edit"
+    ):
         check_retry(views, began_s + 60)
     store = one_that_may(Limits(wall_time_s=1e-6))
     before = store.position("s1")
-    with pytest.raises(Refused, match="s1 can try nothing again: limits.wall_time"):
+    with pytest.raises(Refused, match=r"s1 can try nothing again: limits\.wall_time"):
         retry(store, "s1", [0])
     assert store.position("s1") == before
 

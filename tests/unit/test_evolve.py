@@ -486,3 +486,53 @@ def test_a_trial_whose_last_replicate_is_put_off_counts_once_for_patience() -> N
         lab.add(e.ExtendRequested(cap))
         lab.settle()
     assert (lab.state.best_score, lab.state.unimproved, lab.state.stalled) == (1.0, 0, "")
+
+
+# --- a stop that meets a sweep which is about to go on
+
+
+@pytest.mark.parametrize(
+    "more", [e.ExtendRequested(5, "bob"), e.ResumeRequested("bob"), e.RetryRequested((0,))]
+)
+@pytest.mark.parametrize("less", [e.StopRequested("ann"), e.CancelRequested("ann")])
+def test_a_stop_is_not_lost_on_a_sweep_that_is_about_to_go_on(more: e.AnyEntry, less: e.AnyEntry) -> None:
+    lab = Lab(make_spec(run_cap=1))
+    lab.running()
+    lab.end(0, "failed")
+    lab.settle()
+    lab.add(more)
+    assert lab.add(less) is None
+    lab.offer()
+    made = lab.settle()
+    assert not [entry for entry in made if isinstance(entry, e.RunAssigned)]
+    assert lab.commands == []
+    assert (lab.state.phase, lab.state.reason) == ("ended", made[-1].reason)  # type: ignore[union-attr]
+    assert "by ann" in lab.state.reason
+    assert dump(refold(lab)) == dump(lab.state)
+    check_state(lab.state)
+    lab.add(e.ExtendRequested(6))
+    assert lab.settle()[0] == e.SweepReopened("extended to 6 trials")
+    assert lab.state.phase == "active"
+
+
+def test_a_resume_undoes_a_stop_that_nobody_has_acted_on() -> None:
+    lab = Lab(make_spec(run_cap=1))
+    lab.running()
+    lab.end(0, "completed")
+    lab.settle()
+    lab.add(e.ExtendRequested(5))
+    lab.add(e.CancelRequested())
+    lab.add(e.ResumeRequested("bob"))
+    lab.settle()
+    assert (lab.state.phase, lab.state.stop_requested) == ("active", "")
+
+
+def test_an_ended_sweep_cannot_be_stopped() -> None:
+    lab = Lab(make_spec(run_cap=1))
+    lab.running()
+    lab.add(e.StopRequested("ann"))
+    lab.end(0, "completed")
+    lab.settle()
+    for ask in (e.StopRequested(), e.CancelRequested()):
+        assert lab.add(ask) == "the sweep has ended"
+    assert lab.state.reason == "stopped by ann"

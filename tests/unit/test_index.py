@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -205,3 +206,29 @@ def test_a_row_that_is_missing_is_said_not_invented(entry: e.AnyEntry) -> None:
     fold._agents.clear()
     with pytest.raises(LookupError, match="the index has no row of"):
         fold.fold(e.Recorded(len(lab.journal) + 1, 0.0, "w", 99, entry))
+
+
+def test_only_rows_that_changed_are_looked_at() -> None:
+    """With thousands of runs in the queue again, every step would cost as much as there are."""
+    lab = Lab(make_spec(run_cap=30), lookahead=30)
+    stored: dict[str, bytes] = {}
+    fold = IndexFold(lab.fresh(), stored.get)
+    lab.join(slots=1)
+    lab.work()
+    for recorded in lab.journal:
+        fold.fold(recorded)
+    stored.update(fold.take())
+    assert len(lab.states()) == 30
+    looked: list[int] = []
+
+    class Watched(list):  # type: ignore[type-arg]
+        def __getitem__(self, number: Any) -> Any:
+            looked.append(number)
+            return super().__getitem__(number)
+
+    fold.state.runs = Watched(fold.state.runs)
+    at = len(lab.journal)
+    lab.start()
+    fold.fold(lab.journal[at])
+    fold.take()
+    assert set(looked) == {0}

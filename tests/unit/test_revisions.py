@@ -345,3 +345,17 @@ def test_an_extension_is_a_revision_of_the_budget() -> None:
     assert lab.add(e.ExtendRequested(3, "ann")) is None
     assert (lab.state.revision, lab.state.spec.run_cap) == (2, 3)
     assert lab.state.reopen == "extended to 3 trials by ann"
+
+
+def test_trials_that_got_no_runs_before_the_target_are_something_to_do() -> None:
+    lab = Lab(make_spec(run_cap=2, metric=Metric(name="loss", target=0.1)))
+    lab.running()
+    lab.propose(1)
+    lab.report(0, 0.05)
+    lab.settle()
+    lab.end(0, "completed", score=0.05)
+    lab.settle()
+    assert (lab.state.phase, len(lab.state.trials), len(lab.state.runs)) == ("ended", 2, 1)
+    revise(lab, metric=Metric(name="loss", target=0.01))
+    lab.offer()
+    assert kinds(lab.settle()) == ["SweepReopened", "RunAdded", "RunAssigned"]

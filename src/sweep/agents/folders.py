@@ -79,7 +79,11 @@ class RunFolder:
             owner = self.path.stat().st_uid
         except OSError:
             return ""
-        return "" if owner == os.getuid() else " (it belongs to another user, whose agent must go on with this run)"
+        return (
+            ""
+            if owner == os.getuid()
+            else " (it belongs to another user, whose agent must go on with this run)"
+        )
 
 
 def write_atomically(path: Path, data: bytes) -> None:

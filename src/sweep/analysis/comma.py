@@ -74,7 +74,19 @@ def _texts(items: list[Any]) -> list[str]:
         return list(map(repr, items))
     if kinds == {int}:
         return list(map(str, items))
+    if kinds == {list} and (quick := _lists_of_text(items)) is not None:
+        return quick
     return list(map(_cell, items))
+
+
+def _lists_of_text(items: list[list[Any]]) -> list[str] | None:
+    """The cells of a column of lists; None where something in them must be escaped or is no text."""
+    try:
+        if _find_escaped("".join(map("".join, items))):
+            return None
+    except TypeError:
+        return None
+    return ['"[""' + '"", ""'.join(item) + '""]"' if item else "[]" for item in items]
 
 
 def _cell(item: Any) -> str:
@@ -84,13 +96,7 @@ def _cell(item: Any) -> str:
         return repr(item)
     if isinstance(item, bool):
         return "true" if item else "false"
-    return _quoted(item if isinstance(item, str) else _json_text(item))
-
-
-def _json_text(item: Any) -> str:
-    if type(item) is list and set(map(type, item)) <= {str} and not _find_escaped("".join(item)):
-        return '["' + '", "'.join(item) + '"]' if item else "[]"
-    return _json(item)
+    return _quoted(item if isinstance(item, str) else _json(item))
 
 
 def _quoted(text: str) -> str:

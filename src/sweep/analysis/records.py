@@ -19,6 +19,7 @@ Record = dict[str, Any]
 GROUPS = ("config", "defaults", "summary")
 """Fields that hold named values, known to filters and CSV as `config.lr`."""
 MAPS = (*GROUPS, "attempts")
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _JSON = frozenset((type(None), bool, int, str))
 _WRITTEN = frozenset((type(None), bool, int, float, str))
 
@@ -135,16 +136,20 @@ def duration_s(run: RunView, now_s: float | None = None) -> float | None:
     """Seconds in execution over all attempts of `run`; an attempt that has not ended counts up to `now_s` where that
     is given. None when it never started, or has no attempt of known length."""
     attempts = run.attempts
-    if len(attempts) == 1 and (start := attempts[0].started_s) is not None:  # as mostly
-        end_s = now_s if attempts[0].ended_s is None else attempts[0].ended_s
-        return None if end_s is None else max(end_s - start, 0.0)
-    lengths = [
-        max(end - attempt.started_s, 0.0)
-        for attempt in run.attempts
-        if attempt.started_s is not None
-        and (end := now_s if attempt.ended_s is None else attempt.ended_s) is not None
-    ]
+    if len(attempts) == 1:  # as mostly
+        return _length_s(attempts[0], now_s)
+    lengths = [length for attempt in attempts if (length := _length_s(attempt, now_s)) is not None]
     return sum(lengths) if lengths else None
+
+
+def _length_s(attempt: AttemptView, now_s: float | None) -> float | None:
+    """Seconds in execution: what the agent measured, else between the commits of its start and its end."""
+    if attempt.started_s is None:
+        return None
+    if attempt.wall_s is not None:
+        return attempt.wall_s
+    end_s = now_s if attempt.ended_s is None else attempt.ended_s
+    return None if end_s is None else max(end_s - attempt.started_s, 0.0)
 
 
 def to_json(value: Any) -> Any:
@@ -164,12 +169,13 @@ def to_json(value: Any) -> Any:
     return str(value)
 
 
+@functools.lru_cache(4096)  # a run's times are also those of its attempt, and of others in the same commit
 def iso_time(at_s: float | None) -> str | None:
     """Unix seconds as ISO 8601 in UTC with milliseconds: `2025-01-31T12:00:00.000Z`."""
     if at_s is None:
         return None
     second, micros = divmod(round(at_s * 1e6), 1_000_000)
-    return f"{_second(second)}.{micros // 1000:03d}Z"
+    return _second(second) + _MILLISECONDS[micros // 1000]
 
 
 @functools.lru_cache(10_000)  # of many runs much happens within one second
@@ -210,10 +216,6 @@ def flat(row: Record) -> Record:
 
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
-    end_s = attempt.ended_s if attempt.ended_s is not None else now_s
-    length = (
-        max(end_s - attempt.started_s, 0.0) if end_s is not None and attempt.started_s is not None else None
-    )
     return {
         "attempt": attempt.attempt,
         "agent": attempt.agent,
@@ -228,7 +230,7 @@ def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
         "assigned": iso_time(attempt.assigned_s),
         "started": iso_time(attempt.started_s),
         "ended": iso_time(attempt.ended_s),
-        "duration_s": _rounded(length),
+        "duration_s": _rounded(_length_s(attempt, now_s)),
         "rows": attempt.rows,
         "command": list(attempt.command),
         "env": dict(attempt.env),

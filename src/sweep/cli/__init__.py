@@ -6,7 +6,9 @@ from sweep.cli import interrupts
 
 if interrupts.is_command():
     interrupts.end_at_once()
-if os.environ.get("_SWEEP_COMPLETE"):  # a shell asks while somebody types: not even click is imported for that
+if os.environ.get(
+    "_SWEEP_COMPLETE"
+):  # a shell asks while somebody types: not even click is imported for that
     from sweep.cli.answering import main
 else:
     from sweep.cli.main import main

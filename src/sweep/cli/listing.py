@@ -98,7 +98,8 @@ def _sweep_record(view: SweepView) -> dict[str, Any]:
 def _progress(view: SweepView) -> str:
     done = sum(view.counts.get(state, 0) for state in ("completed", "pruned", "failed", "cancelled"))
     busy = sum(view.counts.get(state, 0) for state in ("assigned", "running"))
-    return f"{done} done" + (f", {busy} running" if busy else "")
+    failed = view.counts.get("failed", 0)
+    return f"{done} done" + (f" ({failed} failed)" if failed else "") + (f", {busy} running" if busy else "")
 
 
 @command("status", "sweep status latest")
@@ -159,7 +160,8 @@ def _gpu_s(views: Views) -> float:
 def _print_status(views: Views) -> None:
     sweep, spec = views.sweep, views.spec
     title = f"sweep {sweep.sweep}" + (f" ({sweep.name})" if sweep.name else "")
-    click.echo(f"{title} is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else ""))
+    told = sweep.reason in ("", sweep.state)  # "is paused: paused" says nothing more
+    click.echo(f"{title} is {sweep.state}" + ("" if told else f": {sweep.reason}"))
     for name, text in (("tags", ", ".join(sweep.tags)), ("note", sweep.note)):
         if text:
             click.echo(f"  {name:<10}{text}")
@@ -176,6 +178,10 @@ def _print_status(views: Views) -> None:
         click.echo(
             f"  best      {spec.metric.name} {sweep.best:.6g} in {run_id(sweep.sweep, sweep.best_run)}"
         )
+    elif spec.metric is not None and any(run.state == "completed" for run in views.runs):
+        click.echo(f"  best      none: no run has ended with a finite value of {spec.metric.name}")
+    if sweep.state == "active" and not any(agent.state == "joined" for agent in views.agents):
+        click.echo(f"  agent     none is at work; `sweep agent {sweep.sweep}` starts one")
     for agent in views.agents:
         if agent.state == "joined":
             click.echo(
@@ -205,7 +211,7 @@ def _print_status(views: Views) -> None:
     type=click.Choice(["table", "csv", "json", "parquet"]),
     default="table",
     show_default=True,
-    help="How to print them. Parquet needs `pip install 'sweep[parquet]'`.",
+    help="How to print them. Parquet needs `pip install pyarrow`.",
 )
 @click.option("--history", is_flag=True, help="Every row that they logged instead of one row per run.")
 @click.option(
@@ -317,7 +323,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         ("trial", f"{view.trial}, replicate {view.replicate}"),
         ("seed", view.seed),
         ("objective", _number(view.objective)),
-        ("history", f"{rows} rows"),
+        ("history", f"{rows} row{'s' if rows != 1 else ''}"),
         ("started", found["started"]),
         ("ended", found["ended"]),
         ("took", None if found["duration_s"] is None else duration_text(found["duration_s"])),
@@ -422,6 +428,8 @@ def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | N
         chosen = _log_attempt(load_run(store, sweep, number), attempt)
         path = log_path(chosen)
         position = _copy(path, 0)
+        if position == 0 and not follow:
+            click.echo(f"run {run_id(sweep, number)} has printed nothing", err=True)
         while follow and load_run(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
             time.sleep(FOLLOW_S)
             position = _copy(path, position)

@@ -88,6 +88,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What the program's own defaults added to its config."""
     cpu_s: float | None = None
     maxrss_bytes: int | None = None
+    wall_s: float | None = None
     cause: Cause | None = None
 
 
@@ -260,6 +261,7 @@ class AgentCore:
         attempt = self.attempts.pop(run, None)
         if attempt is None:
             return []
+        ended = msgspec.structs.replace(ended, wall_s=now_s - attempt.started_s)
         outcome, reason, error_class = _verdict(attempt, ended)
         actions: list[Action] = [
             self._ended(attempt.assignment, outcome, reason=reason, error_class=error_class, ended=ended)
@@ -399,6 +401,7 @@ class AgentCore:
                 defaults=known.defaults,
                 cpu_s=known.cpu_s,
                 maxrss_bytes=known.maxrss_bytes,
+                wall_s=known.wall_s,
             )
         )
 

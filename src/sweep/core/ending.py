@@ -72,7 +72,8 @@ def words_of_gpu_hours(limits: Limits) -> str:
 
 def over(state: State, now_s: float) -> bool:
     """Whether an ended sweep would end at once if it were reopened."""
-    nothing_left = not open_budget(state) and not any(run.shelved for run in state.runs)
+    all_have_runs = state.unexpanded == len(state.trials)
+    nothing_left = not open_budget(state) and all_have_runs and not any(run.shelved for run in state.runs)
     return nothing_left or stopped_by(state, now_s) is not None
 
 

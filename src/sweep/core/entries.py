@@ -265,6 +265,8 @@ class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
     """CPU time of the attempt's process and the children that it waited for; None when it is not known."""
     maxrss_bytes: int | None = None
     """The largest resident memory of a single process among them."""
+    wall_s: float | None = None
+    """From its process's start to its end by the agent's clock; None when it is not known, or never started."""
 
 
 AnyEntry = (

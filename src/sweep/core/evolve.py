@@ -102,7 +102,7 @@ def _resume(state: State, entry: e.ResumeRequested) -> str | None:
     if state.phase == "active":
         return "the sweep is active"
     if state.phase == "ended":
-        state.reopen = _by("resumed", entry.by)
+        state.reopen, state.stop_requested = _by("resumed", entry.by), ""
         state.unimproved, state.stalled = 0, ""
         return None
     state.phase, state.reason, state.stop_requested = "active", "", ""
@@ -111,16 +111,22 @@ def _resume(state: State, entry: e.ResumeRequested) -> str | None:
 
 
 def _stop(state: State, entry: e.StopRequested) -> str | None:
-    if state.phase == "ended" or state.stop_requested:
-        return "the sweep has ended" if state.phase == "ended" else "the sweep is finishing already"
-    state.phase, state.stop_requested, state.reason = "finishing", "stop", _by("stopped", entry.by)
-    return None
+    if state.stop_requested:
+        return "the sweep is finishing already"
+    return _wind_up(state, "stop", _by("stopped", entry.by))
 
 
 def _cancel(state: State, entry: e.CancelRequested) -> str | None:
-    if state.phase == "ended":
+    return _wind_up(state, "cancel", _by("cancelled", entry.by))
+
+
+def _wind_up(state: State, how: str, reason: str) -> str | None:
+    """No new runs. A sweep that has ended and is about to go on is reopened for this alone: nobody's wish is lost."""
+    if state.phase == "ended" and not state.reopen:
         return "the sweep has ended"
-    state.phase, state.stop_requested, state.reason = "finishing", "cancel", _by("cancelled", entry.by)
+    state.stop_requested, state.reason = how, reason
+    if state.phase != "ended":
+        state.phase = "finishing"
     return None
 
 
@@ -170,14 +176,18 @@ def _ended(state: State, entry: e.SweepEnded) -> str | None:
         return "the sweep has ended already"
     if state.live or state.waiting:
         return "runs are still to be done"
-    state.phase, state.reason, state.reopen = "ended", entry.reason, ""
+    state.phase, state.reason, state.reopen, state.stop_requested = "ended", entry.reason, "", ""
     return None
 
 
 def _reopened(state: State, _: e.SweepReopened) -> str | None:
     if state.phase != "ended":
         return "the sweep has not ended"
-    state.phase, state.reason, state.reopen, state.stop_requested = "active", "", "", ""
+    state.reopen = ""
+    if state.stop_requested:  # asked after what reopens it
+        state.phase = "finishing"
+        return None
+    state.phase, state.reason = "active", ""
     _take_up_again(state)
     return None
 

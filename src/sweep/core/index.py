@@ -13,6 +13,7 @@ import msgspec
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
 from sweep.core.evolve import evolve
+from sweep.core.lifecycle import ENDED
 from sweep.core.spec import SweepSpec
 from sweep.core.state import Run, State
 from sweep.core.views import AgentView, AttemptView, RunView, SpecView, SweepView
@@ -101,14 +102,11 @@ class IndexFold:
         if SWEEP_KEY in self._dirty:
             self._fill_sweep()
         rows = {key: _encode(view) for key, view in self._dirty.items()}
-        self._dirty.clear()
         if self._load is not None:
-            for number in [
-                n
-                for n in self._runs
-                if self.state.runs[n].state in ("completed", "pruned", "failed", "cancelled")
-            ]:
-                del self._runs[number]
+            for view in self._dirty.values():
+                if isinstance(view, RunView) and self.state.runs[view.run].state in ENDED:
+                    self._runs.pop(view.run, None)
+        self._dirty.clear()
         return rows
 
     def _note(self, entry: e.AnyEntry, at_s: float) -> None:
@@ -190,7 +188,7 @@ class IndexFold:
                 entry.rows,
                 entry.tail,
             )
-            last.cpu_s, last.maxrss_bytes = entry.cpu_s, entry.maxrss_bytes
+            last.cpu_s, last.maxrss_bytes, last.wall_s = entry.cpu_s, entry.maxrss_bytes, entry.wall_s
             if entry.summary:
                 view.summary = {**view.summary, **entry.summary}
             if entry.defaults:

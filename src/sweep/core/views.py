@@ -39,6 +39,8 @@ class AttemptView(msgspec.Struct, kw_only=True):
     cpu_s: float | None = None
     """CPU time of its process and the children that it waited for; None when it is not known."""
     maxrss_bytes: int | None = None
+    wall_s: float | None = None
+    """From its process's start to its end by the agent's clock: the times above are those of commits."""
     gpu_share: float = 0.0
     """How many GPUs it holds or held; a share of one that several runs share."""
 

@@ -29,6 +29,7 @@ KINDS: tuple[str, ...] = (
     *(f"failed: {error}" for error in get_args(e.ErrorClass) if error not in ("", "agent")),
     *(f"ended by {key}" for key in ("wall_time", "gpu_hours", "target", "patience")),
     "run waited",
+    "stop of a sweep about to go on",
     "tried again after the end",
     "ended again after a retry",
     "spec revised",

@@ -7,7 +7,6 @@ check it by hand. Whatever breaks one is a `Violation`.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from sweep.testing.terms import (
     naive_more,
     naive_notes,
     naive_points,
+    naive_reached,
     naive_retried,
     naive_share,
     naive_told,
@@ -132,14 +132,16 @@ class Account:
     def _ResumeRequested(self, _: e.ResumeRequested, __: e.Recorded) -> None:
         self.said = ""
         if self.phase == "ended":
-            self.to_reopen, self.in_a_row, self.stalled = True, 0, False
+            self.to_reopen, self.stopping, self.in_a_row, self.stalled = True, False, 0, False
         elif self.phase in ("paused", "finishing"):
             self.phase, self.stopping = "active", False
             self._take_up()
 
     def _StopRequested(self, _: e.StopRequested, __: e.Recorded) -> None:
-        if self.phase != "ended":
-            self.phase, self.stopping, self.ever_cut_short, self.said = "finishing", True, True, ""
+        if self.phase != "ended" or self.to_reopen:
+            self.stopping, self.ever_cut_short, self.said = True, True, ""
+            self.world.counts["stop of a sweep about to go on"] += self.phase == "ended"
+            self.phase = "finishing" if self.phase != "ended" else "ended"
 
     _CancelRequested = _StopRequested
 
@@ -170,9 +172,9 @@ class Account:
         if spec.patience != old.patience:
             self.stalled = spec.patience is not None and self.in_a_row >= spec.patience
         if self.phase == "ended":
-            shelved = any(run.shelved for run in self.runs)
-            more_to_do = (not self._spent() or shelved) and not self._stopped_by(self.times[-1])
-            if naive_more(old, spec) and more_to_do:
+            without_runs = len({run.added.trial for run in self.runs}) < len(self.configs)
+            left = any(run.shelved for run in self.runs) or without_runs or not self._spent()
+            if naive_more(old, spec) and left and not self._stopped_by(self.times[-1]):
                 self.to_reopen = True
         elif not self.stopping:
             self._take_up()
@@ -225,7 +227,7 @@ class Account:
             self._nothing_left_out()
         else:
             self.ever_cut_short = True
-        self.phase, self.to_reopen = "ended", False
+        self.phase, self.to_reopen, self.stopping = "ended", False, False
 
     def _same_end(self, reason: str, named: list[str]) -> None:
         """After nothing but retries it ends as it had, unless a retried run has reached the target, or a limit is over."""
@@ -248,8 +250,9 @@ class Account:
         self.need(bool(entry.reason), "the sweep was reopened without a reason")
         self.need(self.phase == "ended", "a sweep that had not ended was reopened")
         self.need(self.to_reopen, "a sweep was reopened, and nothing gave it more to do")
-        self.phase, self.stopping, self.to_reopen = "active", False, False
-        self._take_up()
+        self.phase, self.to_reopen = "finishing" if self.stopping else "active", False
+        if not self.stopping:
+            self._take_up()
 
     def _take_up(self) -> None:
         for run in self.runs:
@@ -289,7 +292,7 @@ class Account:
         self.need(entry.revision == self.revision, "proposed for another revision of the spec")
         self.need(entry.seen < recorded.position, "the searcher saw the future")
         self.need(entry.seen >= self.revised, "the searcher was asked under an earlier revision of the spec")
-        self.need(not self.soft[entry.seen - 1], "the searcher was asked although the sweep had reached its end")
+        self.need(not self.soft[entry.seen - 1], "the searcher was asked in spite of target or patience")
         self.configs += [json.dumps(config, sort_keys=True) for config in entry.configs]
         self.exhausted = entry.exhausted
         over = self.cap is not None and len(self.configs) > self.cap
@@ -367,11 +370,7 @@ class Account:
 
     def _value(self, value: float | None) -> None:
         """Whether an objective reaches the target."""
-        metric = self.spec.metric
-        assert metric is not None
-        if value is not None and math.isfinite(value) and metric.target is not None:
-            reached = value <= metric.target if metric.goal == "minimize" else value >= metric.target
-            self.target_hit = self.target_hit or reached
+        self.target_hit = self.target_hit or naive_reached(self.spec, value)
 
     def _waits(self, run: RunAccount) -> bool:
         return not run.final and (not run.attempts or run.attempts[-1].ended is not None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,15 @@ def naive_fixed(old: SweepSpec, new: SweepSpec) -> bool:
     assert old.metric is not None and new.metric is not None
     kept = (old.method, old.seed, old.replicates, old.metric.name, old.metric.goal)
     return kept == (new.method, new.seed, new.replicates, new.metric.name, new.metric.goal)
+
+
+def naive_reached(spec: SweepSpec, value: float | None) -> bool:
+    """Whether a value of the objective meets `metric.target`."""
+    assert spec.metric is not None
+    target = spec.metric.target
+    if target is None or value is None or not math.isfinite(value):
+        return False
+    return value <= target if spec.metric.goal == "minimize" else value >= target
 
 
 def naive_told(run_times: Mapping[int, float | None], since: int, reason: str) -> bool:

@@ -270,6 +270,8 @@ class World:
             ("stop", "resume"),
             ("cancel", "resume"),
             ("stop", "cancel", "extend"),
+            ("extend", "cancel"),
+            ("resume", "stop"),
         )
         return [rng.choice(common) for _ in range(count)] + [rng.choice(final)] * (rng.random() < 0.25)
 
