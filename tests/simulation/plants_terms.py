@@ -335,12 +335,3 @@ def a_stop_is_lost_on_a_sweep_that_is_about_to_go_on(patch: pytest.MonkeyPatch) 
 
     handler(patch, e.StopRequested, wrap)
     handler(patch, e.CancelRequested, wrap)
-
-
-@plant
-def trials_without_runs_count_as_done(patch: pytest.MonkeyPatch) -> None:
-    def over(folded: state.State, now_s: float) -> bool:
-        left = ending.open_budget(folded) or any(run.shelved for run in folded.runs)
-        return not left or ending.stopped_by(folded, now_s) is not None
-
-    patch.setattr(evolve, "over", over)

@@ -14,9 +14,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysed import run_view
-from sweep.analysis.comma import to_csv
-from sweep.analysis.query import LONGEST, QueryError, compile_filter, names_of, select, sort_records
-from sweep.analysis.records import record
+from sweep.analysis.comma import columns_to_csv, runs_to_csv, to_csv
+from sweep.analysis.query import (
+    LONGEST,
+    QueryError,
+    compile_filter,
+    names_of,
+    select,
+    select_runs,
+    sort_records,
+)
+from sweep.analysis.records import record, records
+from sweep.cli.common import print_json, print_json_list
 from sweep.core.views import AttemptView, RunView
 
 
@@ -300,3 +309,88 @@ def test_csv_has_a_column_per_leaf_and_reads_back() -> None:
 
 def test_csv_of_nothing_is_an_empty_header() -> None:
     assert to_csv([]) == "\n"
+
+
+def _odd_views() -> list[RunView]:
+    """Runs whose values are of every kind: nested, not finite, missing, to be escaped, never started."""
+    attempt = AttemptView(
+        attempt=1, agent="a", command=("sh", "-c", 'echo "a,b"\n'), started_s=1.0, ended_s=2.5
+    )
+    return [
+        run_view(0, {"lr": 0.1, "opt": {"name": "a,b"}}, "completed", 0.5, summary={"x": math.nan, "s": "q"}),
+        run_view(1, {"lr": 1, "opt": {}}, "failed", None, reason='exit "code" 1,\n2'),
+        run_view(2, {"lr": None, "layers": [1, 2], "on": True}, "queued", math.inf),
+        RunView(
+            sweep="s",
+            run=3,
+            trial=3,
+            replicate=0,
+            purpose="search",
+            seed=1,
+            config={"lr": 0.01},
+            attempts=[attempt],
+        ),
+    ]
+
+
+_WHERE_AND_SORT = [
+    (None, None),
+    ("lr < 0.5", None),
+    ("opt.name == 'a,b' or duration_s > 1", "-lr"),
+    (None, "summary.x"),
+    ('state != "queued"', "command"),
+    ("1 == 1", None),
+]
+
+
+@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize(("where", "sort"), _WHERE_AND_SORT)
+def test_runs_are_selected_as_their_records_are(count: int, where: str | None, sort: str | None) -> None:
+    views = _odd_views()[:count]
+
+    def outcome(choose: Any, numbers: Any) -> list[int] | str:
+        try:
+            return [numbers(one) for one in choose()]
+        except QueryError as error:
+            return str(error)
+
+    of_records = outcome(lambda: select(records(views, 9.0), where, sort), lambda row: row["run"])
+    assert of_records == outcome(lambda: select_runs(views, where, sort, 9.0), lambda run: run.run)
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_runs_are_the_same_csv_as_their_records(count: int) -> None:
+    views = _odd_views()[:count]
+    assert runs_to_csv(views, 9.0) == to_csv(records(views, 9.0))
+
+
+_CELLS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_characters="\r")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.lists(st.tuples(_CELLS, st.lists(st.text('ab", \n\\')), st.text(',"\nx')), min_size=1))
+def test_csv_is_what_pythons_own_writer_writes(lines: list[tuple[Any, ...]]) -> None:
+    def cell(item: Any) -> Any:
+        if isinstance(item, bool):
+            return "true" if item else "false"
+        return json.dumps(item, ensure_ascii=False) if isinstance(item, list | dict) else item
+
+    names = ["a", "b,c", 'd"']
+    expected = io.StringIO()
+    writer = csv.writer(expected, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([[cell(item) for item in line] for line in lines])
+    assert columns_to_csv(names, [list(column) for column in zip(*lines, strict=True)]) == expected.getvalue()
+
+
+@pytest.mark.parametrize("parts", [[], [[{"a": 1}]], [[{"a": 1}, {"b": []}], [{"c": "ü"}]]])
+def test_a_list_printed_in_parts_is_printed_as_the_whole(
+    parts: list[list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_json([item for part in parts for item in part])
+    whole = capsys.readouterr().out
+    print_json_list(parts)
+    assert capsys.readouterr().out == whole

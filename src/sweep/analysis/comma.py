@@ -19,7 +19,6 @@ from sweep.analysis.records import (
     field_columns,
     flatten,
     group_columns,
-    group_names,
     keys_of,
 )
 from sweep.core.views import RunView
@@ -51,9 +50,9 @@ def runs_to_csv(runs: Sequence[RunView], now_s: float) -> str:
         return to_csv([])
     names, columns = list(PLAIN), field_columns(runs, PLAIN, now_s)
     for group in GROUPS:
-        within = group_names(runs, group)
+        within = group_columns(runs, group)
         names += within
-        columns += group_columns(runs, group, within)
+        columns += within.values()
     return columns_to_csv(names, columns)
 
 

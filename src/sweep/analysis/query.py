@@ -14,7 +14,7 @@ import keyword
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sweep.analysis.history import as_number, same_name
@@ -25,7 +25,6 @@ from sweep.analysis.records import (
     field_columns,
     flat,
     group_columns,
-    group_names,
 )
 from sweep.core.views import RunView
 
@@ -85,11 +84,12 @@ def select_runs(runs: Sequence[RunView], where: str | None, sort: str | None, no
     """`select` for runs: of their records only the fields that are asked for are made. Raises QueryError."""
     if where is None and sort is None:
         return list(runs)
-    names = _Names([*PLAIN, *(name for group in GROUPS for name in group_names(runs, group))])
+    groups = {name: values for group in GROUPS for name, values in group_columns(runs, group).items()}
+    names = _Names([*PLAIN, *groups])
     getter = None if where is None else _Compiler(where, names).boolean(_parse(where))
     if sort is not None:
         names.sorted_by(sort)
-    found = list(zip(runs, _flat_rows(runs, names.used, now_s), strict=True))
+    found = list(zip(runs, _flat_rows(runs, groups, names.used, now_s), strict=True))
     if getter is not None:
         found = [pair for pair in found if getter(pair[1])]
     if sort is not None:
@@ -97,18 +97,16 @@ def select_runs(runs: Sequence[RunView], where: str | None, sort: str | None, no
     return [run for run, _ in found]
 
 
-def _flat_rows(runs: Sequence[RunView], names: Iterable[str], now_s: float) -> list[Record]:
-    """Of the flat records these fields only."""
-    known: dict[str, list[Any]] = {}
-    for name in names:
-        group, dot, _ = name.partition(".")
-        if dot and group in GROUPS:
-            [known[name]] = group_columns(runs, group, (name,))
-        else:
-            [known[name]] = field_columns(runs, (name,), now_s)
-    return [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)] or [
-        {} for _ in runs
-    ]
+def _flat_rows(
+    runs: Sequence[RunView], groups: Mapping[str, list[Any]], names: Iterable[str], now_s: float
+) -> list[Record]:
+    """Of the flat records of `runs` these fields only."""
+    known = {
+        name: groups[name] if name in groups else field_columns(runs, (name,), now_s)[0] for name in names
+    }
+    if not known:  # the filter names none
+        return [{} for _ in runs]
+    return [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)]
 
 
 def names_of(records: Iterable[Record]) -> list[str]:

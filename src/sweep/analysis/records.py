@@ -24,6 +24,20 @@ _JSON = frozenset((type(None), bool, int, str))
 _WRITTEN = frozenset((type(None), bool, int, float, str))
 
 
+@functools.lru_cache(4096)  # a run's times are also those of its attempt, and of others in the same commit
+def iso_time(at_s: float | None) -> str | None:
+    """Unix seconds as ISO 8601 in UTC with milliseconds: `2025-01-31T12:00:00.000Z`."""
+    if at_s is None:
+        return None
+    second, micros = divmod(round(at_s * 1e6), 1_000_000)
+    return _second(second) + _MILLISECONDS[micros // 1000]
+
+
+@functools.lru_cache(10_000)  # of many runs much happens within one second
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]  # without +00:00
+
+
 _Field = Callable[[Sequence[RunView], Sequence[AttemptView | None], float | None], list[Any]]
 
 _FIELDS: dict[str, _Field] = {
@@ -36,14 +50,14 @@ _FIELDS: dict[str, _Field] = {
     "attempt": lambda _, lasts, __: [last.attempt if last else 0 for last in lasts],
     "state": lambda runs, _, __: [run.state for run in runs],
     "reason": lambda runs, _, __: [run.reason for run in runs],
-    "config": lambda runs, _, __: [_values(run.config) for run in runs],
-    "defaults": lambda runs, _, __: [_values(run.defaults) for run in runs],
+    "config": lambda runs, _, __: _maps([run.config for run in runs]),
+    "defaults": lambda runs, _, __: _maps([run.defaults for run in runs]),
     "seed": lambda runs, _, __: [run.seed for run in runs],
     "objective": lambda runs, _, __: _as_json([run.objective for run in runs]),
     "steps": lambda runs, _, __: [run.steps for run in runs],
     "tags": lambda runs, _, __: [list(run.tags) for run in runs],
     "note": lambda runs, _, __: [run.note for run in runs],
-    "summary": lambda runs, _, __: [_values(run.summary) for run in runs],
+    "summary": lambda runs, _, __: _maps([run.summary for run in runs]),
     "host": lambda _, lasts, __: [last.host if last else None for last in lasts],
     "slot": lambda _, lasts, __: [last.slot if last else None for last in lasts],
     "gpus": lambda _, lasts, __: [list(last.gpus) if last else [] for last in lasts],
@@ -83,38 +97,19 @@ def field_columns(runs: Sequence[RunView], names: Iterable[str], now_s: float | 
     return [_FIELDS[name](runs, lasts, now_s) for name in names]
 
 
-def group_columns(runs: Sequence[RunView], group: str, names: Iterable[str]) -> list[list[Any]]:
-    """Of each of these names (`config.lr`) in `group` its values, one a run, None where a run has none."""
-    lines = _lines(runs, group)
-    if _are_flat(lines):
-        start = len(group) + 1
-        return [_as_json([line.get(name[start:]) for line in lines]) for name in names]
-    flattened = [flatten(_values(line), group) for line in lines]
-    return [[line.get(name) for line in flattened] for name in names]
-
-
-def group_names(runs: Sequence[RunView], group: str) -> list[str]:
-    """All names in `group` (`config.lr`), in the order in which they come."""
-    lines = _lines(runs, group)
-    if _are_flat(lines):
-        return [f"{group}.{name}" for name in keys_of(lines)]
-    return keys_of([flatten(line, group) for line in lines])
-
-
-def _lines(runs: Sequence[RunView], group: str) -> list[dict[str, Any]]:
-    return [getattr(run, group) for run in runs]
+def group_columns(runs: Sequence[RunView], group: str) -> dict[str, list[Any]]:
+    """All that is in `group`: name (`config.lr`) -> its values, one a run, None where a run has none. Names in the order in
+    which they come."""
+    lines: list[dict[str, Any]] = [getattr(run, group) for run in runs]
+    if {type(value) for line in lines for value in line.values()} <= _WRITTEN:
+        return {f"{group}.{key}": _as_json([line.get(key) for line in lines]) for key in keys_of(lines)}
+    flattened = [flatten(line, group) for line in _maps(lines)]
+    return {name: [line.get(name) for line in flattened] for name in keys_of(flattened)}
 
 
 def _as_json(values: list[Any]) -> list[Any]:
     """`to_json` of each, quickly for what mostly comes."""
-    kinds = set(map(type, values))
-    if kinds <= _JSON or (kinds == {float} and all(map(math.isfinite, values))):
-        return values
-    return list(map(to_json, values))
-
-
-def _are_flat(lines: Sequence[Mapping[str, Any]]) -> bool:
-    return {type(value) for line in lines for value in line.values()} <= _WRITTEN
+    return values if _are_json(values) else list(map(to_json, values))
 
 
 def _started_s(run: RunView) -> float | None:
@@ -124,12 +119,19 @@ def _started_s(run: RunView) -> float | None:
     return min((one.started_s for one in attempts if one.started_s is not None), default=None)
 
 
-def _values(named: Mapping[str, Any]) -> dict[str, Any]:
-    """`to_json`, quickly for what mostly comes: names and finite numbers, words, nothing nested."""
-    for value in named.values():
-        if type(value) not in _JSON and not (type(value) is float and math.isfinite(value)):
-            return {str(key): to_json(item) for key, item in named.items()}
-    return dict(named)
+def _maps(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`to_json` of each, quickly for what mostly comes: names with finite numbers and words, nothing nested."""
+    if _are_json([value for line in lines for value in line.values()]):
+        return [dict(line) for line in lines]
+    return [{str(key): to_json(item) for key, item in line.items()} for line in lines]
+
+
+def _are_json(values: Sequence[Any]) -> bool:
+    """Whether these are finite numbers, words and None. A sum is finite only where all that is added up is."""
+    kinds = set(map(type, values))
+    if kinds <= _JSON:
+        return True
+    return kinds <= _WRITTEN and math.isfinite(sum([value for value in values if type(value) is float]))
 
 
 def duration_s(run: RunView, now_s: float | None = None) -> float | None:
@@ -167,20 +169,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [to_json(item) for item in value]
     return str(value)
-
-
-@functools.lru_cache(4096)  # a run's times are also those of its attempt, and of others in the same commit
-def iso_time(at_s: float | None) -> str | None:
-    """Unix seconds as ISO 8601 in UTC with milliseconds: `2025-01-31T12:00:00.000Z`."""
-    if at_s is None:
-        return None
-    second, micros = divmod(round(at_s * 1e6), 1_000_000)
-    return _second(second) + _MILLISECONDS[micros // 1000]
-
-
-@functools.lru_cache(10_000)  # of many runs much happens within one second
-def _second(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]  # without +00:00
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,17 +19,40 @@ def is_command() -> bool:
 
 def end_at_once() -> None:
     """From now on Ctrl-C ends the process, and nothing is said."""
-    _set(_signal.default_int_handler, _signal.SIG_DFL)
+    _set((_signal.default_int_handler, _interrupt), _signal.SIG_DFL)
 
 
 def heed() -> None:
     """From now on Ctrl-C raises KeyboardInterrupt."""
-    _set(_signal.SIG_DFL, _signal.default_int_handler)
+    _set((_signal.SIG_DFL,), _interrupt)
+    sys.unraisablehook = _again
 
 
-def _set(before: object, after: object) -> None:
+def came() -> bool:
+    """Whether Ctrl-C was pressed while it was heeded. Compiled libraries replace KeyboardInterrupt by errors of their own."""
+    return _came
+
+
+_came = False
+
+
+def _interrupt(number: int, frame: object) -> None:
+    global _came
+    _came = True
+    _signal.default_int_handler(number, frame)
+
+
+def _again(what: "sys.UnraisableHookArgs") -> None:
+    """An interrupt inside a callback, where Python would only print it, comes once more outside."""
+    if issubclass(what.exc_type, KeyboardInterrupt):
+        _signal.raise_signal(_signal.SIGINT)
+    else:
+        sys.__unraisablehook__(what)
+
+
+def _set(before: tuple[object, ...], after: object) -> None:
     try:
-        if _signal.getsignal(_signal.SIGINT) == before:
+        if _signal.getsignal(_signal.SIGINT) in before:
             _signal.signal(_signal.SIGINT, after)
     except ValueError:  # not the main thread: it is not our process
         pass

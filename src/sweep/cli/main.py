@@ -154,6 +154,10 @@ def _run(argv: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 141
+    except Exception:
+        if not interrupts.came():
+            raise
+        code = _interrupted()
     return code
 
 

@@ -127,7 +127,8 @@ By whichever comes first; the reason is recorded and shown.
 | `limits.wall_time` | so much time has passed since the first agent joined | are ended |
 | `limits.gpu_hours` | the attempts have held GPUs for so long, those at work counted up to now | are ended |
 
-Runs that wait are cancelled, and go on when the sweep does. `sweep resume` counts `patience` anew.
+Runs that wait are cancelled, and go on when the sweep does. Those that `sweep retry` asked for are executed in spite of `metric.target` and
+`patience`. `sweep resume` counts `patience` anew; a trial that is tried again is counted once.
 
 ## Changing a sweep's spec
 
