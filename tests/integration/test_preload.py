@@ -666,8 +666,8 @@ def test_a_killed_agent_and_guard_leave_forked_runs_that_the_next_agent_ends(pro
     agent.wait()
     assert alive(run)
     project.agents.clear()
+    os.kill(run, signal.SIGSTOP)  # else it ends by itself when it sees the file
     project.write("go", "")
-    os.kill(run, signal.SIGSTOP)  # else it ends by itself
     said = project.wait_end(project.agent(sweep))
     assert "left behind" in said
     assert not alive(run)

@@ -332,7 +332,8 @@ class Guardian:
                 roots = [pid for pid in trees.children() if self._belongs(pid, ours)]
             found = roots + trees.descendants(roots)
             ours.update(found)
-            return found
+            # A fork of the warm process is not below us as long as that lives, and has still to be seen to end.
+            return found + [pid for pid in mains.difference(found) if _dying(pid)]
 
         trees.kill_until_gone(left, CLEAN_UP_S)
 
@@ -377,6 +378,15 @@ def _agents_of(pid: int) -> list[str]:
     return [
         os.fsdecode(entry.removeprefix(name)) for entry in trees.environment_of(pid) if entry.startswith(name)
     ]
+
+
+def _dying(pid: int) -> bool:
+    """Whether a run's main process, which has been sent SIGKILL, has not ended yet."""
+    try:
+        leads = os.getpgid(pid) == pid
+    except OSError:
+        return False
+    return leads and trees.read_bytes(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] not in (b"", b"Z", b"X")
 
 
 def _ancestors() -> set[int]:
