@@ -9,6 +9,10 @@ The rule of this file: imported before anything else, it imports nothing that co
 import _signal  # type: ignore[import-not-found]
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 _COMMANDS = ("/sweep", "/sweep/__main__.py")
 
 
@@ -20,6 +24,8 @@ def is_command() -> bool:
 def end_at_once() -> None:
     """From now on Ctrl-C ends the process, and nothing is said."""
     _set((_signal.default_int_handler, _interrupt), _signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGALRM) is _interrupt:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def heed() -> None:
@@ -34,20 +40,35 @@ def came() -> bool:
 
 
 _came = False
+_AGAIN_S = 0.001
 
 
-def _interrupt(number: int, frame: object) -> None:
+def _interrupt(number: int, frame: "FrameType | None") -> None:
     global _came
     _came = True
+    if _signal.getsignal(_signal.SIGINT) is not _interrupt:
+        return  # the timer was late: the command is at its end
+    while frame is not None:
+        if frame.f_code is _again.__code__:  # raised in there, it would only be printed
+            _soon()
+            return
+        frame = frame.f_back
     _signal.default_int_handler(number, frame)
 
 
 def _again(what: "sys.UnraisableHookArgs") -> None:
     """An interrupt inside a callback, where Python would only print it, comes once more outside."""
     if issubclass(what.exc_type, KeyboardInterrupt):
-        _signal.raise_signal(_signal.SIGINT)
+        _soon()
     else:
         sys.__unraisablehook__(what)
+
+
+def _soon() -> None:
+    """Interrupt again, when whoever asks has returned."""
+    if _signal.getsignal(_signal.SIGINT) is _interrupt:
+        _signal.signal(_signal.SIGALRM, _interrupt)
+        _signal.setitimer(_signal.ITIMER_REAL, _AGAIN_S)
 
 
 def _set(before: tuple[object, ...], after: object) -> None:
