@@ -13,25 +13,28 @@ from sweep.agents.folders import RunFolder, tail, write_atomically
 
 def test_layout_and_modes(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "abc12", 7)
-    assert not folder.path.exists()
+    path, config = Path(folder.path), Path(folder.config_file)
+    assert not path.exists()
     folder.create({"lr": 0.1, "name": "é", "deep": {"n": None}})
-    assert folder.path == tmp_path / "runs" / "abc12" / "7"
-    assert json.loads(folder.config_file.read_bytes()) == {"lr": 0.1, "name": "é", "deep": {"n": None}}
-    assert folder.checkpoint == folder.path / "checkpoint" and folder.checkpoint.is_dir()
-    assert folder.output(2) == folder.path / "output-2.log"
-    assert folder.unsent(2) == folder.path / "unsent-2.jsonl"
-    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
-    assert stat.S_IMODE(folder.checkpoint.stat().st_mode) == 0o700
-    assert stat.S_IMODE(folder.config_file.stat().st_mode) == 0o600
-    assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoint", "config.json"]
+    assert path == tmp_path / "runs" / "abc12" / "7"
+    assert json.loads(config.read_bytes()) == {"lr": 0.1, "name": "é", "deep": {"n": None}}
+    assert Path(folder.checkpoint) == path / "checkpoint" and Path(folder.checkpoint).is_dir()
+    assert Path(folder.output(2)) == path / "output-2.log"
+    assert Path(folder.unsent(2)) == path / "unsent-2.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(folder.checkpoint).stat().st_mode) == 0o700
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert sorted(found.name for found in path.iterdir()) == ["checkpoint", "config.json"]
 
 
-def test_checkpoints_are_kept_for_the_next_attempt(tmp_path: Path) -> None:
+def test_checkpoints_and_a_whole_config_are_there_for_the_next_attempt(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "abc12", 0)
     folder.create({"a": 1})
-    (folder.checkpoint / "model").write_text("state")
+    (Path(folder.checkpoint) / "model").write_text("state")
+    Path(folder.config_file).write_text('{"a"')  # the disk was full, or the agent died
     folder.create({"a": 1})
-    assert (folder.checkpoint / "model").read_text() == "state"
+    assert (Path(folder.checkpoint) / "model").read_text() == "state"
+    assert json.loads(Path(folder.config_file).read_text()) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_ids_cannot_lead_elsewhere(tmp_path: Path, sweep: str, run: int) -> None
 
 def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert RunFolder(Path(".sweep"), "a", 1).path == tmp_path / ".sweep" / "runs" / "a" / "1"
+    assert RunFolder(Path(".sweep"), "a", 1).path == str(tmp_path / ".sweep" / "runs" / "a" / "1")
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from sweep.agents.folders import RunFolder
 from sweep.core import entries as e
 from sweep.core.names import run_id
 from sweep.core.spec import Determinism
 from sweep.provenance.variables import launcher_env, with_strict_flags
 
+_BIN = Path(sys.executable).parent
 _ENVVAR = re.compile(r"\$\{envvar:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -24,9 +26,7 @@ def run_variables(
     sweep: str,
     agent: str,
     assignment: e.RunAssigned,
-    folder: Path,
-    checkpoint: Path,
-    config_file: Path,
+    folder: RunFolder,
     socket: str,
 ) -> dict[str, str]:
     """The `SWEEP_*` variables of one attempt (docs/reference/protocol.md)."""
@@ -39,9 +39,9 @@ def run_variables(
         "SWEEP_TRIAL": str(assignment.trial),
         "SWEEP_REPLICATE": str(assignment.replicate),
         "SWEEP_SEED": str(assignment.seed),
-        "SWEEP_CONFIG": str(config_file),
-        "SWEEP_RUN_DIR": str(folder),
-        "SWEEP_CHECKPOINT_DIR": str(checkpoint),
+        "SWEEP_CONFIG": folder.config_file,
+        "SWEEP_RUN_DIR": folder.path,
+        "SWEEP_CHECKPOINT_DIR": folder.checkpoint,
         "SWEEP_SOCKET": socket,
         "SWEEP_AGENT": agent,
     }
@@ -63,7 +63,7 @@ def environment(
     """
     if level == "strict":
         spec_env = with_strict_flags(spec_env)
-    path = f"{inherited.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"  # `sweep log` is found there
+    path = f"{inherited.get('PATH', os.defpath)}{os.pathsep}{_BIN}"  # `sweep log` is found there
     own = {"PATH": path} | {key: _expand(value, inherited) for key, value in spec_env.items()}
     base = {key: value for key, value in inherited.items() if not key.startswith("SWEEP_")}
     launcher = launcher_env(seed, cpus, own if level == "strict" else {**base, **own}, level)

@@ -37,25 +37,26 @@ class FolderError(OSError):
 
 
 class RunFolder:
-    """The folder of one run. Making the object makes nothing on disk."""
+    """The folder of one run. Making the object makes nothing on disk. Its paths are text: they are needed before every run,
+    and `pathlib` would cost as much as the rest."""
 
     __slots__ = ("checkpoint", "config_file", "path")
 
-    def __init__(self, root: Path, sweep: str, run: int) -> None:
+    def __init__(self, root: Path | str, sweep: str, run: int) -> None:
         """Raises ValueError for a sweep ID that could lead out of `root`."""
         if not _SAFE.fullmatch(sweep) or run < 0:
             raise ValueError(f"{sweep!r}, {run!r}: not an ID of a sweep and a number of a run")
-        self.path = root.absolute() / "runs" / sweep / str(run)
-        self.checkpoint = self.path / "checkpoint"
-        self.config_file = self.path / "config.json"
+        self.path = os.path.join(os.getcwd(), root, "runs", sweep, str(run))  # noqa: PTH109, PTH118
+        self.checkpoint = f"{self.path}/checkpoint"
+        self.config_file = f"{self.path}/config.json"
 
-    def output(self, attempt: int) -> Path:
+    def output(self, attempt: int) -> str:
         """Where standard output and error of an attempt go."""
-        return self.path / f"output-{attempt}.log"
+        return f"{self.path}/output-{attempt}.log"
 
-    def unsent(self, attempt: int) -> Path:
+    def unsent(self, attempt: int) -> str:
         """Where the training side leaves rows that it could not send."""
-        return self.path / f"unsent-{attempt}.jsonl"
+        return f"{self.path}/unsent-{attempt}.jsonl"
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Make the folders and write the config, at once or not at all. May be called for every attempt. Raises
@@ -63,20 +64,22 @@ class RunFolder:
         try:
             for folder in (self.path, self.checkpoint):
                 try:
-                    folder.mkdir(0o700)
+                    os.mkdir(folder, 0o700)  # noqa: PTH102 - before every run
                 except OSError:  # it is there, or what it stands in is not
-                    folder.mkdir(parents=True, exist_ok=True)
-                    folder.chmod(0o700)
-            write_atomically(
-                self.config_file, json.dumps(config).encode("ascii")
-            )  # NaN stays NaN, as docs/reference/protocol.md says
+                    Path(folder).mkdir(parents=True, exist_ok=True)
+                    Path(folder).chmod(0o700)
+            data = json.dumps(config).encode("ascii")  # NaN stays NaN, as docs/reference/protocol.md says
+            try:
+                _write_new(self.config_file, data)
+            except FileExistsError:
+                write_atomically(Path(self.config_file), data)
         except OSError as error:
             what = f"cannot write the run's folder {self.path}: {error.strerror or error}"
             raise FolderError(error.errno or 0, what + self._whose()) from None
 
     def _whose(self) -> str:
         try:
-            owner = self.path.stat().st_uid
+            owner = Path(self.path).stat().st_uid
         except OSError:
             return ""
         return (
@@ -84,6 +87,16 @@ class RunFolder:
             if owner == os.getuid()
             else " (it belongs to another user, whose agent must go on with this run)"
         )
+
+
+def _write_new(path: str, data: bytes) -> None:
+    """Write a file that nobody looks for yet. Raises FileExistsError, also where an earlier life got no further."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -99,7 +112,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def tail(path: Path, lines: int, max_bytes: int = 16_384) -> str:
+def tail(path: Path | str, lines: int, max_bytes: int = 16_384) -> str:
     """The last lines of a file that may hold anything, fit for a terminal and for the journal.
 
     Looks at the last `max_bytes` bytes only. What is no UTF-8 is replaced, colours and other control sequences are left
@@ -107,7 +120,7 @@ def tail(path: Path, lines: int, max_bytes: int = 16_384) -> str:
     are dropped. Empty when there is no such file.
     """
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             start = max(0, size - max_bytes)
             file.seek(start)

@@ -222,6 +222,11 @@ class Guardian:
 
     # --- events
 
+    @property
+    def owes(self) -> bool:
+        """Whether something waits to be sent: `poll` does it, though nothing may have come."""
+        return bool(self._to_send)
+
     def poll(self) -> list[GuardEvent]:
         """What has happened since the last call; never blocks, except after the guard's own death (up to CLEAN_UP_S)."""
         if self.pid is None:
@@ -294,6 +299,8 @@ class Guardian:
             if not data:
                 return True
             self._received += data
+            if len(data) < 1 << 16:
+                return False
 
     def _messages(self) -> Iterable[tuple[Any, ...]]:
         while len(self._received) >= 4:

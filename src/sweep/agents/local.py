@@ -6,11 +6,12 @@ No processes, sockets or clocks here: the loop brings what happened.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sweep.agents.causes import OomKills, judge
+from sweep.agents.causes import KILLED, OomKills, judge
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited
 from sweep.agents.inbox import RunInbox
@@ -20,6 +21,9 @@ from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.stores import HistoryChunk
+
+COUNTED_S = 0.5
+"""How old the kernel's counts may be that an attempt begins with."""
 
 
 class LocalRun(msgspec.Struct, gc=False):
@@ -50,10 +54,14 @@ class LocalRuns:
         self._postponed: list[e.RunAssigned] = []
         self._retry_at_s = 0.0
         self._doubted: set[str] = set()
+        self._oom_kills: dict[str, int] = {}
+        self._counted_s = -math.inf
 
     def begin(self, assignment: e.RunAssigned, now_s: float) -> LocalRun:
         """An attempt that is about to start."""
-        local = LocalRun(assignment, now_s, oom_kills=self.kills.counts())
+        if now_s >= self._counted_s + COUNTED_S:
+            self._oom_kills, self._counted_s = self.kills.counts(), now_s
+        local = LocalRun(assignment, now_s, oom_kills=self._oom_kills)
         self.runs[assignment.run] = local
         return local
 
@@ -104,6 +112,8 @@ class LocalRuns:
         assert inbox is not None
         metric = self.spec.metric
         cause = None
+        if exited.status in KILLED:
+            self._counted_s = -math.inf  # it may have been counted since
         if output is not None:
             cause = judge(exited.status, output, self.kills.risen(local.oom_kills))
         return a.Ended(

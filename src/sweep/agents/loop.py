@@ -74,7 +74,8 @@ class Loop:
     ) -> None:
         self.store, self.sweep, self.spec, self.slots = store, sweep, spec, slots
         self.launcher, self.view, self.options = launcher, view, options
-        self.agent = f"{_short_host()}-{secrets.token_hex(4)}"
+        self._host = socket.gethostname()
+        self.agent = f"{_short(self._host)}-{secrets.token_hex(4)}"
         now = time.monotonic()
         self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
@@ -164,7 +165,12 @@ class Loop:
         times = [self._next_poll, self._next_show, now + self.options.timing.agent_ttl_s / 4]
         times += [
             due
-            for due in (self.core.next_wake_s(), self._history_due, self._objective_due)
+            for due in (
+                self.core.next_wake_s(),
+                self._history_due,
+                self._objective_due,
+                self.server.due_s(),
+            )
             if due is not None
         ]
         driver = self.session.driver
@@ -179,10 +185,16 @@ class Loop:
     def _start_guard(self) -> None:
         self.guardian.set_deadline(self._deadline)
         self.guardian.start()
-        self._guard_fd = self.guardian.fileno()
-        self.selector.register(self._guard_fd, selectors.EVENT_READ, None)
+        self._guard_fd, self._guard_ready = self.guardian.fileno(), True
+        self.selector.register(self._guard_fd, selectors.EVENT_READ, self._note_guard)
+
+    def _note_guard(self) -> None:
+        self._guard_ready = True
 
     def _guard_events(self, now: float) -> None:
+        if not self._guard_ready and not self.guardian.owes:
+            return
+        self._guard_ready = False
         for event in self.guardian.poll():
             if isinstance(event, Spawned):
                 self._spawned(event, now)
@@ -194,9 +206,6 @@ class Loop:
                 self.view.say(self.launcher.about_warm(event), "warning")
             elif isinstance(event, GuardDied):
                 self._guard_died()
-        for run, text in self.server.complaints():
-            name = "" if run is None else f"{self.launcher.run_id(run)}: "
-            self.view.say(f"{name}{text}", "warning")
 
     def _spawned(self, event: Spawned, now: float) -> None:
         local = self.local.by_guard_id(event.id)
@@ -208,12 +217,12 @@ class Loop:
             assignment.attempt,
             self.agent,
             event.pid,
-            socket.gethostname(),
+            self._host,
             assignment.slot,
             tuple(gpu.uuid for gpu in self.slots[assignment.slot].gpus),
             tuple(prepared.recorded_argv),
             prepared.recorded_env,
-            str(prepared.folder),
+            prepared.folder,
         )
         self._perform(self.core.started(assignment.run, started, now))
         if self._objective_due is None:
@@ -279,6 +288,9 @@ class Loop:
                 self._objective_due = now + OBJECTIVE_S
             if self._history_due is None:
                 self._history_due = now + HISTORY_S
+        for number, text in self.server.complaints():
+            name = "" if number is None else f"{self.launcher.run_id(number)}: "
+            self.view.say(f"{name}{text}", "warning")
 
     def _take_signals(self, now: float) -> None:
         for number in self._signals.take() if self._signals is not None else ():
@@ -478,6 +490,6 @@ class Loop:
         return Snapshot(sweep, lines, self.session.leads, self.core.draining)
 
 
-def _short_host() -> str:
-    name = socket.gethostname().split(".")[0]
+def _short(host: str) -> str:
+    name = host.split(".")[0]
     return "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"

@@ -27,10 +27,11 @@ class Leading(Protocol):
     lease: Lease
     wake_at_s: float | None
 
-    def step(self, now_s: float) -> None: ...
+    def step(self, now_s: float, written: Sequence[e.Recorded] = ()) -> None: ...
     def forget(self) -> None: ...
     def close(self) -> None: ...
     def search_fileno(self) -> int | None: ...
+    def view(self) -> tuple[int, SweepView | None]: ...
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -166,9 +167,9 @@ class Session:
             return self._orders(self.store.position(self.sweep))
         try:
             with self.store.batch():
-                position, seq = self._write(history)
+                position, seq, written = self._write(history)
                 if self.driver is not None:
-                    self.driver.step(self._unix_s())
+                    self.driver.step(self._unix_s(), written)
                     position = self.store.position(self.sweep)
         except StaleFence:
             self._stop_leading()
@@ -211,7 +212,7 @@ class Session:
 
     # --- inside
 
-    def _write(self, history: Sequence[HistoryChunk]) -> tuple[int, int]:
+    def _write(self, history: Sequence[HistoryChunk]) -> tuple[int, int, Sequence[e.Recorded]]:
         if history:
             self.store.append_history(self.sweep, history)
         for blob in self.blobs:
@@ -219,10 +220,10 @@ class Session:
         if not self._pending:
             position = self.store.position(self.sweep)
             self._check_there(position)
-            return position, self._seq
+            return position, self._seq, ()
         appended = self.store.append(self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1)
         self._check_there(appended.last - len(appended.recorded))
-        return appended.last, self._seq + len(self._pending)
+        return appended.last, self._seq + len(self._pending), appended.recorded
 
     def _check_there(self, position: int) -> None:
         """Raise SweepRemoved when the journal, which was at `position`, is not the one that this agent joined."""
@@ -233,18 +234,24 @@ class Session:
         if position == self._seen:
             return []
         orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
-        index = self.store.read_index(self.sweep, SWEEP_KEY)
-        if orders:
+        fresh, view = self._look(position)
+        if orders:  # only now: nothing that fails above may lose them
             self._cursor = orders[-1].position
-        fresh = index.upto >= position
         if fresh:  # else look again: the listing lags behind
             self._seen = position
-        row = index.rows.get(SWEEP_KEY)
-        view = decode_sweep(row) if row is not None else None
         if view is not None and (fresh or view.state != "ended"):  # it may have been asked to go on since
             self.view = view
             self.phase, self.reason = view.state, view.reason
         return [recorded.entry for recorded in orders]
+
+    def _look(self, position: int) -> tuple[bool, SweepView | None]:
+        """The sweep's row in the index, and whether it goes as far as `position`."""
+        upto, view = self.driver.view() if self.driver is not None else (0, None)
+        if view is not None and upto >= position:
+            return True, view
+        index = self.store.read_index(self.sweep, SWEEP_KEY)
+        row = index.rows.get(SWEEP_KEY)
+        return index.upto >= position, decode_sweep(row) if row is not None else None
 
     def _try_to_lead(self) -> None:
         if self.driver is not None or self._make_driver is None or self._lease is None:

@@ -20,6 +20,7 @@ import selectors
 import socket
 import stat
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,6 +39,9 @@ MAX_PENDING_BYTES = 32 << 20
 its rows in a file."""
 DRAIN_BYTES = 64 << 20
 """What is read at a run's end at most: more than its sockets can hold, unless something goes on writing."""
+FRESH_S = 0.01
+"""A new connection is read from so much later at first: a program says hello and its first rows in one breath, and to be
+woken by each of them would cost more than to take them in."""
 _MAX_COMPLAINTS = 100
 _SHORT_S = 0.1
 """Pause before a connection is taken again when the system had no room for one: programs wait, and keep their rows."""
@@ -50,7 +54,7 @@ Connected = tuple[int, int, bool]
 class _Connection:
     """One client: the training program, or a `sweep log` of a moment."""
 
-    __slots__ = ("discarding", "eof", "inbox", "parts", "ready", "server", "size", "socket", "told")
+    __slots__ = ("discarding", "eof", "heard", "inbox", "parts", "ready", "server", "size", "socket", "told")
 
     def __init__(self, server: RunServer, sock: socket.socket) -> None:
         self.server, self.socket = server, sock
@@ -62,6 +66,8 @@ class _Connection:
         self.discarding = False
         """Within a line that is too long."""
         self.ready = self.told = self.eof = False
+        self.heard = False
+        """The selector watches it."""
 
     def mark(self) -> None:
         """There is something to read."""
@@ -108,6 +114,8 @@ class RunServer:
         self._ready: list[_Connection] = []
         self._waiting: list[_Connection] = []
         """Not read from: too much of their run waits to be committed."""
+        self._fresh: deque[tuple[float, _Connection]] = deque()
+        """Not read from before these times."""
         self._stops: dict[int, str] = {}
         self._reported: dict[int, None] = {}
         self._complaints: list[tuple[int | None, str]] = []
@@ -163,11 +171,20 @@ class RunServer:
 
     # --- each turn
 
+    def due_s(self) -> float | None:
+        """When `poll` has something to do though no socket may say so, None for never."""
+        while self._fresh and self._fresh[0][1].eof:
+            self._fresh.popleft()
+        return self._fresh[0][0] if self._fresh else None
+
     def poll(self, now_s: float) -> list[Connected]:
         """Read what is ready, a bounded piece of each connection, into the inboxes. Returns who said hello. `now_s`: the
         time that inboxes note as that of their last report."""
         self._now_s = now_s
-        self._resume()
+        if self._waiting:
+            self._resume()
+        while self._fresh and self._fresh[0][0] <= now_s:
+            self._hear(self._fresh.popleft()[1])
         if self._short_until_s is not None and now_s >= self._short_until_s:
             self._short_until_s = None
             self.selector.register(self._listener, selectors.EVENT_READ, self._knock)
@@ -222,8 +239,7 @@ class RunServer:
                 return
             sock.setblocking(False)
             connection = self._connections[sock.fileno()] = _Connection(self, sock)
-            self.selector.register(sock, selectors.EVENT_READ, connection.mark)
-            connection.mark()  # most have said something by now
+            self._fresh.append((self._now_s + FRESH_S, connection))
             accepted += 1
 
     def _refuse(self, error: OSError) -> None:
@@ -304,11 +320,18 @@ class RunServer:
 
     # --- bounds
 
+    def _hear(self, connection: _Connection) -> None:
+        if not connection.eof:
+            self.selector.register(connection.socket, selectors.EVENT_READ, connection.mark)
+            connection.heard = True
+            connection.mark()  # most have said something by now
+
     def _hold(self, connection: _Connection) -> bool:
         inbox = connection.inbox
         if inbox is None or inbox.pending_bytes < MAX_PENDING_BYTES or connection.eof:
             return False
         self.selector.unregister(connection.socket)
+        connection.heard = False
         self._waiting.append(connection)
         return True
 
@@ -318,8 +341,7 @@ class RunServer:
             if connection.inbox is not None and connection.inbox.pending_bytes >= MAX_PENDING_BYTES:
                 self._waiting.append(connection)
             else:
-                self.selector.register(connection.socket, selectors.EVENT_READ, connection.mark)
-                connection.mark()
+                self._hear(connection)
 
     def _reject(self, connection: _Connection, why: str) -> None:
         inbox = connection.inbox
@@ -348,10 +370,10 @@ class RunServer:
             return
         connection.eof = True
         del self._connections[connection.socket.fileno()]
-        if connection in self._waiting:
-            self._waiting.remove(connection)
-        else:
+        if connection.heard:
             self.selector.unregister(connection.socket)
+        elif connection in self._waiting:
+            self._waiting.remove(connection)
         connection.socket.close()
 
 

@@ -43,9 +43,9 @@ class Prepared(msgspec.Struct, frozen=True):
     recorded_env: dict[str, str]
     """What of the environment sweep set; nothing inherited, nothing secret."""
     workdir: Path
-    folder: Path
-    output: Path
-    unsent: Path
+    folder: str
+    output: str
+    unsent: str
     """Rows that the run could not send are in this file."""
     warm: WarmStart | None = None
     """What the process is forked from; None: it is started the ordinary way."""
@@ -84,9 +84,7 @@ class Launcher:
             )
         folder = RunFolder(self.root, self.sweep, assignment.run)
         folder.create(assignment.config)
-        variables = run_variables(
-            self.sweep, agent, assignment, folder.path, folder.checkpoint, folder.config_file, socket
-        )
+        variables = run_variables(self.sweep, agent, assignment, folder, socket)
         rule = rule_of(self.spec.retry, assignment.after)
         env, recorded = environment(
             {**self.spec.env, **rule.env},
@@ -97,13 +95,13 @@ class Launcher:
             self._cpus(slot),
             "off" if self.function is not None else self.spec.determinism,
         )
-        argv, recorded_argv = (
-            self._command(assignment, variables_of, folder) for variables_of in (env, _Unexpanded())
-        )
+        argv = recorded_argv = self._command(assignment, env, folder)
+        if any("${envvar:" in item for item in self.spec.command):
+            recorded_argv = self._command(assignment, _Unexpanded(), folder)
         if self.function is None:
             lend_sdk(argv, env, recorded)
         if self.wandb:
-            stand_in(env, recorded, folder.path, assignment.config)
+            stand_in(env, recorded, Path(folder.path), assignment.config)
         return Prepared(
             argv,
             recorded_argv,
@@ -124,7 +122,7 @@ class Launcher:
             assignment.config,
             interpreter=sys.executable,
             environ=environ,
-            config_file=str(folder.config_file),
+            config_file=folder.config_file,
         )
 
     def _cpus(self, slot: Slot) -> float | None:

@@ -55,8 +55,10 @@ class PlainView:
     def line(self, text: str, colour: str | None = None) -> None:
         """Write one line to standard error. When nobody reads it any more (a pipe that was closed, a terminal that is
         gone) the work goes on."""
-        with contextlib.suppress(OSError):
-            click.echo(click.style(text, fg=colour) if colour and on_terminal() else text, err=True)
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{click.style(text, fg=colour) if colour and on_terminal() else text}\n")
+                sys.stderr.flush()
 
     def begin(self, node: Node, views: Views) -> None:
         """Say what this agent is about to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -137,6 +138,7 @@ def work(
         raise UserMistake(str(error)) from None
     with view:
         view.begin(node, views)
+        gc.freeze()  # what is imported stays: not to be looked at again and again
         end = run_agent(
             store,
             sweep,

@@ -10,16 +10,18 @@ what the journal says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from sweep.controller.recovery import Keeper, recover
 from sweep.controller.searching import Answer, Request, SearchFailed, SearchPort
 from sweep.core import entries as e
 from sweep.core.decide import Propose, WakeAt, decide
+from sweep.core.entries import Recorded
 from sweep.core.index import SWEEP_KEY, IndexFold
 from sweep.core.names import AGENT_LEASES, agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.state import MakeStopper, State
+from sweep.core.views import SweepView
 from sweep.stores.base import IndexUpdate, Lease, Moved, Store
 
 MAX_ROUNDS = 10_000
@@ -58,6 +60,9 @@ class Driver:
         self._keeper = Keeper(store, sweep)
         self._at_rest_at = 0
         """The position at which the last step came to rest; 0 while one is under way, or after one that failed."""
+        self._vouched: set[str] = set()
+        self._vouched_until_s = 0.0
+        """Until then, by the store's clock, none of these agents' leases can run out."""
         self.wake_at_s: float | None = None
         """Unix time at which `step` should run again at the latest."""
 
@@ -69,6 +74,12 @@ class Driver:
         assert self._state is not None
         return self._state
 
+    def view(self) -> tuple[int, SweepView | None]:
+        """The position at which the last step came to rest, and the sweep as listings show it then; 0 and None where that is
+        not known."""
+        view = self._fold.sweep_view() if self._fold is not None and self._at_rest_at else None
+        return (self._at_rest_at if view is not None else 0), view
+
     def search_fileno(self) -> int | None:
         """Readable when a proposal is ready; None when there is nothing to wait for."""
         return self._search.fileno() if self._search is not None and self._search.busy else None
@@ -77,6 +88,7 @@ class Driver:
         """A batch failed: what is folded may be ahead of the store, and so may what the searcher was told."""
         self._state = self._fold = self._answer = None
         self._rows, self._at_rest_at = {}, 0
+        self._vouched.clear()
         self._void = self._search is not None and self._search.busy
 
     def close(self) -> None:
@@ -85,12 +97,15 @@ class Driver:
         if self._state is not None and self._at_rest_at:
             self._keeper.leave(self._state)
 
-    def step(self, now_s: float) -> None:
-        """Bring the sweep to rest as of `now_s` (Unix seconds). Call it inside `store.batch()`.
+    def step(self, now_s: float, written: Sequence[Recorded] = ()) -> None:
+        """Bring the sweep to rest as of `now_s` (Unix seconds). Call it inside `store.batch()`. `written`: entries that the
+        caller has just appended; they need not be read again.
 
         Raises StaleFence when the lease is lost.
         """
         before, self._at_rest_at = self._at_rest_at, 0
+        if written and written[0].position == self.state.position + 1:
+            self._take_in(written)
         overtaken = True
         for _ in range(MAX_ROUNDS):
             try:
@@ -108,9 +123,13 @@ class Driver:
 
     def catch_up(self) -> None:
         """Fold what others have written."""
-        state, fold = self.state, self._fold
+        if self.store.position(self.sweep) != self.state.position:
+            self._take_in(self.store.read(self.sweep, self.state.position))
+
+    def _take_in(self, entries: Iterable[Recorded]) -> None:
+        fold = self._fold
         assert fold is not None
-        for recorded in self.store.read(self.sweep, state.position):
+        for recorded in entries:
             fold.fold(recorded)
             self._keeper.last = recorded
             if recorded.writer == self._writer:  # an append of ours that was taken for failed
@@ -164,13 +183,14 @@ class Driver:
 
     def _note_lost_agents(self) -> None:
         state = self.state
-        alive = [name for name, agent in state.agents.items() if agent.alive]
-        if not alive:
+        alive = {name for name, agent in state.agents.items() if agent.alive}
+        if alive <= self._vouched and self.store.clock() < self._vouched_until_s:
             return
-        held = {lease.name for lease in self.store.leases(AGENT_LEASES)}
-        lost: list[e.AnyEntry] = [e.AgentLost(name) for name in alive if agent_lease(name) not in held]
-        if lost:
-            self._append(lost)
+        leases = {lease.name: lease.expires_s for lease in self.store.leases(AGENT_LEASES)}
+        held = {name: leases[agent_lease(name)] for name in alive if agent_lease(name) in leases}
+        if len(held) < len(alive):
+            self._append([e.AgentLost(name) for name in state.agents if name in alive and name not in held])
+        self._vouched, self._vouched_until_s = set(held), min(held.values(), default=0.0)
 
     def _take_answer(self) -> None:
         if self._answer is None:

@@ -7,6 +7,7 @@ Keys: `sweep`, `spec`, `agent/<id>`, `run/<10 digits>`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 
 import msgspec
 
@@ -96,6 +97,10 @@ class IndexFold:
         if refusal is None:
             self._note(entry, recorded.at_s)
         return refusal
+
+    def sweep_view(self) -> SweepView | None:
+        """The sweep's row as `take` last gave it out; None when it never has."""
+        return None if self._sweep is None or SWEEP_KEY in self._dirty else copy(self._sweep)
 
     def take(self) -> dict[str, bytes]:
         """Encoded rows that changed since the last call; ended runs are then let go."""

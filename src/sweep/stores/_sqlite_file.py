@@ -27,7 +27,9 @@ _APPLICATION = 0x53574550
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 """What the numbers of `PRAGMA synchronous` mean."""
 
-_LOCK_POLL_S = 0.0005
+LOCK_POLL_S = 0.0005
+"""How soon what another connection stood in the way of is tried again. SQLite's own waiting backs off to 100 ms and lets one
+of several writers starve for seconds, so it is switched off."""
 
 _TABLES = (
     # The order of creation of sweeps; a sweep is here exactly when it has a journal.
@@ -124,6 +126,7 @@ def _prepare(db: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
     _use_wal(db, path, time.monotonic() + busy_timeout_s)
     if new:
         _make_tables(db, path)
+    db.execute("PRAGMA busy_timeout = 0")
 
 
 def _is_new(db: sqlite3.Connection, path: Path) -> bool:
@@ -182,21 +185,16 @@ def _make_tables(db: sqlite3.Connection, path: Path) -> None:
 
 
 def take_lock(db: sqlite3.Connection, timeout_s: float) -> None:
-    """Begin a transaction that may write, asking again and again at short notice: SQLite's own waiting backs off to
-    100 ms and lets one of several writers starve for seconds."""
+    """Begin a transaction that may write, asking again and again at short notice."""
     deadline_s = time.monotonic() + timeout_s
-    db.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or time.monotonic() > deadline_s:
-                    raise
-            time.sleep(_LOCK_POLL_S)
-    finally:
-        db.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
+    while True:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline_s:
+                raise
+        time.sleep(LOCK_POLL_S)
 
 
 # --- words -----------------------------------------------------------------------------------------------------

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sqlite3
 import time
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
-from sweep.stores import _sqlite_cache, _sqlite_compact
+from sweep.stores import _sqlite_blobs, _sqlite_cache, _sqlite_compact, _sqlite_history
 from sweep.stores._clock import boot_id, monotonic_s
 from sweep.stores._common import (
+    Row,
     Settled,
     check_after,
     check_chunk,
@@ -30,10 +31,10 @@ from sweep.stores._common import (
     settle_all,
     stale,
     unexpired,
-    without,
 )
 from sweep.stores._filesystem import Mount
-from sweep.stores._sqlite_file import describe_file, in_words, open_file, take_lock
+from sweep.stores._sqlite_file import LOCK_POLL_S, describe_file, in_words, is_busy, open_file, take_lock
+from sweep.stores._sqlite_known import Known
 from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
@@ -49,11 +50,21 @@ def _in_words(method: _Method[P, R]) -> _Method[P, R]:
 
     @functools.wraps(method)
     def wrapped(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(self, *args, **kwargs)
-        except sqlite3.Error as error:
-            self._broken = in_words(error, self.path)
-            raise self._broken from error
+        deadline_s: float | None = None
+        while True:
+            try:
+                return method(self, *args, **kwargs)
+            except sqlite3.Error as error:
+                if (
+                    is_busy(error) and not self._in_batch
+                ):  # nothing was written: the same again, as often as it takes
+                    now_s = time.monotonic()
+                    deadline_s = now_s + self._busy_timeout_s if deadline_s is None else deadline_s
+                    if now_s < deadline_s:
+                        time.sleep(LOCK_POLL_S)
+                        continue
+                self._broken = in_words(error, self.path)
+                raise self._broken from error
 
     return wrapped
 
@@ -75,7 +86,7 @@ class SqliteStore:
         mounts: list[Mount] | None = None,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        self.path = path
+        self.path, self._name = path, str(path)
         self.url = f"sqlite:///{path}"
         self._clock, self._now, self._given_boot = clock, now, boot
         self._busy_timeout_s = busy_timeout_s
@@ -83,8 +94,9 @@ class SqliteStore:
         self._file = self._identity()
         self._in_batch = False
         self._broken: StoreError | None = None
-        self._heads: dict[str, tuple[int, float]] = {}
-        self._seqs: dict[tuple[str, str], int] = {}
+        self._known = Known()
+        self._fenced: Lease | None = None
+        """Found to hold in this batch: nobody can take it before its end."""
         self._version = -1
 
     @_in_words
@@ -97,7 +109,7 @@ class SqliteStore:
     def batch(self) -> Iterator[None]:
         if self._in_batch:
             raise RuntimeError("a batch is open already: batches do not nest")
-        self._in_batch, self._broken = True, None
+        self._in_batch, self._broken, self._fenced = True, None, None
         try:
             self._begin()
             yield
@@ -123,7 +135,7 @@ class SqliteStore:
         self._refresh()
 
     def _roll_back(self) -> None:
-        self._forget()
+        self._known.clear()
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -154,7 +166,7 @@ class SqliteStore:
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = self.path.stat()
+            found = os.stat(self._name)  # noqa: PTH116 - at every commit
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -206,14 +218,18 @@ class SqliteStore:
             return ()
         if position == 0:
             self._db.execute("INSERT INTO sweep (name) VALUES (?)", (sweep,))
-        rows, recorded = [], []
+        rows: list[Row] = []
+        recorded = []
         for at, (seq, data, entry) in enumerate(fresh, position + 1):
             addressee = addressee_of(entry)
-            rows.append((sweep, at, at_s, writer, seq, addressee, based_on, FORMAT, data))
+            rows.append((at, at_s, writer, seq, data, addressee, based_on, FORMAT))
             recorded.append(Recorded(at, at_s, writer, seq, entry, addressee, based_on, FORMAT))
-        self._db.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        self._heads[sweep] = (position + len(rows), at_s)
-        self._seqs[sweep, writer] = max(self._seqs.get((sweep, writer), 0), fresh[-1][0])
+        self._db.executemany(
+            "INSERT INTO journal (sweep, position, at, writer, seq, entry, addressee, based_on, format) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(sweep, *row) for row in rows],
+        )
+        self._known.appended(sweep, writer, rows)
         return tuple(recorded)
 
     @_in_words
@@ -236,6 +252,9 @@ class SqliteStore:
                 return []
 
     def _read_now(self, sweep: str, after: int, addressee: str | None, limit: int) -> list[Recorded]:
+        known = self._known.after(sweep, after, addressee, limit)
+        if known is not None:
+            return recorded_all(sweep, known)
         which, values = "", [sweep, after]
         if addressee is not None:
             which, values = "AND addressee = ?", [*values, addressee]
@@ -265,17 +284,13 @@ class SqliteStore:
 
     def _head(self, sweep: str) -> tuple[int, float]:
         """Position and time of the last entry, as of the last `_refresh`."""
-        head = self._heads.get(sweep)
+        head = self._known.heads.get(sweep)
         if head is None:
             row = self._db.execute(
                 "SELECT position, at FROM journal WHERE sweep = ? ORDER BY position DESC LIMIT 1", (sweep,)
             ).fetchone()
-            head = self._heads[sweep] = row or (0, 0.0)
+            head = self._known.heads[sweep] = row or (0, 0.0)
         return head
-
-    def _forget(self) -> None:
-        self._heads.clear()
-        self._seqs.clear()
 
     def _refresh(self) -> bool:
         """Forget positions when another connection has written since the last call; True then."""
@@ -283,7 +298,7 @@ class SqliteStore:
         if version == self._version:
             return False
         self._version = version
-        self._forget()
+        self._known.clear()
         return True
 
     @_in_words
@@ -294,10 +309,12 @@ class SqliteStore:
     def last_seq(self, sweep: str, writer: str) -> int:
         if not self._in_batch:
             self._refresh()
-        last = self._seqs.get((sweep, writer))
+        last = self._known.seqs.get((sweep, writer))
         if last is None:
             query = "SELECT MAX(seq) FROM journal WHERE sweep = ? AND writer = ?"
-            last = self._seqs[sweep, writer] = self._db.execute(query, (sweep, writer)).fetchone()[0] or 0
+            last = self._known.seqs[sweep, writer] = (
+                self._db.execute(query, (sweep, writer)).fetchone()[0] or 0
+            )
         return last
 
     # --- index
@@ -309,6 +326,8 @@ class SqliteStore:
         if end is not None:
             query, values = f"{query} AND key < ?", [*values, end]
         with self._snapshot():
+            if not self._in_batch:
+                self._refresh()
             upto = self._upto(sweep)
             rows = self._db.execute(f"{query} ORDER BY key", values).fetchall()
         return Index(upto, dict(rows))
@@ -327,10 +346,15 @@ class SqliteStore:
         changed = [(sweep, key, row) for key, row in rows.items()]
         self._db.executemany("INSERT OR REPLACE INTO listing VALUES (?, ?, ?)", changed)
         self._db.execute("INSERT OR REPLACE INTO listing_upto VALUES (?, ?)", (sweep, upto))
+        self._known.uptos[sweep] = upto
 
     def _upto(self, sweep: str) -> int:
-        row = self._db.execute("SELECT upto FROM listing_upto WHERE sweep = ?", (sweep,)).fetchone()
-        return row[0] if row else 0
+        """As of the last `_refresh`."""
+        upto = self._known.uptos.get(sweep)
+        if upto is None:
+            row = self._db.execute("SELECT upto FROM listing_upto WHERE sweep = ?", (sweep,)).fetchone()
+            upto = self._known.uptos[sweep] = row[0] if row else 0
+        return upto
 
     # --- history
 
@@ -340,35 +364,11 @@ class SqliteStore:
             check_chunk(chunk)
         with self._writing():
             for chunk in chunks:
-                rows = [
-                    (sweep, piece.run, piece.attempt, piece.first_row, piece.count, piece.data)
-                    for piece in without(chunk, self._overlaps(sweep, chunk))
-                ]
-                self._db.executemany("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-    def _overlaps(self, sweep: str, chunk: HistoryChunk) -> list[tuple[int, int]]:
-        """(first row, count) of all stored chunks that may share rows with `chunk`: from the last one that begins no
-        later than it (stored chunks are disjoint, so none before that reaches it)."""
-        key = (sweep, chunk.run, chunk.attempt)
-        return self._db.execute(
-            """SELECT first_row, rows FROM history WHERE sweep = ? AND run = ? AND attempt = ? AND first_row < ?
-               AND first_row >= IFNULL((SELECT MAX(first_row) FROM history
-                                        WHERE sweep = ? AND run = ? AND attempt = ? AND first_row <= ?), 0)
-               ORDER BY first_row""",
-            (*key, chunk.first_row + chunk.count, *key, chunk.first_row),
-        ).fetchall()
+                _sqlite_history.append(self._db, sweep, chunk)
 
     @_in_words
     def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
-        which, values = "", [sweep, run]
-        if attempt is not None:
-            which, values = "AND attempt = ?", [*values, attempt]
-        rows = self._db.execute(
-            "SELECT run, attempt, first_row, rows, data FROM history "
-            f"WHERE sweep = ? AND run = ? {which} ORDER BY attempt, first_row",
-            values,
-        ).fetchall()
-        return [HistoryChunk(*row) for row in rows]
+        return _sqlite_history.read(self._db, sweep, run, attempt)
 
     # --- leases
 
@@ -403,6 +403,7 @@ class SqliteStore:
 
     @_in_words
     def release(self, lease: Lease) -> None:
+        self._fenced = None
         mine = (lease.name, lease.holder, lease.token)
         with self._writing():
             self._db.execute("DELETE FROM lease WHERE name = ? AND holder = ? AND token = ?", mine)
@@ -427,43 +428,40 @@ class SqliteStore:
         return boot_id() if self._given_boot is None else self._given_boot
 
     def _check_fence(self, fence: Lease) -> None:
+        known = self._fenced
+        if known is not None and (known.name, known.token) == (fence.name, fence.token):
+            return
         held = self._held(fence.name)
         if held is None or (held.holder, held.token) != (fence.holder, fence.token):
             raise stale(fence)
+        self._fenced = held
 
     # --- blobs
 
     @_in_words
     def put_blob(self, data: bytes) -> str:
         digest = digest_of(data)
-        if self._db.execute("SELECT 1 FROM blob WHERE digest = ?", (digest,)).fetchone() is None:
-            packed = zlib.compress(data, 1)
-            row = (digest, 1, packed) if len(packed) < len(data) else (digest, 0, data)
+        if not _sqlite_blobs.has(self._db, digest):
+            row = _sqlite_blobs.packed(digest, data)
             with self._writing():
-                self._db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", row)
+                _sqlite_blobs.put(self._db, row)
         return digest
 
     @_in_words
     def get_blob(self, digest: str) -> bytes | None:
-        row = self._db.execute("SELECT codec, data FROM blob WHERE digest = ?", (digest,)).fetchone()
-        if row is None:
-            return None
         try:
-            data: bytes = zlib.decompress(row[1]) if row[0] else row[1]
-        except zlib.error:
-            data = b""
-        if digest_of(data) != digest:
-            raise StoreError(f"{self.path}: the blob {digest[:12]} is damaged")
-        return data
+            return _sqlite_blobs.get(self._db, digest)
+        except ValueError as error:
+            raise StoreError(f"{self.path}: {error}") from None
 
     @_in_words
     def blobs(self) -> dict[str, int]:
-        return dict(self._db.execute("SELECT digest, length(data) FROM blob").fetchall())
+        return _sqlite_blobs.sizes(self._db)
 
     @_in_words
     def delete_blobs(self, digests: Collection[str]) -> None:
         with self._writing():
-            self._db.executemany("DELETE FROM blob WHERE digest = ?", [(digest,) for digest in digests])
+            _sqlite_blobs.delete(self._db, digests)
 
     # --- caches
 
@@ -485,11 +483,15 @@ class SqliteStore:
                 self._db.execute(f"DELETE FROM {table} WHERE sweep = ?", (sweep,))
             _sqlite_cache.drop(self._db, sweep)
             self._db.execute("DELETE FROM sweep WHERE name = ?", (sweep,))
-            self._forget()
+            self._known.clear()
 
     @_in_words
     def compact(self) -> bool:
-        return _sqlite_compact.compact(self._db, lambda: not self.leases(""))
+        self._db.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+        try:
+            return _sqlite_compact.compact(self._db, lambda: not self.leases(""))
+        finally:
+            self._db.execute("PRAGMA busy_timeout = 0")
 
     @_in_words
     def describe(self) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.controller.driver import Driver
 from sweep.controller.searching import SearchPort
+from sweep.core.entries import Recorded
 from sweep.core.evolve import evolve
 from sweep.core.index import rebuild
 from sweep.core.state import MakeStopper, State
@@ -37,9 +38,9 @@ class WatchedDriver(Driver):
         self._world, self._stopper_maker, self._plain = world, make_stopper, store.plain
         self._keeper.every, self._keeper.worthwhile = 5, 1
 
-    def step(self, now_s: float) -> None:
+    def step(self, now_s: float, written: Sequence[Recorded] = ()) -> None:
         """A step of the real driver, and sometimes a look at what came of it."""
-        super().step(now_s)
+        super().step(now_s, written)
         if self._world.looks.random() < LOOKS:
             self._look()
 
