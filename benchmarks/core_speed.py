@@ -124,7 +124,7 @@ def _answers(context: Context) -> Figures:
         arrived = [begin + (given + number) / ENDS_PER_S for number in range(len(taken))]
         with store.batch():
             worker.work(taken)
-            driver.step(time.time())
+            driver.step(time.time(), worker.written())
         answered = time.perf_counter()
         waits += [1e3 * (answered - at) for at in arrived]
         given += len(taken)

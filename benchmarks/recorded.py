@@ -72,6 +72,7 @@ class Worker:
             for i in range(history)
         )
         self._seq = self._cursor = 0
+        self._written: list[e.Recorded] = []
         self._offers = slots
         self.lease = store.acquire(agent_lease(AGENT), AGENT, 3600.0)
         self._append(
@@ -98,6 +99,11 @@ class Worker:
             chunks = [HistoryChunk(o.run, o.attempt, 0, self.history, self._rows) for o in orders]
             self.store.append_history(self.sweep, chunks)
         self._append([entry for order in orders for entry in self._ended(order)])
+
+    def written(self) -> list[e.Recorded]:
+        """What was appended since the last call: an agent that leads hands it to its controller."""
+        found, self._written = self._written, []
+        return found
 
     def leave(self) -> None:
         """The last entry of the agent."""
@@ -140,7 +146,9 @@ class Worker:
         yield e.SlotOffered(AGENT, order.slot, self._offers)
 
     def _append(self, entries: list[e.AnyEntry]) -> None:
-        self.store.append(self.sweep, entries, writer=AGENT, first_seq=self._seq + 1)
+        self._written += self.store.append(
+            self.sweep, entries, writer=AGENT, first_seq=self._seq + 1
+        ).recorded
         self._seq += len(entries)
 
 
@@ -173,11 +181,11 @@ def record(
     orders: list[e.RunAssigned] | None = None
     while orders != []:
         with store.batch():
-            driver.step(time.time())
+            driver.step(time.time(), worker.written())
             orders = worker.orders()
             worker.work(orders)
     with store.batch():
         worker.leave()
-        driver.step(time.time())
+        driver.step(time.time(), worker.written())
     driver.close()
     store.release(driver.lease)

@@ -111,26 +111,30 @@ def _slope(small: Figures, large: Figures) -> Figures:
 
 
 def _agent(context: Context, count: int, slots: int) -> Figures:
-    with tempfile.TemporaryDirectory(dir=context.folder) as name:
-        folder = Path(name)
-        (folder / "train.py").write_text(TRAIN)
-        (folder / "sweep.yaml").write_text(SPEC.format(count=count))
-        env = environment(context.folder, PYTHONPATH=str(SOURCE), STAMPS=str(folder / "stamps"))
-        process([sys.executable, "-m", "sweep", "create", "sweep.yaml"], folder, env)
-        figures, text = process([sys.executable, "-c", AGENT, str(slots)], folder, env)
-        return _figures(figures, text, folder / "stamps", slots, "agent CPU ms")
+    folder = _folder(context)
+    (folder / "train.py").write_text(TRAIN)
+    (folder / "sweep.yaml").write_text(SPEC.format(count=count))
+    env = environment(context.folder, PYTHONPATH=str(SOURCE), STAMPS=str(folder / "stamps"))
+    process([sys.executable, "-m", "sweep", "create", "sweep.yaml"], folder, env)
+    figures, text = process([sys.executable, "-c", AGENT, str(slots)], folder, env)
+    return _figures(figures, text, folder / "stamps", slots, "agent CPU ms")
 
 
 def _loop(context: Context, count: int, slots: int, socket_path: str) -> Figures:
-    with tempfile.TemporaryDirectory(dir=context.folder) as name:
-        folder = Path(name)
-        (folder / "train.py").write_text(BARE_TRAIN)
-        env = environment(
-            context.folder, PYTHONPATH=str(FLOOR), SWEEP_SOCKET=socket_path, STAMPS=str(folder / "stamps")
-        )
-        command = [sys.executable, "-c", BARE_LOOP, str(count), str(slots), "train.py"]
-        figures, text = process(command, folder, env)
-        return _figures(figures, text, folder / "stamps", slots, "loop CPU ms")
+    folder = _folder(context)
+    (folder / "train.py").write_text(BARE_TRAIN)
+    env = environment(
+        context.folder, PYTHONPATH=str(FLOOR), SWEEP_SOCKET=socket_path, STAMPS=str(folder / "stamps")
+    )
+    command = [sys.executable, "-c", BARE_LOOP, str(count), str(slots), "train.py"]
+    figures, text = process(command, folder, env)
+    return _figures(figures, text, folder / "stamps", slots, "loop CPU ms")
+
+
+def _folder(context: Context) -> Path:
+    """A new folder, which stays until the end: within some minutes of many deletions ext4 takes ten times as long to make a
+    file or a folder (it passes over what was freed a moment ago), and that would be the benchmark's own doing."""
+    return Path(tempfile.mkdtemp(dir=context.folder))
 
 
 def _figures(figures: Figures, text: str, stamps: Path, slots: int, own: str) -> Figures:

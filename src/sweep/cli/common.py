@@ -87,11 +87,15 @@ def print_json(value: Any, *, finite: bool = False) -> None:
 
 def print_json_list(parts: Iterable[list[Any]]) -> None:
     """`print_json` of one list that comes in parts, none of them empty, without numbers that are not finite."""
-    ascii_only, begin = not _utf8(), "["
+    utf8, begin = _utf8(), b"["
     for part in parts:
-        click.echo(begin + json_text(part, ascii_only=ascii_only, finite=True)[1:-2], nl=False)
-        begin = ","
-    click.echo("[]" if begin == "[" else "\n]")
+        if utf8 and (data := _json_bytes(part)) is not None:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(begin + data[1:-2])
+        else:
+            click.echo(begin.decode() + json_text(part, ascii_only=not utf8, finite=True)[1:-2], nl=False)
+        begin = b","
+    click.echo("[]" if begin == b"[" else "\n]")
 
 
 def json_text(value: Any, *, ascii_only: bool, finite: bool = False) -> str:
@@ -99,11 +103,8 @@ def json_text(value: Any, *, ascii_only: bool, finite: bool = False) -> str:
     `finite`: there are none."""
     import msgspec
 
-    try:
-        if finite and not ascii_only:
-            return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    except (ValueError, TypeError, OverflowError):  # what only the slower one can say
-        pass
+    if finite and not ascii_only and (data := _json_bytes(value)) is not None:
+        return data.decode()
     try:
         text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
     except ValueError:  # not finite, or nested in itself
@@ -112,6 +113,16 @@ def json_text(value: Any, *, ascii_only: bool, finite: bool = False) -> str:
         return msgspec.json.format(text.encode(), indent=2).decode()
     except (msgspec.DecodeError, UnicodeEncodeError):  # text that is no Unicode
         return json.dumps(_finite(value), indent=2, ensure_ascii=ascii_only)
+
+
+def _json_bytes(value: Any) -> bytes | None:
+    """A value without numbers that are not finite; None for what only something slower can say."""
+    import msgspec
+
+    try:
+        return msgspec.json.format(msgspec.json.encode(value), indent=2)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _finite(value: Any) -> Any:

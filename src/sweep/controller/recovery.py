@@ -74,7 +74,11 @@ def recover(
         if state is None:
             state = State(make_stopper)
         while state.position < indexed:
-            block = store.read(sweep, state.position, limit=min(BLOCK, indexed - state.position))
+            left = indexed - state.position
+            bare = left > WORTHWHILE  # not the last ones: who wrote them matters
+            block = store.read(
+                sweep, state.position, limit=min(BLOCK, left - WORTHWHILE if bare else left), bare=bare
+            )
             for recorded in block:
                 evolve(state, recorded)
             if not block:

@@ -234,7 +234,7 @@ def canonical(value: Any) -> str:
         return f"i{value:x};"
     if isinstance(value, float):
         return f"i{int(value):x};" if value.is_integer() else f"r{value!r};"
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         items = sorted((canonical(key), canonical(item)) for key, item in value.items())
         return "{" + "".join(itertools.chain.from_iterable(items)) + "}"
     if isinstance(value, list | tuple):

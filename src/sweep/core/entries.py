@@ -322,6 +322,10 @@ def is_decision(entry: Entry) -> TypeGuard[Decision]:
 
 def addressee_of(entry: Entry) -> str | None:
     """The agent that must read this entry, None when only the controller does."""
-    if isinstance(entry, RunAssigned | RunPruned | RunPaused | RunCancelled):
-        return entry.agent or None
+    if type(entry) in _ADDRESSED:
+        agent: str = entry.agent  # type: ignore[attr-defined]
+        return agent or None
     return None
+
+
+_ADDRESSED = frozenset((RunAssigned, RunPruned, RunPaused, RunCancelled))

@@ -30,20 +30,21 @@ def evolve(state: State, recorded: e.Recorded) -> str | None:
 
     Raises IllegalDecision for a decision that is not legal, ValueError for a gap in the journal; nothing has changed then.
     """
-    if recorded.position != state.position + 1:
-        raise ValueError(f"journal entry {recorded.position} does not follow {state.position}")
-    entry, last_s = recorded.entry, state.last_s
+    position, entry, last_s = recorded.position, recorded.entry, state.last_s
+    if position != state.position + 1:
+        raise ValueError(f"journal entry {position} does not follow {state.position}")
+    kind = type(entry)
     state.last_s = recorded.at_s
-    if state.sweep or type(entry) is e.SweepCreated:
-        refusal = _HANDLERS[type(entry)](state, entry)
+    if state.sweep or kind is e.SweepCreated:
+        refusal = _HANDLERS[kind](state, entry)
     else:
         refusal = "the sweep does not exist yet"
     if refusal is not None:
         if e.is_decision(entry):
             state.last_s = last_s
-            raise IllegalDecision(f"entry {recorded.position}, {type(entry).__name__}: {refusal}")
-        state.ignored.append((recorded.position, refusal))
-    state.position = recorded.position
+            raise IllegalDecision(f"entry {position}, {kind.__name__}: {refusal}")
+        state.ignored.append((position, refusal))
+    state.position = position
     return refusal
 
 
@@ -272,9 +273,10 @@ def _find(state: State, number: int) -> Run | None:
 
 
 def _run_entry(state: State, entry: RunEntry) -> str | None:
-    run = _find(state, entry.run)
-    if run is None:
-        return f"there is no run {entry.run}"
+    number = entry.run
+    if not 0 <= number < len(state.runs):
+        return f"there is no run {number}"
+    run = state.runs[number]
     refusal = refuse(run, entry)
     kind = type(entry)
     if refusal is None and kind is e.RunAssigned:

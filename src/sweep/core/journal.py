@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime
 import math
+from collections.abc import Iterable
 from typing import Any, get_args
 
 import msgspec
@@ -71,6 +72,15 @@ def decode(data: bytes) -> AnyEntry:
         return _DECODER.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _reading_error(data, error) from error
+
+
+def decode_all(many: Iterable[bytes]) -> list[AnyEntry]:
+    """As `decode`, for a long journal: no call of ours per entry. Raises for the first that cannot be read, without saying
+    which."""
+    try:
+        return list(map(_DECODER.decode, many))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise DamagedEntry(f"not all of these are entries: {error}") from error
 
 
 def _encode_slowly(entry: Entry) -> bytes:

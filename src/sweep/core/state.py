@@ -194,6 +194,8 @@ class State:
         if before is not None:
             counts[before] -= 1
         counts[after] = counts.get(after, 0) + 1
+        if after == "running":  # it was assigned: nothing else depends on which of the two
+            return
         if run.score is not None and after in ("completed", "pruned"):
             best = None if self.best_run is None else self.runs[self.best_run].score
             if better(run.score, best, self.goal):

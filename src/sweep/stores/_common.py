@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sweep.core.entries import AnyEntry, Recorded
-from sweep.core.journal import JournalError, decode, settle
+from sweep.core.journal import JournalError, decode, decode_all, settle
 from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, Unreadable
 
 Row = tuple[int, float, str, int, bytes, str | None, int | None, int]
@@ -53,18 +53,29 @@ def stale(fence: Lease) -> StaleFence:
     return StaleFence(f"{fence.holder} no longer holds the lease {fence.name!r} (token {fence.token})")
 
 
-def recorded_all(sweep: str, rows: Iterable[Row]) -> list[Recorded]:
+def recorded_all(sweep: str, rows: Sequence[Row]) -> list[Recorded]:
     """The entries in these rows. Raises Unreadable, naming the first that cannot be read."""
-    rows = list(rows)
-    try:  # a long journal is read here: no call per row that is not needed
-        return [
-            Recorded(position, at_s, writer, seq, decode(data), to, based_on, version)
-            for position, at_s, writer, seq, data, to, based_on, version in rows
-        ]
+    entries = _entries(sweep, [row[0] for row in rows], [row[4] for row in rows])
+    return [
+        Recorded(position, at_s, writer, seq, entry, to, based_on, version)
+        for (position, at_s, writer, seq, _, to, based_on, version), entry in zip(rows, entries, strict=True)
+    ]
+
+
+def bare_all(sweep: str, rows: Sequence[tuple[int, float, bytes]]) -> list[Recorded]:
+    """The entries in rows of position, time and bytes; nobody asks who wrote them. Raises Unreadable as `recorded_all`."""
+    entries = _entries(sweep, [row[0] for row in rows], [row[2] for row in rows])
+    return [
+        Recorded(position, at_s, "", 0, entry)
+        for (position, at_s, _), entry in zip(rows, entries, strict=True)
+    ]
+
+
+def _entries(sweep: str, positions: list[int], data: list[bytes]) -> list[AnyEntry]:
+    try:
+        return decode_all(data)
     except JournalError:
-        for position, _, _, _, data, *_ in rows:
-            readable(sweep, position, data)
-        raise
+        return [readable(sweep, *one) for one in zip(positions, data, strict=True)]
 
 
 def readable(sweep: str, position: int, data: bytes) -> AnyEntry:

@@ -120,9 +120,11 @@ class Store(Protocol):
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
+        bare: bool = False,
     ) -> list[Recorded]:
         """Entries with position > after, in order; with `addressee` only those addressed to it. Waits up to
-        `wait_s` for at least one."""
+        `wait_s` for at least one. `bare`: the caller looks at position, time and entry only; what else stands there need
+        not be true, where that is faster."""
         ...
 
     def position(self, sweep: str) -> int:

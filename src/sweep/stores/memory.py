@@ -202,6 +202,7 @@ class MemoryStore:
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
+        bare: bool = False,  # noqa: ARG002
     ) -> list[Recorded]:
         deadline_s = time.monotonic() + wait_s
         with self._alone() as core:

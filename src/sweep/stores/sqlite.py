@@ -22,6 +22,7 @@ from sweep.stores._clock import boot_id, monotonic_s
 from sweep.stores._common import (
     Row,
     Settled,
+    bare_all,
     check_after,
     check_chunk,
     condemned,
@@ -38,6 +39,7 @@ from sweep.stores._sqlite_known import Known
 from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
+_COLUMNS, _BARE = "position, at, writer, seq, entry, addressee, based_on, format", "position, at, entry"
 _FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
 
 P = ParamSpec("P")
@@ -241,29 +243,32 @@ class SqliteStore:
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
+        bare: bool = False,
     ) -> list[Recorded]:
         deadline_s = time.monotonic() + wait_s
         while True:
             if self.position(sweep) > after:
-                found = self._read_now(sweep, after, addressee, -1 if limit is None else limit)
+                found = self._read_now(sweep, after, addressee, -1 if limit is None else limit, bare)
                 if found:
                     return found
             if self._in_batch or not self._wait_for_others(deadline_s):
                 return []
 
-    def _read_now(self, sweep: str, after: int, addressee: str | None, limit: int) -> list[Recorded]:
+    def _read_now(
+        self, sweep: str, after: int, addressee: str | None, limit: int, bare: bool
+    ) -> list[Recorded]:
         known = self._known.after(sweep, after, addressee, limit)
         if known is not None:
             return recorded_all(sweep, known)
         which, values = "", [sweep, after]
         if addressee is not None:
             which, values = "AND addressee = ?", [*values, addressee]
+        columns = _BARE if bare else _COLUMNS
         rows = self._db.execute(
-            "SELECT position, at, writer, seq, entry, addressee, based_on, format FROM journal "
-            f"WHERE sweep = ? AND position > ? {which} ORDER BY position LIMIT ?",
+            f"SELECT {columns} FROM journal WHERE sweep = ? AND position > ? {which} ORDER BY position LIMIT ?",
             [*values, limit],
         ).fetchall()
-        return recorded_all(sweep, rows)
+        return bare_all(sweep, rows) if bare else recorded_all(sweep, rows)
 
     def _wait_for_others(self, deadline_s: float) -> bool:
         """Wait until somebody else has written. False when the time is over."""

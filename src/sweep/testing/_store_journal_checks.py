@@ -65,6 +65,19 @@ def reading_begins_after_a_position_and_ends_at_a_limit(world: StoreWorld) -> No
 
 
 @check
+def a_bare_reading_has_positions_times_and_entries(world: StoreWorld) -> None:
+    store = world.open()
+    store.append("s", [*reports(3), assigned("a")], writer="w", first_seq=1)
+    for reader in (store, world.open()):
+        for asked in ({}, {"limit": 2}, {"addressee": "a"}):
+            whole, bare = reader.read("s", 1, **asked), reader.read("s", 1, **asked, bare=True)
+            assert [(r.position, r.at_s, r.entry) for r in bare] == [
+                (r.position, r.at_s, r.entry) for r in whole
+            ]
+            assert whole
+
+
+@check
 def sweeps_are_apart_and_listed_as_created(world: StoreWorld) -> None:
     store = world.open()
     for sweep in ("zebra", "ant", "mole"):

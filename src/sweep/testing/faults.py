@@ -238,9 +238,12 @@ class FaultyStore:
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
+        bare: bool = False,
     ) -> list[Recorded]:
         return self._do(
-            lambda: self._inner.read(sweep, after, addressee=addressee, limit=limit, wait_s=wait_s),
+            lambda: self._inner.read(
+                sweep, after, addressee=addressee, limit=limit, wait_s=wait_s, bare=bare
+            ),
             write=False,
         )
 
