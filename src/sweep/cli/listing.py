@@ -238,15 +238,10 @@ def runs_command(
         views = load_views(store, find_sweep(store, sweep_id))
     now = time.time()
     table = not as_json and how == "table" and not history and out is None
-    if table and where is None and sort is None:
-        _print_runs(views, views.runs, now)
+    runs = views.runs if where is None and sort is None else _selected(views.runs, where, sort, now)
+    if table:
+        _print_runs(views, runs, now)
         return
-    from sweep.analysis.query import QueryError, select_runs
-
-    try:
-        runs = select_runs(views.runs, where, sort, now)
-    except QueryError as error:
-        raise UserMistake(str(error)) from None
     if history or out is not None or how == "parquet":
         from sweep.cli.exporting import export_runs
 
@@ -260,6 +255,15 @@ def runs_command(
         click.echo(runs_to_csv(runs, now), nl=False)
     else:
         _print_runs(views, runs, now)
+
+
+def _selected(runs: list[RunView], where: str | None, sort: str | None, now: float) -> list[RunView]:
+    from sweep.analysis.query import QueryError, select_runs
+
+    try:
+        return select_runs(runs, where, sort, now)
+    except QueryError as error:
+        raise UserMistake(str(error)) from None
 
 
 def _print_runs(views: Views, runs: Sequence[RunView], now: float) -> None:
