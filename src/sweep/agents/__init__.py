@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,9 @@ import msgspec
 from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
 from sweep.agents.guardian import become_subreaper
+from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.agents.loop import Loop, Options
-from sweep.agents.session import Leading, Timing
+from sweep.agents.session import Timing
 from sweep.agents.starting import Launcher
 from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.agents.warming import supported
@@ -22,7 +23,7 @@ from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.provenance import record_node, shadow_warning
 from sweep.search import engines
-from sweep.stores import Lease, Store, StoreError, SweepRemoved, digest_of
+from sweep.stores import Store, StoreError, SweepRemoved, digest_of
 
 REJOIN_S = 5.0
 """Pause before a store that failed is asked again to let this agent in after it lost its lease."""
@@ -64,14 +65,15 @@ def run_agent(
     root: Path,
     workdir: Path,
     view: View,
-    make_driver: Callable[[Lease], Leading],
+    make_driver: MakeDriver | None,
     count: int | None = None,
     timing: Timing | None = None,
     wandb: bool = False,
     function: Function | None = None,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
-    `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program.
+    `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
+    `make_driver`: None for an agent that never leads.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -128,7 +130,10 @@ def run_agent(
 
 __all__ = [
     "End",
+    "Lead",
+    "Leading",
     "Loop",
+    "MakeDriver",
     "Node",
     "NotEnough",
     "Options",

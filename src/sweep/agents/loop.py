@@ -21,19 +21,21 @@ from sweep.agents.causes import LOOKED_AT_BYTES
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
+from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
 from sweep.agents.local import LocalRun, LocalRuns, is_full
-from sweep.agents.session import Leading, LeaseLost, Session, Timing, carry_orders
+from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
 from sweep.agents.starting import Launcher
+from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
-from sweep.stores import Lease, Store, StoreError, StoreFull, SweepRemoved
+from sweep.stores import Store, StoreError, StoreFull, SweepRemoved
 
 OBJECTIVE_S = 0.05
 """Objective values, and that a run has started, wait so long at most for others to share their commit."""
@@ -69,7 +71,7 @@ class Loop:
         slots: Sequence[Slot],
         launcher: Launcher,
         view: View,
-        make_driver: Callable[[Lease], Leading],
+        make_driver: MakeDriver | None,
         options: Options,
     ) -> None:
         self.store, self.sweep, self.spec, self.slots = store, sweep, spec, slots
@@ -100,6 +102,7 @@ class Loop:
         self._search_ready = False
         self._next_watch = 0.0
         self._said_phase = "active"
+        self._unled = Unled(self.session, view)
 
     # --- life
 
@@ -152,6 +155,7 @@ class Loop:
         for assignment in self.local.due(now):
             self._perform(self._start(assignment))
         self.leftovers.tick(now)
+        self._unled.tick(now)
         if self._commit_due(now):
             self._commit(now)
         self._follow_sweep()

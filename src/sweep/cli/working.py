@@ -45,6 +45,11 @@ wandb_option = click.option(
 @gpus_option
 @wandb_option
 @click.option(
+    "--no-controller",
+    is_flag=True,
+    help="Never lead the sweep: another agent does, or `sweep controller ID`.",
+)
+@click.option(
     "-d", "--detach", is_flag=True, help="Work in the background; `sweep agents` shows and ends it."
 )
 @click.option("--announce-to", type=int, hidden=True)
@@ -56,6 +61,7 @@ def agent_command(
     slots: int | None,
     gpus: str | None,
     wandb: bool,
+    no_controller: bool,
     detach: bool,
     announce_to: int | None,
     log_file: Path | None,
@@ -76,9 +82,10 @@ def agent_command(
         if detach:
             given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
-            code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
+            flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
+            code = detaching.detach(store, sweep, [*options, *flags])
         else:
-            code = work(store, sweep, count, slots, gpus, wandb, on_joined)
+            code = work(store, sweep, count, slots, gpus, wandb, on_joined, leads=not no_controller)
     sys.exit(code)
 
 
@@ -113,8 +120,9 @@ def work(
     gpus: str | None,
     wandb: bool = False,
     on_joined: Callable[[str], None] | None = None,
+    leads: bool = True,
 ) -> int:
-    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.functions import check_program
     from sweep.cli.live import make_view
@@ -148,7 +156,7 @@ def work(
             timing=Timing(lease_s(), lease_s()),
             wandb=wandb,
             view=view,
-            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
+            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
     view.finish(load_best(store, sweep))
     if end.broken:
