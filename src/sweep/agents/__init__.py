@@ -20,6 +20,7 @@ from sweep.agents.starting import Launcher
 from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.agents.warming import supported
 from sweep.core import entries as e
+from sweep.core.agent import Until
 from sweep.core.spec import SweepSpec
 from sweep.provenance import record_node, shadow_warning
 from sweep.search import engines
@@ -67,13 +68,14 @@ def run_agent(
     view: View,
     make_driver: MakeDriver | None,
     count: int | None = None,
+    until: Until | None = None,
     timing: Timing | None = None,
     wandb: bool = False,
     function: Function | None = None,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
-    `make_driver`: None for an agent that never leads.
+    `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -100,7 +102,7 @@ def run_agent(
             launcher,
             view,
             make_driver,
-            Options(count=left, timing=timing or Timing()),
+            Options(count=left, until=until, timing=timing or Timing()),
         )
         loop.session.blobs.extend(blobs)
         try:

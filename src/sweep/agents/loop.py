@@ -57,6 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the person asked of this agent."""
 
     count: int | None = None
+    until: a.Until | None = None
+    """When it must be gone, by the monotonic clock."""
     timing: Timing = Timing()
 
 
@@ -78,7 +80,7 @@ class Loop:
         self.launcher, self.view, self.options = launcher, view, options
         self.agent = f"{_short_host()}-{secrets.token_hex(4)}"
         now = time.monotonic()
-        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count)
+        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server = RunServer(self.selector)
@@ -114,7 +116,7 @@ class Loop:
             self._start_guard()
             self._set_deadline(self.session.join(joined(self.agent)))
             self.leftovers.tick(time.monotonic())
-            self._perform(self.core.offer())
+            self._perform(self.core.begin(time.monotonic()))
             self._commit(time.monotonic())
             self.view.joined(self.agent)
             while not self._over():

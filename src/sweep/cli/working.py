@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +32,12 @@ gpus_option = click.option(
     metavar="0,1|none",
     help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows).",
 )
+until_option = click.option(
+    "--until",
+    metavar="TIME|DURATION",
+    help="Be gone by then (17:30, 2026-03-01T17:30, 90m): start nothing that could not end before, and end the rest in "
+    "time, to go on elsewhere. In a Slurm job its end counts as well.",
+)
 wandb_option = click.option(
     "--wandb",
     is_flag=True,
@@ -43,6 +51,7 @@ wandb_option = click.option(
 @count_option
 @slots_option
 @gpus_option
+@until_option
 @wandb_option
 @click.option(
     "--no-controller",
@@ -60,6 +69,7 @@ def agent_command(
     count: int | None,
     slots: int | None,
     gpus: str | None,
+    until: str | None,
     wandb: bool,
     no_controller: bool,
     detach: bool,
@@ -80,12 +90,14 @@ def agent_command(
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if detach:
-            given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
+            given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
             flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
             code = detaching.detach(store, sweep, [*options, *flags])
         else:
-            code = work(store, sweep, count, slots, gpus, wandb, on_joined, leads=not no_controller)
+            code = work(
+                store, sweep, count, slots, gpus, wandb, on_joined, leads=not no_controller, until=until
+            )
     sys.exit(code)
 
 
@@ -121,10 +133,14 @@ def work(
     wandb: bool = False,
     on_joined: Callable[[str], None] | None = None,
     leads: bool = True,
+    until: str | None = None,
 ) -> int:
-    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller."""
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
+    `until`: as `--until`."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.functions import check_program
+    from sweep.agents.leaving import announcement, leave_at
+    from sweep.agents.leaving import until as leaving_at
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
@@ -143,8 +159,12 @@ def work(
         node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
     except NotEnough as error:
         raise UserMistake(str(error)) from None
+    unix_s, monotonic_s = time.time(), time.monotonic()
+    leaving = leaving_at(leave_at(until, os.environ, unix_s), unix_s, monotonic_s)
     with view:
         view.begin(node, views)
+        if leaving is not None:
+            view.line(announcement(leaving, views.spec.limits, monotonic_s, unix_s))
         end = run_agent(
             store,
             sweep,
@@ -153,6 +173,7 @@ def work(
             root=store_folder(store),
             workdir=workdir,
             count=count,
+            until=leaving,
             timing=Timing(lease_s(), lease_s()),
             wandb=wandb,
             view=view,
@@ -165,6 +186,15 @@ def work(
         )
         return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+
+
+def fixed_time(text: str | None) -> str | None:
+    """`--until` for another process, which reads it a little later: `90m` is counted from now."""
+    from sweep.agents.leaving import read_time
+
+    if text is None:
+        return None
+    return datetime.datetime.fromtimestamp(read_time(text, time.time())).astimezone().isoformat()
 
 
 def lease_s() -> float:

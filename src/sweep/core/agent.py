@@ -19,6 +19,9 @@ EARLY_WINDOW_S = 60.0
 """An agent whose first runs fail so often within this time of its start, with no success, stops: the node or the
 program is broken, and going on would only burn the sweep."""
 
+PARTING_S = 2.0
+"""What an agent that must be gone at a time needs to write down how its runs have ended."""
+
 TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 
 
@@ -92,6 +95,22 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause | None = None
 
 
+class Until(msgspec.Struct, frozen=True):
+    """When an agent must be gone: a batch system ends its job then, or a person said so."""
+
+    at_s: float
+    text: str
+    """How a person calls that time: `17:30`."""
+
+    def last_start_s(self, limits: Limits) -> float:
+        """From when on no run may begin any more: it could not end by its own limit before the runs here are ended."""
+        return self.end_runs_s(limits) - (limits.run_time_s or 0.0)
+
+    def end_runs_s(self, limits: Limits) -> float:
+        """When what still runs is asked to end, to go on elsewhere."""
+        return self.at_s - limits.kill_after_s - PARTING_S
+
+
 class Attempt:
     """One attempt on this node."""
 
@@ -125,9 +144,16 @@ class AgentCore:
     """The decisions of one agent, for one sweep."""
 
     def __init__(
-        self, agent: str, slots: int, limits: Limits, now_s: float, count: int | None = None
+        self,
+        agent: str,
+        slots: int,
+        limits: Limits,
+        now_s: float,
+        count: int | None = None,
+        until: Until | None = None,
     ) -> None:
-        self.agent, self.limits, self.count = agent, limits, count
+        """`count`: how many runs it takes at most; `until`: when it must be gone."""
+        self.agent, self.limits, self.count, self.until = agent, limits, count, until
         self.slots = slots
         self.began_s = now_s
         self.offers: dict[int, int] = {}
@@ -159,6 +185,10 @@ class AgentCore:
     def next_wake_s(self) -> float | None:
         """When `tick` must be called at the latest."""
         times = [t for attempt in self.attempts.values() for t in self._deadlines(attempt)]
+        if self.until is not None and not self.draining:
+            times.append(self.until.last_start_s(self.limits))
+        if self.until is not None and any(one.order is None for one in self.attempts.values()):
+            times.append(self.until.end_runs_s(self.limits))
         return min(times, default=None)
 
     def _deadlines(self, attempt: Attempt) -> list[float]:
@@ -173,6 +203,10 @@ class AgentCore:
         return times
 
     # --- slots
+
+    def begin(self, now_s: float) -> list[Action]:
+        """The agent has joined: offer what there is time for."""
+        return [*self._leave_in_time(now_s), *self.offer()]
 
     def offer(self) -> list[Action]:
         """Offer every free slot, as far as `count` allows; with all of them taken, this agent is on its way out."""
@@ -290,7 +324,7 @@ class AgentCore:
 
     def tick(self, now_s: float) -> list[Action]:
         """Limits and escalations that are due."""
-        actions: list[Action] = []
+        actions: list[Action] = self._leave_in_time(now_s)
         limits = self.limits
         for attempt in self.attempts.values():
             if attempt.kill_at_s is not None and now_s >= attempt.kill_at_s:
@@ -341,6 +375,24 @@ class AgentCore:
         return actions
 
     # --- inside
+
+    def _leave_in_time(self, now_s: float) -> list[Action]:
+        """Take no run that could not end in time; end those that do not."""
+        until, limits = self.until, self.limits
+        actions: list[Action] = []
+        if until is None:
+            return actions
+        if not self.draining and now_s >= until.last_start_s(limits):
+            why = "no new runs"
+            if limits.run_time_s is not None:
+                why = f"no run could be sure to end before (limits.run_time is {limits.run_time_s:g} s)"
+            actions += [
+                Say(f"leaving at {until.text}: {why}"),
+                *self.drain(f"leaving at {until.text}: {why}"),
+            ]
+        if self.attempts and now_s >= until.end_runs_s(limits):
+            actions += self.terminate(f"the agent leaves at {until.text}", now_s)
+        return actions
 
     def _current(self, run: int, number: int) -> Attempt | None:
         attempt = self.attempts.get(run)
