@@ -53,6 +53,8 @@ class End(msgspec.Struct, frozen=True):
     reason: str
     broken: bool = False
     """It gave up because its first runs all failed."""
+    set_aside: bool = False
+    """The controller has set this node aside: runs fail here as they do not elsewhere."""
     signal: int = 0
     """The signal that ended it, 0 for none."""
 
@@ -126,7 +128,8 @@ def run_agent(
         if left is not None:
             left = max(0, left - loop.core.taken)
         if not loop.lost or left == 0:
-            return End(loop.core.draining, bool(loop.core.broken), loop.ended_by)
+            core = loop.core
+            return End(core.draining, bool(core.broken), bool(core.aside), loop.ended_by)
         rejoining = True
 
 

@@ -251,4 +251,6 @@ def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) ->
             actions += core.assigned(entry, now_s)
         elif isinstance(entry, e.RunPruned | e.RunPaused | e.RunCancelled):
             actions += core.ordered(entry, now_s)
+        elif isinstance(entry, e.NodeSetAside):
+            actions += core.set_aside(entry)
     return actions

@@ -39,6 +39,8 @@ class AgentAtWork(msgspec.Struct, frozen=True):
     running: int
     done: int
     """Attempts that ended with it, however they did."""
+    aside: str = ""
+    """Why its node was set aside, '' where it was not."""
 
     @property
     def here(self) -> bool:
@@ -78,6 +80,7 @@ def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[
             view.ended_s,
             running[name],
             done[name],
+            view.aside,
         )
         for name, view in agents.items()
     ]

@@ -104,6 +104,9 @@ def _of_agents_and_sweep(entry: e.AnyEntry) -> str:
         return f"agent {entry.agent} left" + (f": {entry.reason}" if entry.reason else "")
     if isinstance(entry, e.AgentLost):
         return f"agent {entry.agent} is lost: its lease ran out"
+    if isinstance(entry, e.NodeSetAside):
+        again = f"; {len(entry.runs)} runs go elsewhere" if entry.runs else ""
+        return f"{entry.host} is set aside: {entry.reason}{again}" if entry.runs else ""
     if isinstance(entry, e.SweepEnded):
         return f"ended: {entry.reason}"
     if isinstance(entry, e.SweepReopened):

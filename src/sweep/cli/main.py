@@ -115,7 +115,7 @@ Example:
 \b
 An ID may be shortened to a unique beginning, or be `latest`.
 Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
-3 the agent gave up because its first runs all failed, 4 `sweep doctor` found something broken, 130 interrupted, 143 terminated."""
+3 the agent gave up because its first runs all failed, or runs fail on its node only, 4 `sweep doctor` found something broken, 130 interrupted, 143 terminated."""
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -185,6 +185,9 @@ def work(
             f"when that is mended: `sweep retry {sweep}` for the failed runs, and `sweep agent {sweep}` to go on"
         )
         return GAVE_UP
+    if end.set_aside:
+        view.line(f"when that is mended: `sweep agent {sweep}` takes this node back")
+        return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
 
 

@@ -168,6 +168,8 @@ class AgentCore:
         self.succeeded = False
         self.broken = ""
         """Why this agent gave up, '' when it did not."""
+        self.aside = ""
+        """Why the controller has set this node aside, '' when it has not."""
         self._last_offer = 0
 
     # --- queries
@@ -254,6 +256,14 @@ class AgentCore:
             e.RunCancelled: "cancelled",
         }
         return [] if attempt is None else self._end(attempt, outcomes[type(entry)], entry.reason, now_s)
+
+    def set_aside(self, entry: e.NodeSetAside) -> list[Action]:
+        """The controller gives this node no further run: those that are here may finish."""
+        self.aside = entry.reason
+        return [
+            Say(f"this node is set aside: {entry.reason}", "error"),
+            *self.drain(f"set aside: {entry.reason}"),
+        ]
 
     # --- what happens to the processes
 
