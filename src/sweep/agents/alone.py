@@ -7,11 +7,12 @@ for it, and has no lease of its own, no slot and no run.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import selectors
 import time
+from collections.abc import Callable
 from typing import Protocol
 
+from sweep.agents.clocks import StoreTime
 from sweep.agents.leading import Lead, MakeDriver
 from sweep.agents.session import Timing
 from sweep.agents.signals import Signals
@@ -44,11 +45,20 @@ class Alone:
     """Leads one sweep whenever nobody else does, until it has ended or a signal comes."""
 
     def __init__(
-        self, store: Store, sweep: str, make_driver: MakeDriver, watcher: Watcher, timing: Timing, host: str
+        self,
+        store: Store,
+        sweep: str,
+        name: str,
+        make_driver: MakeDriver,
+        watcher: Watcher,
+        timing: Timing,
+        *,
+        unix_s: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._sweep, self._watcher, self._timing = store, sweep, watcher, timing
-        self.name = f"controller-{host}-{secrets.token_hex(4)}"
-        self._lead = Lead(store, sweep, self.name, make_driver, timing.controller_ttl_s)
+        self.name, self._time, self._monotonic_s = name, StoreTime(unix_s), monotonic_s
+        self._lead = Lead(store, sweep, name, make_driver, timing.controller_ttl_s)
         self._selector = selectors.DefaultSelector()
         self._renew_at = 0.0
         self._seen = 0
@@ -72,7 +82,7 @@ class Alone:
                 taken = signals.take()
                 if taken:
                     return self._view, taken[-1]
-                if self._turn() and self._view is not None and self._view.state == "ended":
+                if self.turn() and self._view is not None and self._view.state == "ended":
                     return self._view, 0
         finally:
             with contextlib.suppress(StoreError):
@@ -83,14 +93,23 @@ class Alone:
     def _pause(self) -> float:
         if self._trouble:
             return TROUBLE_S
+        return min(POLL_S if self.leads else STANDBY_S, self.due_in_s())
+
+    def due_in_s(self) -> float:
+        """In how many seconds the next turn is due if nothing happens."""
         driver = self._lead.driver
         if driver is None:
-            return min(STANDBY_S, self._timing.controller_ttl_s / 10)
+            return self._timing.controller_ttl_s / 10
         if driver.wake_at_s is None:
-            return POLL_S
-        return min(POLL_S, max(0.0, driver.wake_at_s - time.time()))
+            return WATCH_S
+        return min(WATCH_S, max(0.0, driver.wake_at_s - self._time.now_s()))
 
-    def _turn(self) -> bool:
+    @property
+    def leads(self) -> bool:
+        """Whether this is the sweep's controller at present."""
+        return self._lead.driver is not None
+
+    def turn(self) -> bool:
         """Look and act. Whether the store could be asked."""
         try:
             self._keep_the_lead()
@@ -137,9 +156,11 @@ class Alone:
         driver = self._lead.driver
         if driver is None:
             return False
-        now, waiting = time.monotonic(), driver.wake_at_s
+        now, waiting = self._monotonic_s(), driver.wake_at_s
         due = (
-            self._search_ready or now >= self._next_watch or (waiting is not None and time.time() >= waiting)
+            self._search_ready
+            or now >= self._next_watch
+            or (waiting is not None and self._time.now_s() >= waiting)
         )
         if due or self._store.position(self._sweep) != self._seen:
             self._search_ready, self._next_watch = False, now + WATCH_S
@@ -152,7 +173,9 @@ class Alone:
         try:
             with self._store.batch():
                 self._check_there()
-                driver.step(time.time())
+                driver.step(self._time.now_s())
+                if driver.wrote_s is not None:
+                    self._time.saw(driver.wrote_s)
         except StaleFence:
             self._lead.stop()
             self._watcher.say("the lease is lost: another controller has taken over", "warning")
@@ -169,6 +192,8 @@ class Alone:
         if self._lead.driver is not None:
             for recorded in self._store.read(self._sweep, self._told):
                 self._told = recorded.position
+                if not self._time.known:
+                    self._time.saw(recorded.at_s)
                 self._watcher.recorded(recorded)
         index = self._store.read_index(self._sweep, SWEEP_KEY)
         row = index.rows.get(SWEEP_KEY)

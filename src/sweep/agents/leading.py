@@ -18,6 +18,9 @@ class Leading(Protocol):
 
     lease: Lease
     wake_at_s: float | None
+    """Store's time (Unix seconds) at which it wants to step again at the latest."""
+    wrote_s: float | None
+    """Store's time of the last entry that its last step wrote; None when it wrote none."""
 
     def step(self, now_s: float) -> None: ...
     def forget(self) -> None: ...

@@ -175,7 +175,7 @@ class Loop:
         ]
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
-            times.append(now + max(0.0, driver.wake_at_s - time.time()))
+            times.append(now + max(0.0, driver.wake_at_s - self.session.time.now_s()))
         if self._trouble_until > now:
             return [min(max(t, min(self._trouble_until, now + TROUBLE_S)) for t in times)]
         return times
@@ -391,7 +391,7 @@ class Loop:
             return True
         driver = self.session.driver
         if driver is not None:
-            if driver.wake_at_s is not None and time.time() >= driver.wake_at_s:
+            if driver.wake_at_s is not None and self.session.time.now_s() >= driver.wake_at_s:
                 return True
             if self._search_ready or now >= self._next_watch:
                 self._search_ready, self._next_watch = False, now + WATCH_S

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from sweep.agents.clocks import StoreTime
 from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.core import entries as e
 from sweep.core.agent import Action, AgentCore
@@ -47,7 +48,7 @@ class Session:
     ) -> None:
         """`make_driver`: None for an agent that never leads. `unix_s`: the time, in seconds since 1970."""
         self.store, self.sweep, self.agent = store, sweep, agent
-        self.timing, self._unix_s = timing, unix_s
+        self.timing, self.time = timing, StoreTime(unix_s)
         self._lead = Lead(store, sweep, agent, make_driver, timing.controller_ttl_s)
         self._lease: Lease | None = None
         self._seq = 0
@@ -164,7 +165,9 @@ class Session:
             with self.store.batch():
                 position, seq = self._write(history)
                 if self.driver is not None:
-                    self.driver.step(self._unix_s())
+                    self.driver.step(self.time.now_s())
+                    if self.driver.wrote_s is not None:
+                        self.time.saw(self.driver.wrote_s)
                     position = self.store.position(self.sweep)
         except StaleFence:
             self._lead.stop()
@@ -218,6 +221,12 @@ class Session:
             return position, self._seq
         appended = self.store.append(self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1)
         self._check_there(appended.last - len(appended.recorded))
+        if appended.recorded:
+            self.time.saw(appended.recorded[-1].at_s)
+        elif (
+            not self.time.known
+        ):  # it was written before, and the answer was lost: the store's time is this, or later
+            self.time.saw(self.store.read(self.sweep, appended.last - 1, limit=1)[0].at_s)
         return appended.last, self._seq + len(self._pending)
 
     def _check_there(self, position: int) -> None:

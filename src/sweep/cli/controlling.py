@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import sys
 from typing import TYPE_CHECKING, Literal
@@ -48,8 +49,8 @@ def lead(store: Store, sweep: str) -> int:
         return 0
     watcher = Lines(sweep)
     make_driver = driver_maker(store, sweep, lambda text: watcher.say(text, "warning"))
-    host = socket.gethostname().split(".")[0]
-    alone = Alone(store, sweep, make_driver, watcher, Timing(lease_s(), lease_s()), host)
+    name = f"controller-{socket.gethostname().split('.')[0]}-{secrets.token_hex(4)}"
+    alone = Alone(store, sweep, name, make_driver, watcher, Timing(lease_s(), lease_s()))
     watcher.say(f"{alone.name} for sweep {sweep}", "info")
     view, signal = alone.run()
     if signal:

@@ -38,6 +38,8 @@ class RunAccount:
         self.last_error = ""
         self.ready_s = 0.0
         self.losses = 0
+        self.life = 0
+        """How often it was asked for, or a node blamed for its failures."""
         self.order = ""
         self.shelved = False
         self.asked = False

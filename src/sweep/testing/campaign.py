@@ -36,6 +36,13 @@ KINDS: tuple[str, ...] = (
     "revision refused",
     "spec taken over",
     "request: annotate",
+    "call during an outage",
+    "agent set aside",
+    "node set aside",
+    "run forgiven",
+    "failed on a node set aside",
+    "controller took the lead",
+    "controller lost the lead",
 )
 """What must have happened in a campaign of some hundred seeds."""
 

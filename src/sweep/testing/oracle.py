@@ -17,6 +17,7 @@ from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
 from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, trial_end
+from sweep.testing.blame import End, longest_s, naive_blame, naive_row
 from sweep.testing.naive import effective_values, naive_condemned, naive_score
 from sweep.testing.terms import (
     naive_class,
@@ -55,6 +56,11 @@ class Account:
         self.configs: list[str] = []
         self.runs: list[RunAccount] = []
         self.agents: dict[str, bool] = {}
+        self.hosts: dict[str, str] = {}
+        """The node of each agent."""
+        self.aside: dict[str, str] = {}
+        """Agents whose node was set aside, and why."""
+        self.ends: list[End] = []
         self.shares: dict[str, float | None] = {}
         """What the spec gave a run of the GPUs when an agent joined."""
         self.times: list[float] = []
@@ -261,11 +267,13 @@ class Account:
 
     def _again(self, run: RunAccount) -> None:
         run.final, run.failures, run.losses, run.shelved = "", [], 0, False
+        run.life += 1
 
     # --- agents
 
     def _AgentJoined(self, entry: e.AgentJoined, recorded: e.Recorded) -> None:
         self.agents.setdefault(entry.agent, True)
+        self.hosts.setdefault(entry.agent, entry.host)
         self.shares.setdefault(entry.agent, self.spec.resources.gpus)
         if self.first_joined_s is None:
             self.first_joined_s = recorded.at_s
@@ -278,12 +286,54 @@ class Account:
     _AgentLost = _AgentLeft
 
     def _SlotOffered(self, entry: e.SlotOffered, _: e.Recorded) -> None:
-        if self.agents.get(entry.agent):
+        if self.agents.get(entry.agent) and entry.agent not in self.aside:
             self.open_offers.setdefault((entry.agent, entry.slot), entry.offer)
 
     def _SlotWithdrawn(self, entry: e.SlotWithdrawn, _: e.Recorded) -> None:
         if self.open_offers.get((entry.agent, entry.slot)) == entry.offer:
             del self.open_offers[entry.agent, entry.slot]
+
+    def _NodeSetAside(self, entry: e.NodeSetAside, recorded: e.Recorded) -> None:
+        host, agent = entry.host, entry.agent
+        self.need(bool(entry.reason), f"{host} was set aside without a reason")
+        if entry.runs:  # the first of the entries for its agents
+            self.world.counts["node set aside"] += 1
+            row = naive_row(self.ends, host)
+            outlived = self._outlived(host, longest_s(row), recorded.at_s)
+            self.need(naive_blame(self.ends, host, outlived), f"{host} was set aside: {entry.reason}")
+            self.need(set(entry.runs) == {end.run for end in row}, f"runs {entry.runs} did not fail in a row")
+            self.need(bool(self._working() - {host}), f"{host} was set aside, and no other node works")
+            self._forgive(row)
+            self.ends = [end._replace(purged=end.purged or end.host == host) for end in self.ends]
+        if agent:
+            here = self.agents.get(agent) and self.hosts[agent] == host and agent not in self.aside
+            self.need(bool(here), f"{agent} was told that {host} is set aside")
+            self.aside[agent] = entry.reason
+            self.open_offers = {key: n for key, n in self.open_offers.items() if key[0] != agent}
+
+    def _forgive(self, row: list[End]) -> None:
+        """These failures were the node's."""
+        for end in row:
+            run = self.runs[end.run]
+            if naive_class(end.error) in run.failures and run.life == end.life:
+                run.failures.remove(naive_class(end.error))
+        for number in {end.run for end in row}:
+            run = self.runs[number]
+            run.life += 1
+            if run.final == "failed":
+                self.world.counts["run forgiven"] += 1
+                run.final = ""
+
+    def _working(self) -> set[str]:
+        return {self.hosts[name] for name, alive in self.agents.items() if alive and name not in self.aside}
+
+    def _outlived(self, host: str, longest: float, at_s: float) -> int:
+        """How many runs go on elsewhere that have run for longer than so many seconds."""
+        going = [run.attempts[-1] for run in self.runs if run.attempts and run.attempts[-1].ended is None]
+        return sum(
+            one.started and at_s - one.started_s > longest and self.hosts[one.assigned.agent] != host
+            for one in going
+        )
 
     # --- trials and runs
 
@@ -339,6 +389,11 @@ class Account:
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
         self._may_begin(run, decided_s)
+        host = self.hosts[entry.agent]
+        if not self._stopped_by(recorded.at_s) and self._working() - {host}:
+            self.need(
+                not naive_blame(self.ends, host, 0), f"{host} got run {entry.run}, but runs fail there only"
+            )
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
         run.attempts.append(AttemptAccount(entry, recorded.position, self.revision))
@@ -442,6 +497,7 @@ class Account:
         attempt.ended, attempt.ended_s = entry, recorded.at_s
         self._check_in_time(run, attempt, recorded.at_s)
         self._value(entry.score)
+        self._note_end(run, attempt, entry, recorded.at_s)
         self._settle(run, entry)
         if run.final:
             self._finished(run)
@@ -458,6 +514,15 @@ class Account:
         if ended.error_class == "run_time" and self.world.atomic:
             told = naive_told(self.run_times, attempt.revision, ended.reason)
             self.need(told, f"run {run.added.run}: {ended.reason}, but the limits were {self.run_times}")
+
+    def _note_end(self, run: RunAccount, attempt: AttemptAccount, entry: e.AttemptEnded, at_s: float) -> None:
+        """What it says about its node."""
+        agent = attempt.assigned.agent
+        if entry.outcome in ("completed", "pruned", "failed") and agent not in self.aside:
+            lasted_s = at_s - attempt.started_s if attempt.started else 0.0
+            good, error = entry.outcome != "failed", entry.error_class or "exit"
+            host = self.hosts[agent]
+            self.ends.append(End(host, run.added.run, run.life, good, error, lasted_s, False))
 
     def _finished(self, run: RunAccount) -> None:
         """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
@@ -477,7 +542,11 @@ class Account:
 
     def _settle(self, run: RunAccount, entry: e.AttemptEnded) -> None:
         """What becomes of a run whose attempt has ended."""
-        if entry.outcome == "failed":
+        spared = run.attempts[-1].assigned.agent in self.aside
+        if entry.outcome == "failed" and spared:
+            run.last_error = entry.error_class or "exit"
+            self.world.counts["failed on a node set aside"] += 1
+        elif entry.outcome == "failed":
             run.last_error = entry.error_class or "exit"
             run.failures.append(naive_class(run.last_error))
             self.world.counts[f"failed: {run.last_error}"] += 1
@@ -486,10 +555,10 @@ class Account:
         elif run.order:
             run.final = run.order
         elif entry.outcome == "failed":
-            if not naive_retried(self.spec.retry, run.failures):
+            if not spared and not naive_retried(self.spec.retry, run.failures):
                 run.final = "failed"
             else:
-                wait_s = naive_wait_s(self.spec.retry, run.failures[-1])
+                wait_s = naive_wait_s(self.spec.retry, naive_class(run.last_error))
                 run.ready_s = self.times[-1] + wait_s if wait_s else 0.0
         else:
             run.losses += entry.outcome == "lost"

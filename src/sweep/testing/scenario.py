@@ -28,10 +28,10 @@ ADAPTIVE = "adaptive"
 METRIC = "loss"
 
 
-def draw_spec(rng: Random) -> SweepSpec:
-    """A small spec of any kind."""
+def draw_spec(rng: Random, many: bool = False) -> SweepSpec:
+    """A small spec of any kind; `many`: with several times as many trials."""
     method = rng.choice(("grid", "random", "random", "bayes", "bayes"))
-    space = _draw_space(rng, continuous=method == "random" and rng.random() < 0.3)
+    space = _draw_space(rng, continuous=method == "random" and rng.random() < 0.3, many=many)
     finite = all(isinstance(p.distribution, Categorical) for p in space.parameters)
     uncapped = finite and math.prod(_size(p) for p in space.parameters) <= 12 and rng.random() < 0.5
     return SweepSpec(
@@ -44,7 +44,7 @@ def draw_spec(rng: Random) -> SweepSpec:
             goal=rng.choice(("minimize", "maximize")),
             target=rng.choice((-0.4, -0.2, 1.8, 2.4)) if rng.random() < 0.25 else None,
         ),
-        run_cap=None if uncapped else rng.randint(1, 14),
+        run_cap=None if uncapped else rng.randint(15, 40) if many else rng.randint(1, 14),
         replicates=rng.choice((1, 1, 1, 2, 3)),
         patience=rng.randint(1, 6) if rng.random() < 0.2 else None,
         early_terminate=draw_stopper(rng),
@@ -54,9 +54,10 @@ def draw_spec(rng: Random) -> SweepSpec:
     )
 
 
-def _draw_space(rng: Random, continuous: bool) -> Space:
+def _draw_space(rng: Random, continuous: bool, many: bool) -> Space:
     axes = [
-        Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4))))) for i in range(rng.randint(1, 3))
+        Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4) + 3 * many))))
+        for i in range(rng.randint(1 + many, 3))
     ]
     if continuous:
         axes.append(Parameter(("q",), Numeric(0.0, 1.0)))
@@ -217,6 +218,12 @@ def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
         summary=summary,
         cause=rng.choice(CAUSES),
     )
+
+
+def spoilt(does: Behaviour) -> Behaviour:
+    """The same program on a node where all of them crash at once."""
+    cause = Cause("node", "the node failed (no space left on device)")
+    return msgspec.structs.replace(does, kind="crashing", crash_at=0, interval_s=0.4, cause=cause)
 
 
 def value_of(seed: int, run: int, iteration: int) -> float:
