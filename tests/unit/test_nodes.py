@@ -361,6 +361,7 @@ def test_listings_say_why() -> None:
         (e.NodeSetAside("good", "b", "x"), "agent b is not on good"),
         (e.NodeSetAside("bad", "b", "x"), "its node is set aside already"),
         (e.NodeSetAside("good", "g", "x", (99,)), "there is no such run"),
+        (e.NodeSetAside("good", "", "x", (1,)), "agents are on good, and must be told"),
     ],
 )
 def test_a_decision_that_does_not_fit_is_a_bug(entry: e.NodeSetAside, why: str) -> None:

@@ -230,6 +230,8 @@ def _set_aside(state: State, entry: e.NodeSetAside) -> str | None:
         return f"agent {entry.agent} is not on {entry.host}"
     if agent is not None and agent.aside:
         return "its node is set aside already"
+    if agent is None and any(a.host == entry.host and a.alive and not a.aside for a in state.agents.values()):
+        return f"agents are on {entry.host}, and must be told"
     if any(not 0 <= number < len(state.runs) for number in entry.runs):
         return "there is no such run"
     if agent is not None:

@@ -85,7 +85,9 @@ def draw_rates(rng: Random, with_bad_nodes: bool = False) -> Rates:
     count = rng.choice((0, 2, 4, 8, 14))
     likely = rng.sample(EVENTS, rng.randint(1, len(EVENTS)))
     likely += [name for name in likely if "frozen" in name] * 2
-    bad = ("bad node",) * rng.choice((1, 1, 2)) if with_bad_nodes else ()
+    bad = ("bad node",) * rng.choice((1, 2, 3)) if with_bad_nodes else ()
+    if bad and rng.random() < 0.6:  # nothing else that might be to blame
+        return Rates(failed=0.0, lost=0.0, doubled=0.0, late=0.0, crash=0.0, overtaken=0.0, events=bad)
     return Rates(
         failed=rate(0.12),
         lost=rate(0.08),

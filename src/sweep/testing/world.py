@@ -59,7 +59,7 @@ class World:
         self.moods = Random(f"moods/{seed}")
         self.now = 0.0
         self.counts: Counter[str] = Counter()
-        with_bad_nodes = self.rng.random() < 0.2
+        with_bad_nodes = self.rng.random() < 0.1
         self.spec: SweepSpec = draw_spec(self.rng, many=with_bad_nodes)
         self.rates: Rates = draw_rates(self.rng, with_bad_nodes)
         self.atomic = self.rng.random() < 0.5
@@ -79,8 +79,8 @@ class World:
         """The agent of each node, dead or alive."""
         self.make_stopper = make_stopper
         self.last_event_s = 0.0
-        nodes = self.rng.choice((2, 3, 3, 4) if with_bad_nodes else (1, 2, 2, 3, 4))
-        self._slots = [self.rng.randint(1, 3) for _ in range(nodes)]
+        nodes = self.rng.choice((2, 3, 3) if with_bad_nodes else (1, 2, 2, 3, 4))
+        self._slots = [self.rng.randint(1 + with_bad_nodes, 3) for _ in range(nodes)]
         self._has_gpus = [self.rng.random() < 0.8 for _ in self._slots]
         self._skews = [self.rng.choice(SKEWS_S) for _ in self._slots]
         self.bad_nodes: dict[int, str] = {}
@@ -88,7 +88,7 @@ class World:
         self.controllers: list[SimController] = []
         """Controllers of their own, dead or alive: none in most worlds."""
         self.agents_lead = True
-        if self.rng.random() < 0.25:
+        if self.rng.random() < 0.15:
             self.agents_lead = self.rng.random() < 0.5
             self.controllers = [SimController(self, number) for number in range(self.rng.randint(1, 2))]
         self._names = itertools.count(1)
@@ -256,7 +256,8 @@ class World:
 
     def _plan_events(self) -> None:
         for name in self.rates.events:
-            self.after(self._some_time_s(), functools.partial(self._fault, name))
+            at_s = self._some_time_s() if name != "bad node" else self.rng.uniform(3.0, 8.0)
+            self.after(at_s, functools.partial(self._fault, name))
         for names in self._draw_requests():
             at_s = self._some_time_s()
             for name in names:
