@@ -158,24 +158,6 @@ def limits_go_by_the_leaders_own_clock(patch: pytest.MonkeyPatch) -> None:
 
 
 @plant
-def it_may_be_earlier_than_the_last_entry(patch: pytest.MonkeyPatch) -> None:
-    """With a clock that is behind, and nothing told it of the store's."""
-
-    def wrap(real: Any) -> Any:
-        def at_rest(self: Driver, now_s: float) -> bool:
-            last_s, self.state.last_s = self.state.last_s, 0.0
-            try:
-                return real(self, now_s)  # type: ignore[no-any-return]
-            finally:
-                self.state.last_s = max(last_s, self.state.last_s)
-
-        return at_rest
-
-    around(patch, Driver, "_at_rest", wrap)
-    patch.setattr(StoreTime, "saw", lambda self, at_s: setattr(self, "known", True))
-
-
-@plant
 def a_controller_that_was_frozen_writes_on(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
         def append(self: Driver, entries: Any) -> None:
