@@ -21,6 +21,7 @@ from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.agents.warming import supported
 from sweep.core import entries as e
 from sweep.core.agent import Until
+from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
 from sweep.provenance import record_node, shadow_warning
 from sweep.search import engines
@@ -111,7 +112,7 @@ def run_agent(
             loop.run(
                 lambda agent: e.AgentJoined(
                     agent,
-                    socket.gethostname(),
+                    node_name(os.environ, socket.gethostname()),
                     os.getpid(),
                     len(node.slots),
                     tuple(gpu.uuid for gpu in node.gpus),

@@ -7,6 +7,7 @@ A loop turn: wait for something (a guard's message, a run's row, a signal, a tim
 
 from __future__ import annotations
 
+import os
 import secrets
 import selectors
 import signal
@@ -32,6 +33,7 @@ from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
 from sweep.core import agent as a
 from sweep.core import entries as e
+from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
@@ -78,7 +80,8 @@ class Loop:
     ) -> None:
         self.store, self.sweep, self.spec, self.slots = store, sweep, spec, slots
         self.launcher, self.view, self.options = launcher, view, options
-        self.agent = f"{_short_host()}-{secrets.token_hex(4)}"
+        self.node = node_name(os.environ, socket.gethostname())
+        self.agent = f"{_short(self.node)}-{secrets.token_hex(4)}"
         now = time.monotonic()
         self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
@@ -214,7 +217,7 @@ class Loop:
             assignment.attempt,
             self.agent,
             event.pid,
-            socket.gethostname(),
+            self.node,
             assignment.slot,
             tuple(gpu.uuid for gpu in self.slots[assignment.slot].gpus),
             tuple(prepared.recorded_argv),
@@ -484,6 +487,6 @@ class Loop:
         return Snapshot(sweep, lines, self.session.leads, self.core.draining)
 
 
-def _short_host() -> str:
-    name = socket.gethostname().split(".")[0]
+def _short(node: str) -> str:
+    name = node.split(".")[0]
     return "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"

@@ -18,7 +18,7 @@ import msgspec
 from sweep.api.finding import NotFound
 from sweep.api.reading import load_views
 from sweep.api.requests import Refused
-from sweep.core.names import AGENT_LEASES
+from sweep.core.names import AGENT_LEASES, node_name
 from sweep.core.views import AgentView
 from sweep.stores import Store
 
@@ -45,7 +45,7 @@ class AgentAtWork(msgspec.Struct, frozen=True):
     @property
     def here(self) -> bool:
         """Whether it is on this machine."""
-        return self.host == socket.gethostname()
+        return self.host == node_name(os.environ, socket.gethostname())
 
 
 def list_agents(store: Store, sweeps: Iterable[str], *, everyone: bool = False) -> list[AgentAtWork]:

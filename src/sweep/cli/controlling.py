@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import socket
 import sys
@@ -13,7 +14,7 @@ import click
 from sweep.api import find_sweep, load_views
 from sweep.cli.common import command, opened, store_option
 from sweep.core import entries as e
-from sweep.core.names import run_id
+from sweep.core.names import node_name, run_id
 
 if TYPE_CHECKING:
     from sweep.stores import Store
@@ -49,7 +50,7 @@ def lead(store: Store, sweep: str) -> int:
         return 0
     watcher = Lines(sweep)
     make_driver = driver_maker(store, sweep, lambda text: watcher.say(text, "warning"))
-    name = f"controller-{socket.gethostname().split('.')[0]}-{secrets.token_hex(4)}"
+    name = f"controller-{node_name(os.environ, socket.gethostname()).split('.')[0]}-{secrets.token_hex(4)}"
     alone = Alone(store, sweep, name, make_driver, watcher, Timing(lease_s(), lease_s()))
     watcher.say(f"{alone.name} for sweep {sweep}", "info")
     view, signal = alone.run()
