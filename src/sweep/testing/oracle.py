@@ -16,28 +16,26 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, trial_end
-from sweep.testing.blame import End, longest_s, naive_blame, naive_row
+from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, settle, trial_end
+from sweep.testing.blame import NodesAccount
 from sweep.testing.naive import effective_values, naive_condemned, naive_score
 from sweep.testing.terms import (
-    naive_class,
     naive_fixed,
     naive_more,
     naive_notes,
     naive_points,
     naive_reached,
-    naive_retried,
     naive_share,
     naive_told,
-    naive_wait_s,
 )
 
 if TYPE_CHECKING:
     from sweep.testing.world import World
 
-
 replace = msgspec.structs.replace
 
+CLOSE_S = 0.01
+"""A limit that is over since less than this may not be seen yet: clocks of nodes are compared only so well."""
 LATE_S = 9.0
 """In a quiet world a controller is found and acts within this time, and a run ends that is told to."""
 
@@ -56,11 +54,7 @@ class Account:
         self.configs: list[str] = []
         self.runs: list[RunAccount] = []
         self.agents: dict[str, bool] = {}
-        self.hosts: dict[str, str] = {}
-        """The node of each agent."""
-        self.aside: dict[str, str] = {}
-        """Agents whose node was set aside, and why."""
-        self.ends: list[End] = []
+        self.nodes = NodesAccount()
         self.shares: dict[str, float | None] = {}
         """What the spec gave a run of the GPUs when an agent joined."""
         self.times: list[float] = []
@@ -77,8 +71,7 @@ class Account:
         """Somebody gave the ended sweep more to do."""
         self.said = ""
         """Why the sweep ended last, where nothing but runs to be tried again has been asked of it since."""
-        self.soft: list[bool] = []
-        """Whether, after each entry, the target or `patience` kept new trials from being proposed."""
+        self.soft: list[bool] = []  # whether, after each entry, the target or `patience` kept new trials away
         self.run_times: dict[int, float | None] = {1: world.spec.limits.run_time_s}
         """`limits.run_time` by revision."""
         self.open_offers: dict[tuple[str, int], int] = {}
@@ -273,7 +266,7 @@ class Account:
 
     def _AgentJoined(self, entry: e.AgentJoined, recorded: e.Recorded) -> None:
         self.agents.setdefault(entry.agent, True)
-        self.hosts.setdefault(entry.agent, entry.host)
+        self.nodes.hosts.setdefault(entry.agent, entry.host)
         self.shares.setdefault(entry.agent, self.spec.resources.gpus)
         if self.first_joined_s is None:
             self.first_joined_s = recorded.at_s
@@ -286,7 +279,7 @@ class Account:
     _AgentLost = _AgentLeft
 
     def _SlotOffered(self, entry: e.SlotOffered, _: e.Recorded) -> None:
-        if self.agents.get(entry.agent) and entry.agent not in self.aside:
+        if self.agents.get(entry.agent) and entry.agent not in self.nodes.aside:
             self.open_offers.setdefault((entry.agent, entry.slot), entry.offer)
 
     def _SlotWithdrawn(self, entry: e.SlotWithdrawn, _: e.Recorded) -> None:
@@ -294,46 +287,18 @@ class Account:
             del self.open_offers[entry.agent, entry.slot]
 
     def _NodeSetAside(self, entry: e.NodeSetAside, recorded: e.Recorded) -> None:
-        host, agent = entry.host, entry.agent
-        self.need(bool(entry.reason), f"{host} was set aside without a reason")
+        self.need(bool(entry.reason), f"{entry.host} was set aside without a reason")
         if entry.runs:  # the first of the entries for its agents
             self.world.counts["node set aside"] += 1
-            row = naive_row(self.ends, host)
-            outlived = self._outlived(host, longest_s(row), recorded.at_s)
-            self.need(naive_blame(self.ends, host, outlived), f"{host} was set aside: {entry.reason}")
-            self.need(set(entry.runs) == {end.run for end in row}, f"runs {entry.runs} did not fail in a row")
-            self.need(bool(self._working() - {host}), f"{host} was set aside, and no other node works")
-            self._forgive(row)
-            self.ends = [end._replace(purged=end.purged or end.host == host) for end in self.ends]
-        if agent:
-            here = self.agents.get(agent) and self.hosts[agent] == host and agent not in self.aside
-            self.need(bool(here), f"{agent} was told that {host} is set aside")
-            self.aside[agent] = entry.reason
-            self.open_offers = {key: n for key, n in self.open_offers.items() if key[0] != agent}
-
-    def _forgive(self, row: list[End]) -> None:
-        """These failures were the node's."""
-        for end in row:
-            run = self.runs[end.run]
-            if naive_class(end.error) in run.failures and run.life == end.life:
-                run.failures.remove(naive_class(end.error))
-        for number in {end.run for end in row}:
-            run = self.runs[number]
-            run.life += 1
-            if run.final == "failed":
-                self.world.counts["run forgiven"] += 1
-                run.final = ""
-
-    def _working(self) -> set[str]:
-        return {self.hosts[name] for name, alive in self.agents.items() if alive and name not in self.aside}
-
-    def _outlived(self, host: str, longest: float, at_s: float) -> int:
-        """How many runs go on elsewhere that have run for longer than so many seconds."""
-        going = [run.attempts[-1] for run in self.runs if run.attempts and run.attempts[-1].ended is None]
-        return sum(
-            one.started and at_s - one.started_s > longest and self.hosts[one.assigned.agent] != host
-            for one in going
-        )
+            wrong = self.nodes.wrong_with(entry, self.runs, self.agents, recorded.at_s)
+            self.need(not wrong, wrong)
+            self.world.counts["run forgiven"] += self.nodes.forgive(entry.host, self.runs)
+        if entry.agent:
+            here = self.agents.get(entry.agent) and self.nodes.hosts[entry.agent] == entry.host
+            told = f"{entry.agent} was told that {entry.host} is set aside"
+            self.need(bool(here) and entry.agent not in self.nodes.aside, told)
+            self.nodes.aside[entry.agent] = entry.reason
+            self.open_offers = {key: n for key, n in self.open_offers.items() if key[0] != entry.agent}
 
     # --- trials and runs
 
@@ -389,11 +354,10 @@ class Account:
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
         self._may_begin(run, decided_s)
-        host = self.hosts[entry.agent]
-        if not self._stopped_by(recorded.at_s) and self._working() - {host}:
-            self.need(
-                not naive_blame(self.ends, host, 0), f"{host} got run {entry.run}, but runs fail there only"
-            )
+        if not self._stopped_by(recorded.at_s):
+            host = self.nodes.hosts[entry.agent]
+            blamed = self.nodes.blamed(host, self.agents)
+            self.need(not blamed, f"{host} got run {entry.run}, but runs fail there only")
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
         run.attempts.append(AttemptAccount(entry, recorded.position, self.revision))
@@ -402,7 +366,7 @@ class Account:
     def _may_begin(self, run: RunAccount, at_s: float) -> None:
         """Nothing speaks against another run: no limit, no target or patience unless somebody asked for this very run, and
         nobody who should have been told to end first."""
-        number, stopped = run.added.run, self._stopped_by(at_s)
+        number, stopped = run.added.run, self._stopped_by(at_s - CLOSE_S)
         if run.asked and stopped and set(stopped) <= {"target", "patience"}:
             self.world.counts["tried again after the end"] += 1
             stopped = []
@@ -497,8 +461,11 @@ class Account:
         attempt.ended, attempt.ended_s = entry, recorded.at_s
         self._check_in_time(run, attempt, recorded.at_s)
         self._value(entry.score)
-        self._note_end(run, attempt, entry, recorded.at_s)
-        self._settle(run, entry)
+        self.nodes.note_end(run, attempt, entry, recorded.at_s)
+        spared = attempt.assigned.agent in self.nodes.aside
+        settle(run, entry, self.spec.retry, recorded.at_s, spared)
+        if entry.outcome == "failed":
+            self.world.counts["failed on a node set aside" if spared else f"failed: {run.last_error}"] += 1
         if run.final:
             self._finished(run)
 
@@ -515,15 +482,6 @@ class Account:
             told = naive_told(self.run_times, attempt.revision, ended.reason)
             self.need(told, f"run {run.added.run}: {ended.reason}, but the limits were {self.run_times}")
 
-    def _note_end(self, run: RunAccount, attempt: AttemptAccount, entry: e.AttemptEnded, at_s: float) -> None:
-        """What it says about its node."""
-        agent = attempt.assigned.agent
-        if entry.outcome in ("completed", "pruned", "failed") and agent not in self.aside:
-            lasted_s = at_s - attempt.started_s if attempt.started else 0.0
-            good, error = entry.outcome != "failed", entry.error_class or "exit"
-            host = self.hosts[agent]
-            self.ends.append(End(host, run.added.run, run.life, good, error, lasted_s, False))
-
     def _finished(self, run: RunAccount) -> None:
         """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
         run.asked = False
@@ -539,28 +497,3 @@ class Account:
         self.in_a_row += not again
         if self.spec.patience is not None and self.in_a_row >= self.spec.patience:
             self.stalled = True
-
-    def _settle(self, run: RunAccount, entry: e.AttemptEnded) -> None:
-        """What becomes of a run whose attempt has ended."""
-        spared = run.attempts[-1].assigned.agent in self.aside
-        if entry.outcome == "failed" and spared:
-            run.last_error = entry.error_class or "exit"
-            self.world.counts["failed on a node set aside"] += 1
-        elif entry.outcome == "failed":
-            run.last_error = entry.error_class or "exit"
-            run.failures.append(naive_class(run.last_error))
-            self.world.counts[f"failed: {run.last_error}"] += 1
-        if entry.outcome in ("completed", "pruned", "cancelled"):
-            run.final = entry.outcome
-        elif run.order:
-            run.final = run.order
-        elif entry.outcome == "failed":
-            if not spared and not naive_retried(self.spec.retry, run.failures):
-                run.final = "failed"
-            else:
-                wait_s = naive_wait_s(self.spec.retry, naive_class(run.last_error))
-                run.ready_s = self.times[-1] + wait_s if wait_s else 0.0
-        else:
-            run.losses += entry.outcome == "lost"
-            if run.losses > 20:
-                run.final = "failed"

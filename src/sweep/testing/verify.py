@@ -123,7 +123,7 @@ def _check_index(world: World, journal: list[e.Recorded], account: Account) -> N
     views = decode_views(index.upto, index.rows)
     check_listing(account, views.runs, views.sweep)
     upto = {r.entry.agent for r in journal[: index.upto] if isinstance(r.entry, e.NodeSetAside)}
-    told, known = {one.agent: one.aside for one in views.agents if one.aside}, account.aside
+    told, known = {one.agent: one.aside for one in views.agents if one.aside}, account.nodes.aside
     if told != {agent: why for agent, why in known.items() if agent in upto}:
         raise Violation(f"the index says that these were set aside: {told}, it should be {known}")
     if views.sweep.state != "ended":

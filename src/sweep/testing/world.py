@@ -26,7 +26,7 @@ from sweep.stores.memory import MemoryStore
 from sweep.testing.controllers import SimController
 from sweep.testing.faults import SKEWS_S, Rates, draw_rates
 from sweep.testing.nodes import SimAgent
-from sweep.testing.revising import draw_revision
+from sweep.testing.revising import draw_requests, draw_revision
 from sweep.testing.scenario import Behaviour, SlowSearch, behaviour, draw_spec
 from sweep.testing.training import Process
 
@@ -258,7 +258,7 @@ class World:
         for name in self.rates.events:
             at_s = self._some_time_s() if name != "bad node" else self.rng.uniform(3.0, 8.0)
             self.after(at_s, functools.partial(self._fault, name))
-        for names in self._draw_requests():
+        for names in draw_requests(self.rng):
             at_s = self._some_time_s()
             for name in names:
                 self.after(at_s, functools.partial(self._request, name))
@@ -268,35 +268,6 @@ class World:
     def _some_time_s(self) -> float:
         """A time before it grows quiet, rather early: many sweeps are short."""
         return float(self.quiet_s * self.rng.random() ** 1.5)
-
-    def _draw_requests(self) -> list[tuple[str, ...]]:
-        """What people ask for, in short successions."""
-        rng = self.rng
-        count = rng.choice((0, 0, 1, 2, 5))
-        common: tuple[tuple[str, ...], ...] = (
-            ("pause",),
-            ("pause", "resume"),
-            ("resume",),
-            ("extend",),
-            ("retry",),
-            ("edit",),
-            ("edit", "edit"),
-            ("edit", "edit", "edit"),
-            ("edit", "extend"),
-            ("extend", "extend", "extend", "extend"),
-            ("annotate", "annotate"),
-        )
-        final: tuple[tuple[str, ...], ...] = (
-            ("stop",),
-            ("cancel",),
-            ("stop", "resume"),
-            ("stop", "resume"),
-            ("cancel", "resume"),
-            ("stop", "cancel", "extend"),
-            ("extend", "cancel"),
-            ("resume", "stop"),
-        )
-        return [rng.choice(common) for _ in range(count)] + [rng.choice(final)] * (rng.random() < 0.25)
 
     def _fault(self, name: str) -> None:
         agents = [agent for agent in self._alive() if agent.frozen_until is None]
