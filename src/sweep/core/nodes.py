@@ -20,8 +20,8 @@ MANY = 10
 """So many in a row are enough by themselves while nothing has failed elsewhere lately, and something has not failed there."""
 LATELY = 20
 """So many ends elsewhere are looked at."""
-KEPT = 5 * LATELY
-"""Of so many ends, and failures in a row, anything is remembered."""
+KEPT_ENDS, KEPT_FAILURES = 5 * LATELY, 1000
+"""Of so many ends, and of so many failures in a row on one node, anything is remembered."""
 SEVERAL = "*"
 """In `Run.failed_on`: more than one node."""
 
@@ -35,7 +35,7 @@ def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, lasted_s:
     else:
         return
     state.lately.append((host, entry.outcome != "failed"))
-    if len(state.lately) > KEPT:
+    if len(state.lately) > KEPT_ENDS:
         del state.lately[0]
 
 
@@ -50,7 +50,7 @@ def _note_failure(state: State, run: Run, host: str, error: e.ErrorClass, lasted
     run.failed_on = host
     mine = state.in_a_row.setdefault(host, [])
     mine.append((run.run, error, lasted_s))
-    if len(mine) > KEPT:
+    if len(mine) > KEPT_FAILURES:
         del mine[0]
 
 
