@@ -15,12 +15,13 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.lifecycle import TABLE
-from sweep.testing.faults import CALLS, EVENTS
+from sweep.testing.faults import CALLS, EVENTS, OF_CONTROLLERS
 from sweep.testing.verify import Rows, verify
 from sweep.testing.world import World
 
 KINDS: tuple[str, ...] = (
     *EVENTS,
+    *OF_CONTROLLERS,
     *CALLS,
     "failed call in a batch",
     "searcher failed",

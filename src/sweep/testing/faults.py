@@ -58,11 +58,11 @@ EVENTS = (
     "bad node",
     "flapping node",
     "preemption storm",
-    "controller crash",
-    "controller frozen",
     "interrupt",
     "terminate",
 )
+OF_CONTROLLERS = ("controller crash", "controller frozen")
+"""Those that come only where there are controllers alone."""
 CALLS = (
     "failed call",
     "lost answer",
@@ -76,15 +76,16 @@ SKEWS_S = (0.0, 0.0, 0.3, -2.0, 5.0, -40.0, 3600.0)
 """How far a node's clock is ahead of the store's."""
 
 
-def draw_rates(rng: Random, with_bad_nodes: bool = False) -> Rates:
+def draw_rates(rng: Random, with_bad_nodes: bool = False, with_controllers: bool = False) -> Rates:
     """Rates of a world: every kind is absent from some worlds and frequent in others."""
 
     def rate(most: float) -> float:
         return 0.0 if rng.random() < 0.4 else most * rng.random() ** 2
 
     count = rng.choice((0, 2, 4, 8, 14))
-    likely = rng.sample(EVENTS, rng.randint(1, len(EVENTS)))
+    likely = rng.sample(EVENTS, rng.randint(1, 8))
     likely += [name for name in likely if "frozen" in name] * 2
+    likely += OF_CONTROLLERS * (with_controllers and rng.random() < 0.8)
     bad = ("bad node",) * rng.choice((1, 2, 3)) if with_bad_nodes else ()
     if bad and rng.random() < 0.6:  # nothing else that might be to blame
         return Rates(failed=0.0, lost=0.0, doubled=0.0, late=0.0, crash=0.0, overtaken=0.0, events=bad)

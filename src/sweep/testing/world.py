@@ -61,7 +61,8 @@ class World:
         self.counts: Counter[str] = Counter()
         with_bad_nodes = self.rng.random() < 0.1
         self.spec: SweepSpec = draw_spec(self.rng, many=with_bad_nodes)
-        self.rates: Rates = draw_rates(self.rng, with_bad_nodes)
+        with_controllers = self.rng.random() < 0.15
+        self.rates: Rates = draw_rates(self.rng, with_bad_nodes, with_controllers)
         self.atomic = self.rng.random() < 0.5
         self.quiet_s = self.rng.uniform(8, 40)
         self.quiet = False
@@ -88,7 +89,7 @@ class World:
         self.controllers: list[SimController] = []
         """Controllers of their own, dead or alive: none in most worlds."""
         self.agents_lead = True
-        if self.rng.random() < 0.15:
+        if with_controllers:
             self.agents_lead = self.rng.random() < 0.5
             self.controllers = [SimController(self, number) for number in range(self.rng.randint(1, 2))]
         self._names = itertools.count(1)
