@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
 
+import pytest
+
 from tests.integration.conftest import Project
+from tests.integration.test_chaos import guards
 from tests.integration.test_signals import STEADY, go_on, states
 
 SPEC = (
@@ -71,3 +76,16 @@ def test_an_agent_in_the_background_is_told_the_time_as_it_was_meant(project: Pr
     assert "this agent leaves at " in log.read_text()
     project.wait_for(lambda: "preempted after" in log.read_text() and not project.processes(""))
     project.wait_for(lambda: project.json("status", sweep)["agents"][0]["state"] == "left")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_every_process_of_the_job(project: Project, number: signal.Signals) -> None:
+    """As `scancel` sends it: the runs get it before their agent, and its guard as well."""
+    sweep = begin(project)
+    agent = project.agent(sweep, "--slots", "2")
+    project.wait_running(sweep, 2)
+    for pid in (*project.processes(f"SWEEP_ID={sweep}"), *guards(agent.pid), agent.pid):
+        os.kill(pid, number)
+    project.wait_end(agent, 143)
+    preempted(project, sweep, f"the agent got {number.name}")

@@ -11,6 +11,7 @@ from sweep.agents.leaving import BadTime, announcement, clock_text, leave_at, re
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import Limits
+from sweep.core.until import Until
 from test_agent_core import appended, assignment, ending, offers, signals, started
 
 NOW = datetime.datetime(2026, 3, 1, 16, 0, 30).timestamp()
@@ -82,7 +83,7 @@ def test_a_time_is_named_as_a_person_would() -> None:
     assert clock_text(at(2026, 3, 1, 17, 30), NOW) == "17:30"
     assert clock_text(at(2026, 3, 2, 7, 5), NOW) == "2026-03-02 07:05"
     assert until(None, NOW, 5.0) is None
-    assert until(NOW + 60, NOW, 5.0) == a.Until(65.0, "16:01")
+    assert until(NOW + 60, NOW, 5.0) == Until(65.0, "16:01")
 
 
 def test_the_person_is_told_at_the_start_what_will_happen() -> None:
@@ -100,7 +101,7 @@ def test_the_person_is_told_at_the_start_what_will_happen() -> None:
 
 # --- what the agent decides by it
 
-UNTIL = a.Until(100.0, "17:30")
+UNTIL = Until(100.0, "17:30")
 LIMITED = Limits(run_time_s=30.0, kill_after_s=8.0)
 UNLIMITED = Limits(kill_after_s=8.0)
 

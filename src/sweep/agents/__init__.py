@@ -20,9 +20,9 @@ from sweep.agents.starting import Launcher
 from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.agents.warming import supported
 from sweep.core import entries as e
-from sweep.core.agent import Until
 from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
+from sweep.core.until import Until
 from sweep.provenance import record_node, shadow_warning
 from sweep.search import engines
 from sweep.stores import Store, StoreError, SweepRemoved, digest_of

@@ -10,9 +10,9 @@ import math
 import re
 from collections.abc import Mapping
 
-from sweep.core.agent import Until
 from sweep.core.errors import SweepError
 from sweep.core.spec import Limits
+from sweep.core.until import Until
 
 SLURM_END = "SLURM_JOB_END_TIME"
 """Slurm's variable for when it will end a job: Unix seconds."""

@@ -24,7 +24,7 @@ from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
 from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
-from sweep.agents.local import LocalRun, LocalRuns, is_full
+from sweep.agents.local import LocalRuns, is_full
 from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
@@ -35,6 +35,7 @@ from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
+from sweep.core.until import Until
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
 from sweep.stores import Store, StoreError, StoreFull, SweepRemoved
@@ -59,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the person asked of this agent."""
 
     count: int | None = None
-    until: a.Until | None = None
+    until: Until | None = None
     """When it must be gone, by the monotonic clock."""
     timing: Timing = Timing()
 
@@ -234,9 +235,9 @@ class Loop:
         if local is None:
             return
         run = local.assignment.run
-        del self.local.runs[run]
+        self.local.over(run, now)
         self.server.forget(run)
-        self._perform(self.core.start_failed(run, event.message, now), local, now)
+        self._perform(self.core.start_failed(run, event.message, now))
 
     def _exited(self, event: Exited, now: float) -> None:
         local = self.local.by_guard_id(event.id)
@@ -249,14 +250,14 @@ class Loop:
             self._perform(self.core.connected(*connected))
         local.inbox.take_unsent(local.prepared.unsent)
         self.local.collect(local, self.session.add)
-        del self.local.runs[run]
+        self.local.over(run, now)
         self.server.forget(run)
         tail = self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else ""
         output = None
         if self.core.failed_by_itself(run, event.status):
             output = self.launcher.output_end(local.prepared, LOOKED_AT_BYTES)
         ended = self.local.ended(local, event, tail, output)
-        self._perform(self.core.exited(run, ended, now), local, now)
+        self._perform(self.core.exited(run, ended, now))
         for doubt in self.local.doubts(local) if event.status == 0 else ():
             self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
 
@@ -320,14 +321,14 @@ class Loop:
 
     # --- actions
 
-    def _perform(self, actions: Sequence[a.Action], ended: LocalRun | None = None, now: float = 0.0) -> None:
+    def _perform(self, actions: Sequence[a.Action]) -> None:
         queue = deque(actions)
         while queue:
             action = queue.popleft()
             if isinstance(action, a.Append):
                 self.session.add(action.entry)
-                if isinstance(action.entry, e.AttemptEnded) and ended is not None:
-                    self.view.ended(ended.assignment, action.entry, now - ended.began_s)
+                if isinstance(action.entry, e.AttemptEnded) and action.entry.run in self.local.gone:
+                    self.view.ended(*self.local.told(action.entry))
             elif isinstance(action, a.Start):
                 queue.extend(self._start(action.assignment))
             elif isinstance(action, a.Signal):
@@ -381,6 +382,7 @@ class Loop:
         self.guardian.kill_all()
         self.local.runs.clear()
         self.local.due(None)
+        self.local.gone.clear()
         self.local.history.clear()
 
     # --- the store

@@ -30,9 +30,9 @@ from sweep.api.reading import load_views
 from sweep.api.sweeps import create_sweep
 from sweep.api.telling import Lines, tell
 from sweep.controller import driver_maker
-from sweep.core.agent import Until
 from sweep.core.errors import SweepError
 from sweep.core.spec import SweepSpec
+from sweep.core.until import Until
 from sweep.stores import Store, open_store
 
 

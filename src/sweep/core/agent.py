@@ -13,14 +13,17 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.spec import Limits
+from sweep.core.until import Until
 
 EARLY_FAILURES = 3
 EARLY_WINDOW_S = 60.0
 """An agent whose first runs fail so often within this time of its start, with no success, stops: the node or the
 program is broken, and going on would only burn the sweep."""
 
-PARTING_S = 2.0
-"""What an agent that must be gone at a time needs to write down how its runs have ended."""
+BATCH_SIGNALS = (-int(signal.SIGTERM), -int(signal.SIGUSR1))
+UNEXPLAINED_S = 1.0
+"""A run that was ended by a signal of a batch system is judged so much later: it sends them to every process of a job, and the
+agent's own may come after that of its runs."""
 
 TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 
@@ -95,28 +98,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause | None = None
 
 
-class Until(msgspec.Struct, frozen=True):
-    """When an agent must be gone: a batch system ends its job then, or a person said so."""
-
-    at_s: float
-    text: str
-    """How a person calls that time: `17:30`."""
-
-    def last_start_s(self, limits: Limits) -> float:
-        """From when on no run may begin any more: it could not end by its own limit before the runs here are ended."""
-        return self.end_runs_s(limits) - (limits.run_time_s or 0.0)
-
-    def end_runs_s(self, limits: Limits) -> float:
-        """When what still runs is asked to end, to go on elsewhere."""
-        return self.at_s - limits.kill_after_s - PARTING_S
-
-
 class Attempt:
     """One attempt on this node."""
 
     __slots__ = (
         "assignment",
         "error_class",
+        "gone",
+        "judge_at_s",
         "kill_at_s",
         "order",
         "progress_s",
@@ -138,6 +127,9 @@ class Attempt:
         self.raises = False
         """The program asked to be told (`init(stop="raise")`) instead of getting SIGTERM."""
         self.running = False
+        self.gone: Ended | None = None
+        """How its process has ended, while it is not judged yet."""
+        self.judge_at_s = 0.0
 
 
 class AgentCore:
@@ -194,6 +186,8 @@ class AgentCore:
         return min(times, default=None)
 
     def _deadlines(self, attempt: Attempt) -> list[float]:
+        if attempt.gone is not None:
+            return [attempt.judge_at_s]
         if attempt.kill_at_s is not None:
             return [attempt.kill_at_s]
         times = []
@@ -302,10 +296,17 @@ class AgentCore:
 
     def exited(self, run: int, ended: Ended, now_s: float) -> list[Action]:
         """The process has ended and everything it said is in."""
-        attempt = self.attempts.pop(run, None)
+        attempt = self.attempts.get(run)
         if attempt is None:
             return []
         ended = msgspec.structs.replace(ended, wall_s=now_s - attempt.started_s)
+        if attempt.order is None and ended.exit_code in BATCH_SIGNALS:
+            attempt.gone, attempt.judge_at_s = ended, now_s + UNEXPLAINED_S
+            return []
+        return self._judge(attempt, ended, now_s)
+
+    def _judge(self, attempt: Attempt, ended: Ended, now_s: float) -> list[Action]:
+        del self.attempts[attempt.assignment.run]
         outcome, reason, error_class = _verdict(attempt, ended)
         actions: list[Action] = [
             self._ended(attempt.assignment, outcome, reason=reason, error_class=error_class, ended=ended)
@@ -336,8 +337,11 @@ class AgentCore:
         """Limits and escalations that are due."""
         actions: list[Action] = self._leave_in_time(now_s)
         limits = self.limits
-        for attempt in self.attempts.values():
-            if attempt.kill_at_s is not None and now_s >= attempt.kill_at_s:
+        for attempt in list(self.attempts.values()):
+            if attempt.gone is not None:
+                if now_s >= attempt.judge_at_s:
+                    actions += self._judge(attempt, attempt.gone, now_s)
+            elif attempt.kill_at_s is not None and now_s >= attempt.kill_at_s:
                 attempt.kill_at_s = now_s + 5.0
                 actions.append(self._signal(attempt, KILL, everything=True))
             elif attempt.order is None and attempt.running:
@@ -367,7 +371,7 @@ class AgentCore:
                 actions.append(Say("letting runs finish; Ctrl-C again ends them"))
             return actions
         for attempt in list(self.attempts.values()):
-            if self.interrupts == 2:
+            if self.interrupts == 2 or attempt.gone is not None:
                 actions += self._end(attempt, "preempted", "ended by Ctrl-C", now_s)
             else:
                 attempt.order = attempt.order or "preempted"
@@ -413,6 +417,8 @@ class AgentCore:
         if attempt.order is not None:
             return []
         attempt.order, attempt.reason = outcome, reason
+        if attempt.gone is not None:
+            return self._judge(attempt, attempt.gone, now_s)
         return self._ask_to_end(attempt, now_s) if attempt.running else []
 
     def _ask_to_end(self, attempt: Attempt, now_s: float) -> list[Action]:

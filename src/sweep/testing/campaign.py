@@ -38,6 +38,7 @@ KINDS: tuple[str, ...] = (
     "spec taken over",
     "request: annotate",
     "call during an outage",
+    "signal from elsewhere",
     "agent set aside",
     "node set aside",
     "run forgiven",

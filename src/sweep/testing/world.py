@@ -17,6 +17,7 @@ from collections.abc import Callable
 from random import Random
 
 from sweep.core import entries as e
+from sweep.core.agent import TERM
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
 from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.spec import Goal, SweepSpec
@@ -340,6 +341,18 @@ class World:
             controller.freeze(self.rng.choice((1.0, 5.0, 7.0, 14.0)))
 
     def _preempt(self, agent: SimAgent) -> None:
+        """A batch system sends its signal, to all processes of the job or to the agent alone."""
+        if not agent.alive or agent.frozen_until is not None:
+            return
+        if agent.guard is not None and self.rng.random() < 0.5:
+            for process in list(agent.guard.processes.values()):
+                self.counts["signal from elsewhere"] += 1
+                process.signal(TERM)
+            self.after(0.5 * self.rng.random(), functools.partial(self._preempt_agent, agent))
+        else:
+            self._preempt_agent(agent)
+
+    def _preempt_agent(self, agent: SimAgent) -> None:
         if agent.alive and agent.frozen_until is None:
             agent.perform(agent.core.terminate("the agent got SIGUSR1", self.now))
 
