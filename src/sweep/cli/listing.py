@@ -119,6 +119,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
                 "slots": a.slots,
                 "gpus": list(a.gpus),
                 "state": a.state,
+                "aside": a.aside,
             }
             for a in views.agents
         ]
@@ -187,6 +188,8 @@ def _print_status(views: Views) -> None:
             click.echo(
                 f"  agent     {agent.agent} on {agent.host}, {agent.slots} slots, since {_local(agent.joined_s)}"
             )
+        if agent.aside and (agent.state == "joined" or sweep.state != "ended"):
+            click.echo(f"  set aside {agent.host}: {agent.aside}")
     now = time.time()
     for run in views.runs:
         if run.state in ("assigned", "running"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,12 @@ gpus_option = click.option(
     metavar="0,1|none",
     help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows).",
 )
+until_option = click.option(
+    "--until",
+    metavar="TIME|DURATION",
+    help="Be gone by then (17:30, 2026-03-01T17:30, 90m): start nothing that could not end before, and end the rest in "
+    "time, to go on elsewhere. In a Slurm job its end counts as well.",
+)
 wandb_option = click.option(
     "--wandb",
     is_flag=True,
@@ -44,7 +52,13 @@ wandb_option = click.option(
 @count_option
 @slots_option
 @gpus_option
+@until_option
 @wandb_option
+@click.option(
+    "--no-controller",
+    is_flag=True,
+    help="Never lead the sweep: another agent does, or `sweep controller ID`.",
+)
 @click.option(
     "-d", "--detach", is_flag=True, help="Work in the background; `sweep agents` shows and ends it."
 )
@@ -56,7 +70,9 @@ def agent_command(
     count: int | None,
     slots: int | None,
     gpus: str | None,
+    until: str | None,
     wandb: bool,
+    no_controller: bool,
     detach: bool,
     announce_to: int | None,
     log_file: Path | None,
@@ -75,11 +91,14 @@ def agent_command(
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if detach:
-            given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
+            given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
-            code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
+            flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
+            code = detaching.detach(store, sweep, [*options, *flags])
         else:
-            code = work(store, sweep, count, slots, gpus, wandb, on_joined)
+            code = work(
+                store, sweep, count, slots, gpus, wandb, on_joined, leads=not no_controller, until=until
+            )
     sys.exit(code)
 
 
@@ -114,10 +133,15 @@ def work(
     gpus: str | None,
     wandb: bool = False,
     on_joined: Callable[[str], None] | None = None,
+    leads: bool = True,
+    until: str | None = None,
 ) -> int:
-    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
+    `until`: as `--until`."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.functions import check_program
+    from sweep.agents.leaving import announcement, leave_at
+    from sweep.agents.leaving import until as leaving_at
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
@@ -136,8 +160,12 @@ def work(
         node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
     except NotEnough as error:
         raise UserMistake(str(error)) from None
+    unix_s, monotonic_s = time.time(), time.monotonic()
+    leaving = leaving_at(leave_at(until, os.environ, unix_s), unix_s, monotonic_s)
     with view:
         view.begin(node, views)
+        if leaving is not None:
+            view.line(announcement(leaving, views.spec.limits, monotonic_s, unix_s))
         gc.freeze()  # what is imported stays: not to be looked at again and again
         end = run_agent(
             store,
@@ -147,10 +175,11 @@ def work(
             root=store_folder(store),
             workdir=workdir,
             count=count,
+            until=leaving,
             timing=Timing(lease_s(), lease_s()),
             wandb=wandb,
             view=view,
-            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
+            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
     view.finish(load_best(store, sweep))
     if end.broken:
@@ -158,7 +187,19 @@ def work(
             f"when that is mended: `sweep retry {sweep}` for the failed runs, and `sweep agent {sweep}` to go on"
         )
         return GAVE_UP
+    if end.set_aside:
+        view.line(f"when that is mended: `sweep agent {sweep}` takes this node back")
+        return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+
+
+def fixed_time(text: str | None) -> str | None:
+    """`--until` for another process, which reads it a little later: `90m` is counted from now."""
+    from sweep.agents.leaving import read_time
+
+    if text is None:
+        return None
+    return datetime.datetime.fromtimestamp(read_time(text, time.time())).astimezone().isoformat()
 
 
 def lease_s() -> float:
