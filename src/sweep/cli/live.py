@@ -234,7 +234,7 @@ class LiveView(PlainView):
 
     def _total(self, run_cap: int | None) -> int:
         """How many runs there will be, 0 when that is not known."""
-        from sweep.cli.sizes import trials
+        from sweep.core.sizes import trials
 
         return (trials(self.spec, run_cap) or 0) * self.spec.replicates
 
