@@ -49,6 +49,8 @@ wandb_option = click.option(
 )
 @click.option("--announce-to", type=int, hidden=True)
 @click.option("--log-file", type=click.Path(path_type=Path), hidden=True)
+@click.option("--cpus", type=click.FloatRange(0, min_open=True), hidden=True)
+@click.option("--leave-with-stdin", is_flag=True, hidden=True)
 @store_option
 def agent_command(
     sweep_id: str,
@@ -59,6 +61,8 @@ def agent_command(
     detach: bool,
     announce_to: int | None,
     log_file: Path | None,
+    cpus: float | None,
+    leave_with_stdin: bool,
     store_url: str | None,
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
@@ -71,6 +75,8 @@ def agent_command(
     on_joined = None
     if announce_to is not None and log_file is not None:
         on_joined = detaching.announcer(announce_to, log_file)
+    if leave_with_stdin:
+        detaching.leave_with_stdin()
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if detach:
@@ -78,7 +84,7 @@ def agent_command(
             options = [text for name, value in given if value is not None for text in (name, str(value))]
             code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
         else:
-            code = work(store, sweep, count, slots, gpus, wandb, on_joined)
+            code = work(store, sweep, count, slots, gpus, wandb, on_joined, cpus)
     sys.exit(code)
 
 
@@ -113,8 +119,10 @@ def work(
     gpus: str | None,
     wandb: bool = False,
     on_joined: Callable[[str], None] | None = None,
+    cpus: float | None = None,
 ) -> int:
-    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `cpus`: what it may use of this
+    machine's."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.functions import check_program
     from sweep.cli.live import make_view
@@ -132,7 +140,7 @@ def work(
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined
     try:
-        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
+        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ, cpus=cpus)
     except NotEnough as error:
         raise UserMistake(str(error)) from None
     with view:
