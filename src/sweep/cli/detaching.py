@@ -22,7 +22,6 @@ from sweep.api.places import AGENTS, store_folder
 from sweep.cli.main import UserMistake
 from sweep.stores import Store
 
-
 ENOUGH_S = 300.0
 """An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
 

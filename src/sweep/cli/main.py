@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("creating", "Record a sweep and print its ID."),
     "agent": ("working", "Work a sweep off on this machine."),
     "agents": ("agents_cmd", "Show who is at work, and end agents."),
+    "launch": ("launching", "Work a sweep off on a Ray cluster, or by Slurm."),
     "run": ("working", "Create, work off and plot a sweep: the three in one."),
     "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
     "ls": ("listing", "List the sweeps of this project."),

@@ -14,6 +14,7 @@ from sweep.api.places import store_folder
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
+from sweep.core.index import Views
 from sweep.stores import Store
 
 GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
@@ -92,10 +93,21 @@ def agent_command(
 @file_argument
 @slots_option
 @gpus_option
+@click.option(
+    "--ray",
+    metavar="auto|local|ADDRESS",
+    help="Work it off on a Ray cluster, as `sweep launch` does: --slots is then how many slots at most.",
+)
 @wandb_option
 @store_option
-def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, store_url: str | None) -> None:
-    """Create the sweep in FILE, work it off here, and plot it."""
+def run_command(
+    file: Path, slots: int | None, gpus: str | None, ray: str | None, wandb: bool, store_url: str | None
+) -> None:
+    """Create the sweep in FILE, work it off here or on a Ray cluster, and plot it."""
+    if ray is not None and gpus is not None:
+        raise UserMistake(
+            "--gpus is for this machine; on a Ray cluster the spec says what a run gets (`resources`)"
+        )
     from sweep.cli.creating import draw_seed, record, tell_warnings
     from sweep.cli.plotting import FORMATS, plot
     from sweep.spec import load
@@ -105,7 +117,12 @@ def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, st
     with opened(store_url, create=True) as store:
         sweep = record(store, parsed, file).sweep
         click.echo(sweep)
-        code = work(store, sweep, None, slots, gpus, wandb)
+        if ray is None:
+            code = work(store, sweep, None, slots, gpus, wandb)
+        else:
+            from sweep.cli.launching import launch
+
+            code = launch(store, sweep, ray, slots, ("--wandb",) if wandb else ())
         if code == 0:
             plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)
@@ -124,18 +141,12 @@ def work(
     """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `cpus`: what it may use of this
     machine's."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
-    from sweep.agents.functions import check_program
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
-    views = load_views(store, sweep, ())
-    if views.sweep.state == "ended":
-        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+    views = check_work(store, sweep)
+    if views is None:
         return 0
-    try:
-        check_program(sweep, views.spec)
-    except SweepError as error:
-        raise UserMistake(str(error)) from None
     workdir = Path(views.created.record.get("workdir") or Path.cwd())
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined
@@ -165,6 +176,21 @@ def work(
         )
         return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+
+
+def check_work(store: Store, sweep: str) -> Views | None:
+    """The sweep without its runs; None, with a word about it, when it has ended. Raises UserMistake when agents cannot work on it."""
+    from sweep.agents.functions import check_program
+
+    views = load_views(store, sweep, ())
+    if views.sweep.state == "ended":
+        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+        return None
+    try:
+        check_program(sweep, views.spec)
+    except SweepError as error:
+        raise UserMistake(str(error)) from None
+    return views
 
 
 def lease_s() -> float:

@@ -47,7 +47,11 @@ def environ_at_start() -> dict[str, str]:
     """This process's environment as it was started with: Ray adds OMP_NUM_THREADS and others to `os.environ` later. Where the
     system does not tell, `os.environ` without those."""
     entries = trees.environment_of(os.getpid())
-    found = {os.fsdecode(name): os.fsdecode(value) for name, _, value in (entry.partition(b"=") for entry in entries) if name}
+    found = {
+        os.fsdecode(name): os.fsdecode(value)
+        for name, _, value in (entry.partition(b"=") for entry in entries)
+        if name
+    }
     if "PATH" in found:
         return found
     return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
@@ -105,7 +109,9 @@ class AgentProcess:
             self._wait_for_gpus()
             self._end = self._run()
         except Exception as error:  # whatever it is, somebody waits for the end
-            self._end = SlotEnd(code=1, joined=False, told=self._told, words=f"{type(error).__name__}: {error}")
+            self._end = SlotEnd(
+                code=1, joined=False, told=self._told, words=f"{type(error).__name__}: {error}"
+            )
         self.state = "ended"
         self._ended.set()
 
@@ -124,7 +130,9 @@ class AgentProcess:
         self.problem = ""
 
     def _run(self) -> SlotEnd:
-        cwd = next((path for path in (self.order.cwd, self.order.workdir) if Path(path).is_dir()), str(Path.home()))
+        cwd = next(
+            (path for path in (self.order.cwd, self.order.workdir) if Path(path).is_dir()), str(Path.home())
+        )
         folder = folder_of(self.order.store_url, Path(cwd)) / AGENTS
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = folder / f"starting-{secrets.token_hex(4)}.log"
@@ -153,8 +161,23 @@ class AgentProcess:
         return SlotEnd(code=code, joined=bool(self.agent), told=self._told, words=said)
 
     def _start(self, cwd: str, log: Path, writer: int) -> subprocess.Popen[bytes]:
-        env = agent_environ(environ_at_start(), {} if self._devices is None else {"CUDA_VISIBLE_DEVICES": self._devices}, self.order)
-        command = [sys.executable, "-P", "-m", "sweep", "agent", self.order.sweep, "--slots", "1", "--cpus", f"{self._cpus:g}"]
+        env = agent_environ(
+            environ_at_start(),
+            {} if self._devices is None else {"CUDA_VISIBLE_DEVICES": self._devices},
+            self.order,
+        )
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "sweep",
+            "agent",
+            self.order.sweep,
+            "--slots",
+            "1",
+            "--cpus",
+            f"{self._cpus:g}",
+        ]
         command += [*(() if self._gpus else ("--gpus", "none")), *self.order.options]
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as output:

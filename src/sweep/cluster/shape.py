@@ -53,7 +53,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """`1 GPU, 4 CPUs, gpu=h100`."""
         parts = [_amount("GPU", self.gpus)] if self.gpus else []
         parts += [_amount("CPU", self.cpus)] if self.cpus else []
-        parts += [f"{amount:g} {name}" for name, amount in self.custom.items() if not name.startswith("node:")]
+        parts += [
+            f"{amount:g} {name}" for name, amount in self.custom.items() if not name.startswith("node:")
+        ]
         return ", ".join([*parts, *(f"{name}={value}" for name, value in self.labels.items())]) or "nothing"
 
 
@@ -63,7 +65,9 @@ def shape_of(resources: Resources, nodes: Iterable[ClusterNode], pinned_to: str 
     evenly). `pinned_to`: the address of the only machine that will do."""
     gpus = resources.gpus
     if gpus is None:
-        gpus = float(any(node.resources.get("GPU", 0) >= 1 and _labelled(node, resources.labels) for node in nodes))
+        gpus = float(
+            any(node.resources.get("GPU", 0) >= 1 and _labelled(node, resources.labels) for node in nodes)
+        )
     cpus = resources.cpus if resources.cpus is not None else float(not gpus)
     place = {} if pinned_to is None else {f"node:{pinned_to}": _PLACE}
     return Shape(cpus=cpus, gpus=gpus, custom={**resources.custom, **place}, labels=resources.labels)
@@ -73,7 +77,9 @@ def room_on(shape: Shape, node: ClusterNode) -> int:
     """How many such slots fit on `node` when nothing else is there."""
     if not _labelled(node, shape.labels):
         return 0
-    return min((_fits(name, need, node.resources.get(name, 0.0)) for name, need in shape.bundle.items()), default=1)
+    return min(
+        (_fits(name, need, node.resources.get(name, 0.0)) for name, need in shape.bundle.items()), default=1
+    )
 
 
 def cpus_each(shape: Shape, node: ClusterNode, named: float | None) -> float:
@@ -101,8 +107,13 @@ def describe(nodes: Sequence[ClusterNode]) -> str:
 def _inventory(node: ClusterNode) -> str:
     hidden = ("memory", "object_store_memory")
     amounts = {name: have for name, have in node.resources.items() if name not in hidden and ":" not in name}
-    parts = [_amount(name, have) if name in ("CPU", "GPU") else f"{have:g} {name}" for name, have in sorted(amounts.items())]
-    parts += [f"{name}={value}" for name, value in sorted(node.labels.items()) if not name.startswith("ray.io/")]
+    parts = [
+        _amount(name, have) if name in ("CPU", "GPU") else f"{have:g} {name}"
+        for name, have in sorted(amounts.items())
+    ]
+    parts += [
+        f"{name}={value}" for name, value in sorted(node.labels.items()) if not name.startswith("ray.io/")
+    ]
     return ", ".join(parts) or "nothing"
 
 

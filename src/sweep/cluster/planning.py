@@ -1,0 +1,77 @@
+"""How many slots a launch should have, and which of them go: pure.
+
+Slots are added while there are fewer than the runs that are left can use and the cluster has room; those that nobody can use any
+more are given back, after a while, as the queue may fill again (a run that failed is tried again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from sweep.cluster.shape import ClusterNode, Shape, room_on
+from sweep.core.sizes import trials
+from sweep.core.spec import SweepSpec
+from sweep.core.views import SweepView
+
+SPARE_S = 5.0
+"""So long a slot is kept that no run is left for."""
+HASTE_S = 10.0
+"""A slot that ends sooner has failed to start."""
+PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pause before the next try to start one, after so many failures in a row."""
+GIVE_UP = 8
+"""So many failures in a row, with no slot at work, end the launch."""
+
+
+def runs_left(view: SweepView, spec: SweepSpec, at_work: int) -> int | None:
+    """How many runs can still use a slot, those at work included; None when there is no end to them."""
+    if view.state == "ended":
+        return 0
+    if view.state != "active":  # paused, or finishing: nothing starts
+        return at_work
+    counts = view.counts
+    waiting = counts.get("queued", 0) + counts.get("paused", 0)
+    total = trials(spec, view.run_cap)
+    if total is None:
+        return None if not view.exhausted else at_work + waiting
+    done = sum(counts.get(state, 0) for state in ("completed", "failed", "pruned", "cancelled"))
+    unborn = 0 if view.exhausted else total * spec.replicates - done
+    return max(at_work + waiting, unborn)
+
+
+def slots_wanted(left: int | None, max_slots: int | None, room: int) -> int:
+    """How many slots the sweep should have, room or no room. Without an end to its runs and without a limit: what there is
+    room for."""
+    limits = [limit for limit in (left, max_slots) if limit is not None]
+    return min(limits) if limits else max(1, room)
+
+
+def room_for(shape: Shape, nodes: Sequence[ClusterNode], closed: Mapping[str, int]) -> int:
+    """How many slots the nodes have room for, without those on which agents gave up (`closed`: node ID -> how many)."""
+    return sum(max(0, room_on(shape, node) - closed.get(node.id, 0)) for node in nodes)
+
+
+class SlotFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What counts of a slot when slots are to go."""
+
+    name: str
+    placed: bool
+    """It has its place on a node."""
+    idle_s: float | None
+    """How long its agent has had no run; None while it has one, or has not joined."""
+    leaving: bool = False
+
+
+def surplus(slots: Sequence[SlotFacts], wanted: int, room: int) -> list[str]:
+    """The slots that should go: first those that found no place, then idle ones. Busy ones stay to their end."""
+    staying = [slot for slot in slots if not slot.leaving]
+    waiting = [slot.name for slot in staying if not slot.placed]
+    idle = [
+        slot.name for slot in staying if slot.placed and slot.idle_s is not None and slot.idle_s >= SPARE_S
+    ]
+    without_room = max(0, min(len(waiting), len(staying) - min(wanted, room)))
+    gone = waiting[:without_room]
+    too_many = len(staying) - without_room - wanted
+    return gone + idle[: max(0, too_many)]
