@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ from sweep.cluster.shape import ClusterError, ClusterNode
 
 INSTALL = "Ray is not installed here; type: pip install 'sweep[ray]'"
 TOKEN = "ray-token"
+_NOBODY = (
+    "there is no Ray cluster at {where}, or it does not answer ({why}); `ray status` on its head tells. `--ray local` starts one on "
+    "this machine"
+)
+_CONNECT_S = 5.0
 _OBJECTS_BYTES = 80 << 20
 """Ray's shared memory for objects on a cluster of ours: nothing of size goes through it, and this is about its minimum."""
 
@@ -121,6 +127,8 @@ def _start(ray: Any) -> Any:
 
 
 def _join(ray: Any, where: str) -> Any:
+    if (why := _unreachable(where)) is not None:
+        raise ClusterError(_NOBODY.format(where=where, why=why))
     try:
         return ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:
@@ -130,10 +138,7 @@ def _join(ray: Any, where: str) -> Any:
                 f"the Ray cluster at {where} asks for a token that this process does not have, or the other way round: set "
                 "RAY_AUTH_MODE (token or disabled) as the cluster has it, and RAY_AUTH_TOKEN_PATH to the file with the token"
             ) from None
-        raise ClusterError(
-            f"there is no Ray cluster at {where}, or it does not answer ({_line(error)}); `ray status` on its head tells. "
-            "`--ray local` starts one on this machine"
-        ) from None
+        raise ClusterError(_NOBODY.format(where=where, why=_line(error))) from None
 
 
 def _line(error: Exception) -> str:
@@ -142,9 +147,27 @@ def _line(error: Exception) -> str:
 
 
 def _runs_here() -> bool:
-    """Whether a Ray was started on this machine by `ray start`. Ray notes its address in this file."""
+    """Whether a Ray that was started by `ray start` is at work on this machine. Ray notes its address in this file, and may leave
+    it there."""
     root = Path(os.environ.get("RAY_TMPDIR") or "/tmp")
-    return (root / "ray" / "ray_current_cluster").exists()
+    try:
+        address = (root / "ray" / "ray_current_cluster").read_text("utf-8").strip()
+    except OSError:
+        return False
+    return _unreachable(address) is None
+
+
+def _unreachable(where: str) -> str | None:
+    """Why nobody answers at host:port; None when somebody does, or `where` is no such address. Ray itself ends the whole process
+    when it cannot connect."""
+    host, colon, port = where.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in where:
+        return None
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return None
 
 
 def _choose_authentication(token: Path | None, *, create: bool) -> None:

@@ -65,6 +65,8 @@ class SlotEnd(msgspec.Struct, frozen=True, kw_only=True):
     """It was told to leave, by us."""
     words: str = ""
     """The end of what it said."""
+    last: SlotReport | None = None
+    """The slot as it was then."""
 
 
 class LaunchReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ import socket
 import time
 from typing import Any
 
+import msgspec
+
 from sweep.cluster.cluster import living_nodes
 from sweep.cluster.order import NAMESPACE, Order, SlotEnd, SlotReport
 from sweep.cluster.process import AgentProcess
@@ -44,7 +46,7 @@ class SlotActor:
 
     def work(self) -> SlotEnd:
         """Returns when the agent has ended. May be called by several."""
-        return self._agent.wait()
+        return msgspec.structs.replace(self._agent.wait(), last=self.look())
 
     def look(self) -> SlotReport:
         """How it is now."""
@@ -128,6 +130,7 @@ class Slot:
             return None
         try:
             end: SlotEnd = ray.get(self._work)
+            self.report = end.last or self.report
             return end
         except RayError as error:
             failed: Exception = error
