@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -334,7 +333,7 @@ def ray_actors(name: str) -> list[int]:
 
 def test_in_the_background_with_fewer_slots_and_down(launched: Launched) -> None:
     project = launched.project
-    launched.create(40, 0.5, resources="{gpus: 1, labels: {name: b}}")
+    launched.create(400, 0.5, resources="{gpus: 1, labels: {name: b}}")
     said = project.run("launch", launched.sweep, "--ray", launched.nodes.address, "--detach").stderr
     assert "is launched: " in said
     launched.wait_used(3)
@@ -351,7 +350,8 @@ def test_in_the_background_with_fewer_slots_and_down(launched: Launched) -> None
     project.wait_for(lambda: project.json("launch", "--status", launched.sweep)["state"] == "ended")
     assert launched.check_gpus() == {"2", "3"}
     runs = project.runs(launched.sweep)
-    assert {run["state"] for run in runs} == {"completed", "queued"}
+    assert {run["state"] for run in runs} <= {"completed", "queued"}
+    assert 3 <= sum(run["state"] == "completed" for run in runs) < 400
     assert all(len(run["attempts"]) <= 1 for run in runs)  # those at work were let finish
 
 
@@ -361,9 +361,10 @@ def test_create_launch_and_plot_in_one(launched: Launched) -> None:
     said = project.run("run", "sweep.yaml", "--ray", launched.nodes.address)
     assert said.returncode == 0, said.stderr
     launched.sweep = said.stdout.split()[0]
-    assert {run["attempts"][0]["env"]["CUDA_VISIBLE_DEVICES"] for run in launched.check_record(3)} == {"0,1"}
+    for run in launched.check_record(3):
+        assert set(run["attempts"][0]["env"]["CUDA_VISIBLE_DEVICES"].split(",")) == {"0", "1"}
     assert "the best so far" in said.stderr
-    assert "report.html" in said.stdout + said.stderr
+    assert "best-so-far.png" in said.stdout
 
 
 def test_half_a_gpu_each(launched: Launched) -> None:

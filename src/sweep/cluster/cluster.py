@@ -48,9 +48,14 @@ def connected(where: str, folder: Path, *, ours: bool = False) -> Iterator[Conne
     local = starts_ray(where)
     where = os.environ.get("RAY_ADDRESS") or where if where == "auto" else where
     _choose_authentication(folder / TOKEN if local or ours else None, create=local)
+    if not local:
+        os.environ.setdefault(
+            "RAY_BACKEND_LOG_LEVEL", "error"
+        )  # else it writes of its troubles to our terminal, beside us
     ray = _import_ray()
     try:
-        context = _start(ray) if local else _join(ray, where)
+        with _hushed():
+            context = _start(ray) if local else _join(ray, where)
         yield Connection(context.address_info.get("address") or where, local)
     finally:
         ray.shutdown()
@@ -107,6 +112,20 @@ def _import_ray() -> Any:
     return ray
 
 
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Ray's compiled part writes of its troubles to descriptor 2 until it has files of its own; what they come to we say ourselves."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _start(ray: Any) -> Any:
     gpus = discover(os.environ)
     if gpus:  # Ray counts and numbers them as we do, MIG instances too
@@ -132,13 +151,11 @@ def _join(ray: Any, where: str) -> Any:
     try:
         return ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:
-        name = type(error).__name__
-        if "Authentication" in name or "auth" in str(error).lower():
-            raise ClusterError(
-                f"the Ray cluster at {where} asks for a token that this process does not have, or the other way round: set "
-                "RAY_AUTH_MODE (token or disabled) as the cluster has it, and RAY_AUTH_TOKEN_PATH to the file with the token"
-            ) from None
-        raise ClusterError(_NOBODY.format(where=where, why=_line(error))) from None
+        raise ClusterError(
+            f"what answers at {where} does not let this process in ({_line(error)}). If it is a Ray cluster with tokens, or one without "
+            "while this process has one, set RAY_AUTH_MODE (token or disabled) as the cluster has it, and RAY_AUTH_TOKEN_PATH to "
+            "the file with the token; its Ray must also have the version that is installed here"
+        ) from None
 
 
 def _line(error: Exception) -> str:

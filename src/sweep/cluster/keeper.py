@@ -49,7 +49,7 @@ class Keeper:
         """True: runs are ended, too; None: it works."""
         self._end_s: float | None = None
         """When the sweep was seen to have ended."""
-        self._wanted = self._room = 0
+        self._wanted = self._room = self._allowed = 0
         self._notes: deque[tuple[int, str]] = deque(maxlen=50)
         self._noted = 0
         self._asked: tuple[int, float] = (0, 0.0)
@@ -119,9 +119,7 @@ class Keeper:
             except (
                 Exception
             ) as error:  # Ray's head away for a moment, say: what was to be done is derived anew
-                self._note(
-                    f"the cluster is in trouble: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-                )
+                self._note(f"the cluster is in trouble: {type(error).__name__}: {_last(str(error))[:200]}")
             time.sleep(max(0.05, TICK_S - (time.monotonic() - began_s)))
 
     def _turn(self, store: Store, following: Following, now_s: float) -> bool:
@@ -130,13 +128,15 @@ class Keeper:
         self._collect(now_s)
         left = planning.runs_left(following.view, following.spec, following.at_work)
         assert self._shape is not None
-        self._room = planning.room_for(self._shape, self._nodes, self._closed)
+        self._room = planning.room_for(self._shape, self._nodes)
         self._wanted = planning.slots_wanted(left, self._order.max_slots, self._room)
         if following.view.state == "ended":
             return self._close(store, f"the sweep has ended: {following.view.reason}", now_s)
-        self._end_s = None
+        closed = sum(self._closed.values())
+        self._allowed = planning.slots_allowed(self._wanted, self._order.max_slots, self._room, closed)
         if self._leaving is not None:
             return self._close(store, "it was told to leave", now_s)
+        self._end_s = None
         if self._gave_up():
             words = self._notes[-1][1] if self._notes else ""
             self._finish(store, f"no slot is left: {words}", True)
@@ -190,7 +190,7 @@ class Keeper:
         if end.code == GAVE_UP:
             self._closed[report.node] += 1
             self._note(
-                f"agent {report.agent} on {report.host} gave up, because its first runs all failed: {_last(end.words)}"
+                f"agent {report.agent} on {report.host} gave up, because its first runs all failed; its slot stays empty"
             )
         elif end.code == INTERRUPTED:
             self._closed[report.node] += 1
@@ -226,11 +226,11 @@ class Keeper:
         if any(slot.report.agent for slot in self._slots):
             return False
         return self._failures >= planning.GIVE_UP or (
-            not self._slots and bool(self._closed) and self._room == 0
+            not self._slots and bool(self._closed) and self._allowed == 0
         )
 
     def _add(self, now_s: float) -> None:
-        missing = min(self._wanted, self._room) - len(self._slots)
+        missing = self._allowed - len(self._slots)
         if self._room == 0 and not self._slots and self._shape is not None:
             self._note(
                 f"no node has room for a slot ({self._shape.words}); the cluster has {describe(self._nodes)}. The autoscaler was "
@@ -254,7 +254,7 @@ class Keeper:
                     name=slot.name, placed=bool(slot.report.node), idle_s=idle_s, leaving=slot.told
                 )
             )
-        going = set(planning.surplus(facts, self._wanted, self._room))
+        going = set(planning.surplus(facts, self._wanted, self._allowed))
         for slot in [slot for slot in self._slots if slot.name in going]:
             slot.leave(now=False)
 

@@ -6,7 +6,7 @@ more are given back, after a while, as the queue may fill again (a run that fail
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -48,9 +48,16 @@ def slots_wanted(left: int | None, max_slots: int | None, room: int) -> int:
     return min(limits) if limits else max(1, room)
 
 
-def room_for(shape: Shape, nodes: Sequence[ClusterNode], closed: Mapping[str, int]) -> int:
-    """How many slots the nodes have room for, without those on which agents gave up (`closed`: node ID -> how many)."""
-    return sum(max(0, room_on(shape, node) - closed.get(node.id, 0)) for node in nodes)
+def slots_allowed(wanted: int, max_slots: int | None, room: int, closed: int) -> int:
+    """How many slots there should be now. Those that gave up (`closed`) are not replaced: what was allowed to them, and the room
+    that they had, stays empty."""
+    limit = wanted if max_slots is None else min(wanted, max_slots - closed)
+    return max(0, min(limit, room - closed))
+
+
+def room_for(shape: Shape, nodes: Sequence[ClusterNode]) -> int:
+    """How many slots the nodes have room for."""
+    return sum(room_on(shape, node) for node in nodes)
 
 
 class SlotFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,14 +71,15 @@ class SlotFacts(msgspec.Struct, frozen=True, kw_only=True):
     leaving: bool = False
 
 
-def surplus(slots: Sequence[SlotFacts], wanted: int, room: int) -> list[str]:
-    """The slots that should go: first those that found no place, then idle ones. Busy ones stay to their end."""
+def surplus(slots: Sequence[SlotFacts], wanted: int, allowed: int) -> list[str]:
+    """The slots that should go: first those that found no place, then idle ones. Busy ones stay to their end.
+    `wanted`, `allowed`: as `slots_wanted` and `slots_allowed` say."""
     staying = [slot for slot in slots if not slot.leaving]
     waiting = [slot.name for slot in staying if not slot.placed]
     idle = [
         slot.name for slot in staying if slot.placed and slot.idle_s is not None and slot.idle_s >= SPARE_S
     ]
-    without_room = max(0, min(len(waiting), len(staying) - min(wanted, room)))
+    without_room = max(0, min(len(waiting), len(staying) - allowed))
     gone = waiting[:without_room]
     too_many = len(staying) - without_room - wanted
     return gone + idle[: max(0, too_many)]
