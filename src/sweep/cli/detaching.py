@@ -103,7 +103,9 @@ def announcer(fd: int, log: Path) -> Callable[[str], None]:
 
 
 def leave_with_stdin() -> None:
-    """From now on this process ends its runs and leaves when its standard input closes: whoever started it is gone."""
+    """From now on this process ends its runs and leaves when its standard input closes: whoever started it is gone. Signals that
+    were blocked there (SIGINT is in Ray's processes) are not blocked here."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def watch() -> None:
         while os.read(0, 4096):

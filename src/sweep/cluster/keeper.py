@@ -40,6 +40,7 @@ class Keeper:
 
     def __init__(self, order: Order, resources: Resources) -> None:
         self._order, self._resources = order, resources
+        self._max_slots = order.max_slots
         self._shape: Shape | None = None
         self._slots: list[Slot] = []
         self._nodes: list[ClusterNode] = []
@@ -91,7 +92,7 @@ class Keeper:
 
     def allow(self, max_slots: int) -> None:
         """At most so many slots from now on."""
-        object.__setattr__(self._order, "max_slots", max_slots)
+        self._max_slots = max_slots
 
     # --- the loop
 
@@ -129,11 +130,11 @@ class Keeper:
         left = planning.runs_left(following.view, following.spec, following.at_work)
         assert self._shape is not None
         self._room = planning.room_for(self._shape, self._nodes)
-        self._wanted = planning.slots_wanted(left, self._order.max_slots, self._room)
+        self._wanted = planning.slots_wanted(left, self._max_slots, self._room)
         if following.view.state == "ended":
             return self._close(store, f"the sweep has ended: {following.view.reason}", now_s)
         closed = sum(self._closed.values())
-        self._allowed = planning.slots_allowed(self._wanted, self._order.max_slots, self._room, closed)
+        self._allowed = planning.slots_allowed(self._wanted, self._max_slots, self._room, closed)
         if self._leaving is not None:
             return self._close(store, "it was told to leave", now_s)
         self._end_s = None
@@ -254,7 +255,7 @@ class Keeper:
                     name=slot.name, placed=bool(slot.report.node), idle_s=idle_s, leaving=slot.told
                 )
             )
-        going = set(planning.surplus(facts, self._wanted, self._allowed))
+        going = set(planning.surplus(facts, self._wanted, self._allowed, self._max_slots))
         for slot in [slot for slot in self._slots if slot.name in going]:
             slot.leave(now=False)
 

@@ -71,15 +71,15 @@ class SlotFacts(msgspec.Struct, frozen=True, kw_only=True):
     leaving: bool = False
 
 
-def surplus(slots: Sequence[SlotFacts], wanted: int, allowed: int) -> list[str]:
-    """The slots that should go: first those that found no place, then idle ones. Busy ones stay to their end.
-    `wanted`, `allowed`: as `slots_wanted` and `slots_allowed` say."""
+def surplus(slots: Sequence[SlotFacts], wanted: int, allowed: int, max_slots: int | None = None) -> list[str]:
+    """The slots that should go: first those that found no place, then idle ones, then, where there are more than `max_slots`, others:
+    they leave when their run has ended. `wanted`, `allowed`: as `slots_wanted` and `slots_allowed` say."""
     staying = [slot for slot in slots if not slot.leaving]
     waiting = [slot.name for slot in staying if not slot.placed]
-    idle = [
-        slot.name for slot in staying if slot.placed and slot.idle_s is not None and slot.idle_s >= SPARE_S
-    ]
-    without_room = max(0, min(len(waiting), len(staying) - allowed))
-    gone = waiting[:without_room]
-    too_many = len(staying) - without_room - wanted
-    return gone + idle[: max(0, too_many)]
+    placed = [slot for slot in staying if slot.placed]
+    gone = waiting[: max(0, len(staying) - allowed)]
+    idle = [slot.name for slot in placed if slot.idle_s is not None and slot.idle_s >= SPARE_S]
+    gone += idle[: max(0, len(staying) - len(gone) - wanted)]
+    over = len(staying) - len(gone) - max_slots if max_slots is not None else 0
+    rest = [slot.name for slot in placed if slot.name not in gone]
+    return gone + rest[: max(0, over)]
