@@ -12,9 +12,15 @@ from sweep.core.spec import Resources, SweepSpec
 from sweep.core.views import SweepView
 from sweep.spec import parse_dict
 
-HEAD = ClusterNode(id="h", host="head", address="10.0.0.1", resources={"CPU": 8.0, "memory": 1e9, "node:10.0.0.1": 1.0})
+HEAD = ClusterNode(
+    id="h", host="head", address="10.0.0.1", resources={"CPU": 8.0, "memory": 1e9, "node:10.0.0.1": 1.0}
+)
 GPUS = ClusterNode(
-    id="g", host="gpus", address="10.0.0.2", resources={"CPU": 16.0, "GPU": 4.0, "licence": 2.0}, labels={"gpu": "h100"}
+    id="g",
+    host="gpus",
+    address="10.0.0.2",
+    resources={"CPU": 16.0, "GPU": 4.0, "licence": 2.0},
+    labels={"gpu": "h100"},
 )
 
 
@@ -52,7 +58,9 @@ def test_pinned_to_the_machine_with_the_store() -> None:
 
 
 def test_a_cluster_in_words() -> None:
-    assert describe([HEAD, GPUS]) == "2 nodes: head with 8 CPUs; gpus with 16 CPUs, 4 GPUs, 2 licence, gpu=h100"
+    assert (
+        describe([HEAD, GPUS]) == "2 nodes: head with 8 CPUs; gpus with 16 CPUs, 4 GPUs, 2 licence, gpu=h100"
+    )
     assert describe([]) == "no node"
     twins = [ClusterNode(id=str(i), host="vm", address="a", resources={"CPU": 1.0}) for i in range(3)]
     assert describe(twins) == "3 nodes: vm (3 nodes) with 1 CPU"
@@ -63,7 +71,9 @@ def spec(**more: Any) -> SweepSpec:
     return parse_dict(given, draw_seed=lambda: 1).spec
 
 
-def view(state: Any = "active", exhausted: bool = False, run_cap: int | None = None, **counts: int) -> SweepView:
+def view(
+    state: Any = "active", exhausted: bool = False, run_cap: int | None = None, **counts: int
+) -> SweepView:
     return SweepView(sweep="s", name="", state=state, exhausted=exhausted, run_cap=run_cap, counts=counts)
 
 

@@ -155,6 +155,8 @@ class AgentProcess:
         if self.agent:
             self.state, log = "leaving" if self._told else "working", folder / f"{self.agent}.log"
         code = process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         said = _last_words(log)
         if not self.agent:
             log.unlink(missing_ok=True)

@@ -44,7 +44,9 @@ def slurm_script(
     if spec.resources.gpus:
         chosen["--gpus-per-node"] = str(math.ceil(spec.resources.gpus))
     given = {name for option in options for name in _names(option)}
-    lines = [f"#SBATCH {name}={value}" for name, value in chosen.items() if name not in given]
+    lines = [
+        f"#SBATCH {shlex.quote(f'{name}={value}')}" for name, value in chosen.items() if name not in given
+    ]
     lines += [f"#SBATCH {' '.join(map(shlex.quote, group))}" for group in _grouped(options)]
     agent = shlex.join([python, "-P", "-m", "sweep", "agent", sweep, *agent_options])
     return "\n".join(
@@ -124,4 +126,6 @@ def _value(options: Sequence[str], *names: str) -> str | None:
         name, equals, value = group[0].partition("=")
         if name in names:
             return value if equals else (group[1] if len(group) > 1 else None)
+        if name[:2] in names and not name.startswith("--"):
+            return name[2:]
     return None
