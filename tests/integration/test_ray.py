@@ -405,3 +405,117 @@ def test_mistakes(launched: Launched) -> None:
     assert "RAY_AUTH_MODE" in told
     told = project.mistake("launch", "--status", launched.sweep)
     assert "nothing is known of a launch" in told
+
+
+def test_where_ray_is_not_installed(launched: Launched) -> None:
+    launched.project.write("none/ray.py", "raise ImportError('no Ray here')\n")
+    launched.create(2)
+    told = launched.project.mistake(
+        "launch", launched.sweep, PYTHONPATH=str(launched.project.folder / "none")
+    )
+    assert told.endswith("sweep: Ray is not installed here; type: pip install 'sweep[ray]'\n")
+
+
+def test_the_address_of_the_store_is_in_no_log(launched: Launched) -> None:
+    """It may hold a password: not in what Ray writes, and on no command line."""
+    launched.create(8, 1.0)
+    launch = launched.start()
+    launched.wait_used(2)
+    address = f"sqlite:///{launched.project.folder}/.sweep/store.db".encode()
+    assert any(address in path.read_bytes() for path in readable("environ"))  # the agents have it
+    assert [path for path in readable("cmdline") if address in path.read_bytes()] == []
+    launched.project.wait_end(launch, timeout=90)
+    logs = [
+        path
+        for path in Path(launched.nodes.env["RAY_TMPDIR"]).rglob("*")
+        if path.is_file() and path.suffix in LOGS
+    ]
+    assert len(logs) > 10
+    assert [path for path in logs if address in path.read_bytes()] == []
+
+
+LOGS = (".log", ".out", ".err", ".json", ".txt")
+
+
+def readable(name: str) -> Iterator[Path]:
+    """This file of every process that is ours to look at."""
+    for path in Path("/proc").glob(f"[0-9]*/{name}"):
+        try:
+            path.read_bytes()
+        except OSError:
+            continue
+        yield path
+
+
+@pytest.fixture
+def alone(project: Project) -> Iterator[Project]:
+    """A project on a machine where no Ray is at work."""
+    folder = tempfile.mkdtemp(prefix="swr")
+    project.env |= {"RAY_TMPDIR": folder}
+    project.write("train.py", TRAIN)
+    yield project
+    project.end()
+    project.wait_for(lambda: not raylets(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def raylets(folder: str) -> list[Path]:
+    """Processes of the Ray whose files lie in this folder."""
+    return [
+        path
+        for path in readable("cmdline")
+        if b"raylet" in path.read_bytes() and folder.encode() in path.read_bytes()
+    ]
+
+
+def test_a_ray_of_its_own_in_the_background(alone: Project) -> None:
+    alone.write("sweep.yaml", SPEC % (400, 0.3, 0, "{}"))
+    sweep = alone.create()
+    said = alone.run("launch", sweep, "--detach", "--max-slots", "1")
+    assert "on a Ray of its own on this machine" in said.stderr, said.stderr
+    status = alone.json("launch", "--status", sweep)
+    assert (status["state"], len(status["slots"])) == ("working", 1)
+    stranger = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import ray, sys; ray.init(address=sys.argv[1], logging_level='CRITICAL')",
+            status["address"],
+        ],
+        env={**alone.env, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        check=False,
+    )
+    assert stranger.returncode != 0  # whoever has no token gets no code run here
+    assert (alone.folder / ".sweep" / "ray-token").stat().st_mode & 0o077 == 0
+    alone.sweep("launch", "--down", sweep, "--now")
+    alone.wait_for(lambda: not alone.processes("") and not raylets(alone.env["RAY_TMPDIR"]))
+    told = alone.sweep("launch", "--status", sweep)
+    assert "not launched at present: it was told to leave" in told
+
+
+def test_a_ray_of_its_own_goes_with_a_kill_and_the_record_stays(alone: Project) -> None:
+    alone.write("sweep.yaml", SPEC % (6, 1.0, 0, "{}"))
+    sweep = alone.create()
+    with (alone.folder / "agent-0.log").open("wb") as log:
+        launch = subprocess.Popen(
+            [*PYTHON, "launch", sweep, "--ray", "local"],
+            cwd=alone.folder,
+            env=alone.env,
+            stdout=log,
+            stderr=log,
+        )
+    alone.agents.append(launch)
+    alone.wait_running(sweep)
+    launch.kill()
+    launch.wait()
+    alone.wait_for(lambda: not alone.processes("") and not launched_agents(alone))
+    assert "its cluster, is gone" in alone.sweep("launch", "--status", sweep)
+    alone.sweep("agent", sweep)
+    runs = alone.runs(sweep)
+    assert [run["state"] for run in runs] == ["completed"] * 6
+    assert {attempt["outcome"] for run in runs for attempt in run["attempts"]} <= {
+        "completed",
+        "preempted",
+        "lost",
+    }

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 READY_S = 60.0
 """How long `--detach` waits for a first agent before it says that it goes on waiting in the background."""
 
+DOWN_S = 60.0
+"""How long `--down --now` waits for the end."""
+
 ray_option = click.option(
     "--ray",
     "where",
@@ -377,16 +380,18 @@ def _down(store: Store, sweep: str, where: str | None, now: bool) -> int:
         folder = Path(record.folder) if record is not None else store_folder(store)
         with cluster.connected(address, folder, ours=record is not None and record.ours):
             found = cluster.take_down(sweep, now=now)
+    over = found and now and cluster.wait_over(store, sweep, DOWN_S)
     if not found:
-        click.echo(f"sweep {sweep} is not launched at present", err=True)
+        words = f"sweep {sweep} is not launched at present"
+    elif over:
+        words = f"the launch of sweep {sweep} has ended; its runs start again with the next agent"
     elif now:
-        click.echo(
-            f"the launch of sweep {sweep} has ended; its runs start again with the next agent", err=True
+        words = (
+            f"the agents of sweep {sweep} end their runs and leave; `sweep launch --status {sweep}` shows it"
         )
     else:
-        click.echo(
-            f"the agents of sweep {sweep} leave when their runs have ended (--now ends them)", err=True
-        )
+        words = f"the agents of sweep {sweep} leave when their runs have ended (--now ends them)"
+    click.echo(words, err=True)
     return 0
 
 

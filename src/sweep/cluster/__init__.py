@@ -15,6 +15,7 @@ from sweep.cluster.launch import (
     room_or_words,
     start,
     take_down,
+    wait_over,
     watch,
 )
 from sweep.cluster.order import LaunchReport, Order, SlotReport
@@ -42,6 +43,7 @@ __all__ = [
     "starts_ray",
     "submit",
     "take_down",
+    "wait_over",
     "watch",
     "write_record",
 ]

@@ -162,20 +162,30 @@ def look(keeper: Any, timeout_s: float = ANSWER_S) -> LaunchReport | None:
 
 
 def take_down(sweep: str, *, now: bool) -> bool:
-    """Have all agents of a launch leave: when their runs have ended, or with `now` at once, and then wait until they have.
-    Whether there was anything."""
+    """Have all agents of a launch leave: when their runs have ended, or with `now` at once. Does not wait for it. Whether there was
+    anything."""
+    import ray
+
     keeper = reach(sweep)
     left = Slot.found(sweep)
-    if keeper is not None:
-        keeper.leave.remote(now)
-    else:  # its slots have outlived it
-        import ray
+    told = (
+        [keeper] if keeper is not None else [slot.handle for slot in left]
+    )  # slots may have outlived their keeper
+    if told:
+        ray.wait([one.leave.remote(now) for one in told], num_returns=len(told), timeout=ANSWER_S)
+    return bool(told)
 
-        ray.wait([slot.handle.leave.remote(now) for slot in left], timeout=ANSWER_S) if left else None
-    until_s = time.monotonic() + (ANSWER_S * 2 if now else 0)
-    while now and time.monotonic() < until_s and (reach(sweep) is not None or Slot.found(sweep)):
+
+def wait_over(store: Store, sweep: str, timeout_s: float) -> bool:
+    """Wait until the launch says in the store that it is over. Not connected to Ray: where Ray ends with the launch, it would end
+    this process, too."""
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        record = read_record(store, sweep)
+        if record is None or record.ended:
+            return True
         time.sleep(TURN_S)
-    return keeper is not None or bool(left)
+    return False
 
 
 def watch(store: Store, order: Order, keeper: Any, view: View, say: Callable[[str], None]) -> Watched:
