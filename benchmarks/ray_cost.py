@@ -19,7 +19,7 @@ LAUNCH, FRESH, REUSED = (
     "Ray Tune, an actor for each trial (default)",
     "Ray Tune, reused actors",
 )
-SIZES = {LAUNCH: (40, 240), FRESH: (4, 12), REUSED: (16, 80)}
+SIZES = {LAUNCH: (40, 340), FRESH: (4, 12), REUSED: (20, 320)}
 """The cost of a run is the slope between two sizes of sweep: starting Ray and the actors drops out."""
 
 TRAIN = "import sweep\nrun = sweep.init()\nrun.log({'loss': run.config.x})\n"
