@@ -40,11 +40,17 @@ class Node(msgspec.Struct, frozen=True):
 
     @classmethod
     def plan(
-        cls, spec: SweepSpec, *, slots: int | None, gpus: str | None, environ: Mapping[str, str]
+        cls,
+        spec: SweepSpec,
+        *,
+        slots: int | None,
+        gpus: str | None,
+        environ: Mapping[str, str],
+        cpus: float | None = None,
     ) -> Node:
-        """As many slots as the machine has room for. Raises NotEnough."""
+        """As many slots as the machine has room for, or as fit into `cpus` of its CPUs. Raises NotEnough."""
         chosen = select(discover(environ), gpus)
-        cpus = cpu_count()
+        cpus = cpu_count() if cpus is None else cpus
         return cls(tuple(plan_slots(cpus, chosen, spec.resources, slots)), tuple(chosen), cpus)
 
 

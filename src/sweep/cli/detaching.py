@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +21,9 @@ import click
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.main import UserMistake
 from sweep.stores import Store
+
+ENOUGH_S = 300.0
+"""An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
 
 
 def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
@@ -94,3 +100,18 @@ def announcer(fd: int, log: Path) -> Callable[[str], None]:
             pipe.write(f"{agent}\n")
 
     return joined
+
+
+def leave_with_stdin() -> None:
+    """From now on this process ends its runs and leaves when its standard input closes: whoever started it is gone. Signals that
+    were blocked there (SIGINT is in Ray's processes) are not blocked here."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ENOUGH_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="leave-with-stdin", daemon=True).start()

@@ -18,9 +18,9 @@ from sweep.api import find_run, find_sweep, load_best, load_run, load_sweep_view
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
-from sweep.cli.sizes import trials
 from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView
 
 FOLLOW_S = 0.2

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agent": ("working", "Work a sweep off on this machine."),
     "agents": ("agents_cmd", "Show who is at work, and end agents."),
     "controller": ("controlling", "Lead a sweep without working on it."),
+    "launch": ("launching", "Work a sweep off on a Ray cluster, or by Slurm."),
     "run": ("working", "Create, work off and plot a sweep: the three in one."),
     "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
     "ls": ("listing", "List the sweeps of this project."),

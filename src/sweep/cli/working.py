@@ -17,6 +17,7 @@ from sweep.api.places import store_folder
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
+from sweep.core.index import Views
 from sweep.stores import Store
 
 GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
@@ -64,6 +65,8 @@ wandb_option = click.option(
 )
 @click.option("--announce-to", type=int, hidden=True)
 @click.option("--log-file", type=click.Path(path_type=Path), hidden=True)
+@click.option("--cpus", type=click.FloatRange(0, min_open=True), hidden=True)
+@click.option("--leave-with-stdin", is_flag=True, hidden=True)
 @store_option
 def agent_command(
     sweep_id: str,
@@ -76,6 +79,8 @@ def agent_command(
     detach: bool,
     announce_to: int | None,
     log_file: Path | None,
+    cpus: float | None,
+    leave_with_stdin: bool,
     store_url: str | None,
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
@@ -88,6 +93,8 @@ def agent_command(
     on_joined = None
     if announce_to is not None and log_file is not None:
         on_joined = detaching.announcer(announce_to, log_file)
+    if leave_with_stdin:
+        detaching.leave_with_stdin()
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if detach:
@@ -97,7 +104,16 @@ def agent_command(
             code = detaching.detach(store, sweep, [*options, *flags])
         else:
             code = work(
-                store, sweep, count, slots, gpus, wandb, on_joined, leads=not no_controller, until=until
+                store,
+                sweep,
+                count,
+                slots,
+                gpus,
+                wandb,
+                on_joined,
+                leads=not no_controller,
+                until=until,
+                cpus=cpus,
             )
     sys.exit(code)
 
@@ -106,10 +122,21 @@ def agent_command(
 @file_argument
 @slots_option
 @gpus_option
+@click.option(
+    "--ray",
+    metavar="auto|local|ADDRESS",
+    help="Work it off on a Ray cluster, as `sweep launch` does: --slots is then how many slots at most.",
+)
 @wandb_option
 @store_option
-def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, store_url: str | None) -> None:
-    """Create the sweep in FILE, work it off here, and plot it."""
+def run_command(
+    file: Path, slots: int | None, gpus: str | None, ray: str | None, wandb: bool, store_url: str | None
+) -> None:
+    """Create the sweep in FILE, work it off here or on a Ray cluster, and plot it."""
+    if ray is not None and gpus is not None:
+        raise UserMistake(
+            "--gpus is for this machine; on a Ray cluster the spec says what a run gets (`resources`)"
+        )
     from sweep.cli.creating import draw_seed, record, tell_warnings
     from sweep.cli.plotting import FORMATS, plot
     from sweep.spec import load
@@ -119,7 +146,12 @@ def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, st
     with opened(store_url, create=True) as store:
         sweep = record(store, parsed, file).sweep
         click.echo(sweep)
-        code = work(store, sweep, None, slots, gpus, wandb)
+        if ray is None:
+            code = work(store, sweep, None, slots, gpus, wandb)
+        else:
+            from sweep.cli.launching import launch
+
+            code = launch(store, sweep, ray, slots, ("--wandb",) if wandb else ())
         if code == 0:
             plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)
@@ -135,29 +167,24 @@ def work(
     on_joined: Callable[[str], None] | None = None,
     leads: bool = True,
     until: str | None = None,
+    cpus: float | None = None,
 ) -> int:
     """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
-    `until`: as `--until`."""
+    `until`: as `--until`; `cpus`: what it may use of this machine's."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
-    from sweep.agents.functions import check_program
     from sweep.agents.leaving import announcement, leave_at
     from sweep.agents.leaving import until as leaving_at
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
-    views = load_views(store, sweep, ())
-    if views.sweep.state == "ended":
-        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+    views = check_work(store, sweep)
+    if views is None:
         return 0
-    try:
-        check_program(sweep, views.spec)
-    except SweepError as error:
-        raise UserMistake(str(error)) from None
     workdir = Path(views.created.record.get("workdir") or Path.cwd())
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined
     try:
-        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
+        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ, cpus=cpus)
     except NotEnough as error:
         raise UserMistake(str(error)) from None
     unix_s, monotonic_s = time.time(), time.monotonic()
@@ -200,6 +227,21 @@ def fixed_time(text: str | None) -> str | None:
     if text is None:
         return None
     return datetime.datetime.fromtimestamp(read_time(text, time.time())).astimezone().isoformat()
+
+
+def check_work(store: Store, sweep: str) -> Views | None:
+    """The sweep without its runs; None, with a word about it, when it has ended. Raises UserMistake when agents cannot work on it."""
+    from sweep.agents.functions import check_program
+
+    views = load_views(store, sweep, ())
+    if views.sweep.state == "ended":
+        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+        return None
+    try:
+        check_program(sweep, views.spec)
+    except SweepError as error:
+        raise UserMistake(str(error)) from None
+    return views
 
 
 def lease_s() -> float:
