@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -69,9 +70,11 @@ def run_agent(
     timing: Timing | None = None,
     wandb: bool = False,
     function: Function | None = None,
+    place: Mapping[str, Any] | None = None,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program.
+    `place`: what is recorded of the code that runs execute here.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -84,6 +87,8 @@ def run_agent(
         return digest_of(data)
 
     record = record_node(keep, os.environ)
+    if place is not None:
+        record["place"] = dict(place)
     left, rejoining = count, False
     if spec.preload and not supported():
         view.say("preload works on Linux only: runs start the ordinary way", "warning")

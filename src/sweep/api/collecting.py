@@ -8,6 +8,7 @@ store that takes it away, so that a run that was asked to go on in the meantime 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -138,6 +139,10 @@ def _removed_folders(store: Store, root: Path) -> tuple[list[Item], list[str]]:
     """Run folders of sweeps that are gone. Listed before the sweeps are, so that a new sweep's folder is not among them."""
     found = list(folders_in(root / RUNS))
     known = set(store.sweeps())
+    if os.environ.get("SWEEP_FOLDER"):  # several stores may use it, and which they are is not known
+        unknown = [folder for folder in found if folder.name not in known]
+        note = f"run folders in {root} of sweeps that are not in this store are left alone: SWEEP_FOLDER may serve several stores"
+        return [], [note] if unknown else []
     if not all(folder.name in known for folder in found):
         try:
             known |= _sweeps_of_neighbours(root, store.url)

@@ -15,7 +15,10 @@ RUNS, LOCAL, AGENTS, TRASH = "runs", "local", "agents", "trash"
 
 
 def store_folder(store: Store) -> Path:
-    """Where run folders are made: beside the store file, or in this folder when the store is elsewhere."""
+    """Where run folders are made: the folder that SWEEP_FOLDER names (a fast local disk, say), else beside the store file, or in
+    this folder when the store is elsewhere."""
+    if chosen := os.environ.get("SWEEP_FOLDER"):
+        return Path(chosen).expanduser().absolute()
     if store.url.startswith("sqlite:///"):
         return Path(store.url.removeprefix("sqlite:///")).parent
     return Path.cwd() / ".sweep"

@@ -35,6 +35,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--slots': ('Run at most N at once (default: what the machine has room for)', ()),
             '--gpus': ('Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows)', ('none',)),
             '--wandb': ('Run scripts that are written for wandb as they are: `import wandb` finds sweep', None),
+            '--link': ("Where this node has a folder that the spec's `links` name; once for each", ()),
             '-d': ('Work in the background; `sweep agents` shows and ends it', None),
             '--detach': ('Work in the background; `sweep agents` shows and ends it', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder)', (':file',)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -36,6 +36,13 @@ wandb_option = click.option(
     envvar="SWEEP_WANDB",
     help="Run scripts that are written for wandb as they are: `import wandb` finds sweep. Also: SWEEP_WANDB=1.",
 )
+link_option = click.option(
+    "--link",
+    "links",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="Where this node has a folder that the spec's `links` name; once for each.",
+)
 
 
 @command("agent", "sweep agent latest --slots 2")
@@ -44,6 +51,7 @@ wandb_option = click.option(
 @slots_option
 @gpus_option
 @wandb_option
+@link_option
 @click.option(
     "-d", "--detach", is_flag=True, help="Work in the background; `sweep agents` shows and ends it."
 )
@@ -56,12 +64,16 @@ def agent_command(
     slots: int | None,
     gpus: str | None,
     wandb: bool,
+    links: Sequence[str],
     detach: bool,
     announce_to: int | None,
     log_file: Path | None,
     store_url: str | None,
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
+
+    Runs start in the folder that the sweep was created in. A machine that has not got it needs no checkout: the recorded code is
+    unpacked there.
 
     Start as many agents as you like. Kill anything at any time: nothing is lost.
     Ctrl-C once lets runs finish, twice ends them (they start again elsewhere), three times kills them.
@@ -76,9 +88,10 @@ def agent_command(
         if detach:
             given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
+            options += [text for link in links for text in ("--link", link)]
             code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
         else:
-            code = work(store, sweep, count, slots, gpus, wandb, on_joined)
+            code = work(store, sweep, count, slots, gpus, wandb, on_joined, links)
     sys.exit(code)
 
 
@@ -113,10 +126,13 @@ def work(
     gpus: str | None,
     wandb: bool = False,
     on_joined: Callable[[str], None] | None = None,
+    links: Sequence[str] = (),
 ) -> int:
-    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `links`: `NAME=PATH`, of the spec's
+    `links`."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.functions import check_program
+    from sweep.api.placing import find_place
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
@@ -128,7 +144,15 @@ def work(
         check_program(sweep, views.spec)
     except SweepError as error:
         raise UserMistake(str(error)) from None
-    workdir = Path(views.created.record.get("workdir") or Path.cwd())
+    place = find_place(
+        store,
+        views,
+        root=store_folder(store),
+        cwd=Path.cwd(),
+        environ=os.environ,
+        links=parse_links(links),
+        say=lambda text: click.echo(text, err=True),
+    )
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined
     try:
@@ -143,7 +167,8 @@ def work(
             views.spec,
             node,
             root=store_folder(store),
-            workdir=workdir,
+            workdir=place.workdir,
+            place=place.record,
             count=count,
             timing=Timing(lease_s(), lease_s()),
             wandb=wandb,
@@ -157,6 +182,19 @@ def work(
         )
         return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+
+
+def parse_links(texts: Sequence[str]) -> dict[str, str]:
+    """`NAME=PATH` as name -> path. Raises UserMistake."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise UserMistake(f"--link {text}: write NAME=PATH, for example --link data=/mnt/data")
+        if name in found:
+            raise UserMistake(f"--link {name} is given twice")
+        found[name.removesuffix("/")] = path
+    return found
 
 
 def lease_s() -> float:

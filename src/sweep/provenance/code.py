@@ -99,7 +99,8 @@ def snapshot(
     listing = list_code(folder)
     caps = Caps(max_file_bytes, max_total_bytes, max_files, MAX_HASHED_BYTES)
     keeper = _Keeper(listing.root, put_blob, caps, known_secrets)
-    for candidate in _candidates(listing, [path.resolve() for path in exclude], keeper):
+    excluded = [where for path in exclude for where in (path.resolve(), path.parent.resolve() / path.name)]
+    for candidate in _candidates(listing, excluded, keeper):
         keeper.take(candidate)
     keeper.hash_left_out()
     return _record(folder.resolve(), listing, keeper, known_secrets, caps)
