@@ -5,14 +5,19 @@ Two folders stand for two machines; the first one is gone when the second begins
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Project
+from sweep.agents.checkpoints import read_pointer
+from sweep.stores import open_store
+from tests.integration.conftest import PYTHON, Project
 
 SPEC = "program: src/train.py\nmethod: grid\nmetric: {name: loss, goal: minimize}\nparameters: {x: {values: [1, 2]}}\n"
 TRAIN = """
@@ -42,7 +47,7 @@ class Cluster:
         folder = self.top / name
         folder.mkdir(exist_ok=True)
         project = Project(folder)
-        project.env.update(SWEEP_STORE=self.url, SWEEP_FOLDER=str(folder / ".sweep"))
+        project.env.update(SWEEP_STORE=self.url, SWEEP_FOLDER=str(folder / ".sweep"), SWEEP_LEASE_S="5")
         self.machines.append(project)
         return project
 
@@ -200,3 +205,129 @@ def test_an_agent_in_the_background_gets_its_links(cluster: Cluster) -> None:
     two.wait_for(lambda: two.json("status", sweep)["state"] == "ended")
     two.wait_for(lambda: two.json("agents") == [])
     assert two.sweep("logs", f"{sweep}-0") == "two\n"
+
+
+STEADY = """
+import os, time
+from pathlib import Path
+import sweep
+run = sweep.init()
+saved = run.checkpoint_dir / "step"
+begin = int(saved.read_text()) if saved.exists() else 0
+print("begins at", begin, flush=True)
+for step in range(begin, 10_000):
+    run.log({"loss": 1.0})
+    if step >= begin + 3:
+        break
+    run.checkpoint_dir.joinpath("tmp").write_text(str(step + 1))
+    run.checkpoint_dir.joinpath("tmp").replace(saved)
+print("waits", flush=True)
+while not os.path.exists(os.environ["GO"]):
+    time.sleep(0.05)
+"""
+KEEPING = (
+    "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {x: {value: 1}}\n"
+    "env: {GO: '${envvar:GO}'}\n"
+)
+
+
+def begun(project: Project, spec: str, go: Path) -> str:
+    project.write("train.py", STEADY)
+    project.write("sweep.yaml", spec)
+    project.env["GO"] = str(go)
+    return project.create()
+
+
+def test_a_preempted_run_goes_on_elsewhere_from_what_the_store_keeps(cluster: Cluster) -> None:
+    one, two = cluster.machine("one"), cluster.machine("two")
+    two.env["GO"] = str(cluster.top / "go")
+    sweep = begun(one, KEEPING + "checkpoints: store\n", cluster.top / "go")
+    agent = one.agent(sweep)
+    one.wait_for(lambda: "waits" in one.run("logs", f"{sweep}-0").stdout)
+    agent.terminate()
+    one.wait_end(agent, code=143)
+    shutil.rmtree(one.folder)
+    (cluster.top / "go").touch()
+    two.sweep("agent", sweep)
+    [run] = two.json("runs", sweep)
+    assert [attempt["outcome"] for attempt in run["attempts"]] == ["preempted", "completed"]
+    assert two.sweep("logs", run["id"]) == "begins at 3\nwaits\n"
+
+    # What ended runs keep is freed on request, and the rest of the store's blobs is still needed.
+
+    def facts(*args: str) -> dict[str, int]:
+        return {item["kind"]: item["count"] for item in json.loads(two.sweep("gc", "--json", *args))}
+
+    before = facts("--dry-run")
+    assert (before["blobs"], before["checkpoints"]) == (0, 2), "in the store, and in the folder here"
+    two.sweep("gc", "--checkpoints", "--yes")
+    after = facts("--dry-run")
+    assert (after["blobs"], after["checkpoints"]) == (0, 0)
+
+
+def test_a_vanished_node_loses_what_it_has_not_kept_yet(cluster: Cluster) -> None:
+    one, two = cluster.machine("one"), cluster.machine("two")
+    two.env["GO"] = str(cluster.top / "go")
+    one.env["SWEEP_CHECKPOINT_S"] = "1"
+    sweep = begun(one, KEEPING + "checkpoints: store\n", cluster.top / "go")
+    agent = one.agent(sweep)
+
+    def kept() -> bool:
+        with closing(open_store(cluster.url, one.folder)) as store:
+            return bool(read_pointer(store, sweep, 0, 1).manifest)
+
+    one.wait_for(kept)
+    done = json.loads(
+        two.sweep("gc", "--yes", "--json")
+    )  # an agent is at work: nothing of its checkpoint goes
+    assert {item["kind"]: item["count"] for item in done}["blobs"] == 0
+    agent.kill()
+    agent.wait()
+    one.wait_for(lambda: not one.processes(f"SWEEP_ID={sweep}"))
+    shutil.rmtree(one.folder)
+    (cluster.top / "go").touch()
+    two.sweep("agent", sweep)
+    [run] = two.json("runs", sweep)
+    assert [attempt["outcome"] for attempt in run["attempts"]] == ["lost", "completed"], (
+        run,
+        one.agent_output(),
+    )
+    assert two.sweep("logs", run["id"]) == "begins at 3\nwaits\n"
+
+
+def test_without_it_a_run_begins_anew_on_another_node(cluster: Cluster) -> None:
+    one, two = cluster.machine("one"), cluster.machine("two")
+    two.env["GO"] = str(cluster.top / "go")
+    sweep = begun(one, KEEPING, cluster.top / "go")
+    agent = one.agent(sweep)
+    one.wait_for(lambda: "waits" in one.run("logs", f"{sweep}-0").stdout)
+    agent.terminate()
+    one.wait_end(agent, code=143)
+    shutil.rmtree(one.folder)
+    (cluster.top / "go").touch()
+    two.sweep("agent", sweep)
+    assert two.sweep("logs", f"{sweep}-0") == "begins at 0\nwaits\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses /proc")
+def test_output_is_read_from_another_machine_while_the_run_is_at_work(cluster: Cluster) -> None:
+    one, two = cluster.machine("one"), cluster.machine("two")
+    # One path that leads each machine into its own folder, as `/scratch` does on real ones.
+    one.env["SWEEP_FOLDER"] = two.env["SWEEP_FOLDER"] = "/proc/self/cwd/.sweep"
+    sweep = begun(one, KEEPING, cluster.top / "go")
+    agent = one.agent(sweep)
+    one.wait_for(lambda: "waits" in one.run("logs", f"{sweep}-0").stdout)
+    follow = subprocess.Popen(
+        [*PYTHON, "logs", f"{sweep}-0", "-f"], cwd=two.folder, env=two.env, stdout=subprocess.PIPE, text=True
+    )
+    assert follow.stdout is not None
+    assert [follow.stdout.readline() for _ in range(2)] == ["begins at 0\n", "waits\n"]
+    shown = two.json("show", f"{sweep}-0")
+    assert (shown["state"], shown["history_rows"]) == ("running", 4)
+    (cluster.top / "go").touch()
+    assert follow.stdout.read() == ""
+    assert follow.wait(60) == 0
+    follow.stdout.close()
+    one.wait_end(agent)
+    shutil.rmtree(one.folder)
+    assert two.sweep("logs", f"{sweep}-0") == "begins at 0\nwaits\n"

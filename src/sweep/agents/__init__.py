@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from sweep.agents.checkpoints import EVERY_S
 from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
 from sweep.agents.guardian import become_subreaper
@@ -71,10 +72,12 @@ def run_agent(
     wandb: bool = False,
     function: Function | None = None,
     place: Mapping[str, Any] | None = None,
+    checkpoint_every_s: float = EVERY_S,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program.
-    `place`: what is recorded of the code that runs execute here.
+    `place`: what is recorded of the code that runs execute here; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
+    in the store while its run is at work, where the spec asks for that.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -103,7 +106,7 @@ def run_agent(
             launcher,
             view,
             make_driver,
-            Options(count=left, timing=timing or Timing()),
+            Options(count=left, timing=timing or Timing(), checkpoint_every_s=checkpoint_every_s),
         )
         loop.session.blobs.extend(blobs)
         try:

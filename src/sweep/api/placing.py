@@ -193,7 +193,9 @@ class _Finder:
             )
         except TreeError as error:
             raise NoPlace(f"the code of sweep {self.sweep} cannot be unpacked: {error}") from None
-        self.say(f"runs use the recorded code, unpacked in {place}")
+        folder = self.record["workdir"]
+        why = "" if Path(folder).is_dir() else f"the folder {folder}, where runs start, is not here: "
+        self.say(f"{why}runs use the recorded code, unpacked in {place}")
         return place
 
     def _tell_left_out(self) -> None:

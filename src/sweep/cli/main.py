@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "best": ("listing", "Show the best run of a sweep and its config."),
     "rerun": ("rerunning", "Execute a run once more by hand, with its command, config and seed."),
     "compare": ("comparing", "Show runs side by side: config, code, packages, metrics."),
-    "logs": ("listing", "Print a run's output, or follow it."),
+    "logs": ("output", "Print a run's output, or follow it."),
     "pause": ("control", "Start no new runs until `sweep resume`."),
     "resume": ("control", "Go on with a paused, stopped or cancelled sweep."),
     "stop": ("control", "Start no new runs; let running ones finish."),

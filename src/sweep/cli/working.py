@@ -89,7 +89,7 @@ def agent_command(
             given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
             options += [text for link in links for text in ("--link", link)]
-            code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
+            code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb], store_url)
         else:
             code = work(store, sweep, count, slots, gpus, wandb, on_joined, links)
     sys.exit(code)
@@ -171,6 +171,7 @@ def work(
             place=place.record,
             count=count,
             timing=Timing(lease_s(), lease_s()),
+            checkpoint_every_s=checkpoint_s(),
             wandb=wandb,
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
@@ -199,11 +200,20 @@ def parse_links(texts: Sequence[str]) -> dict[str, str]:
 
 def lease_s() -> float:
     """How long an agent may be silent before it counts as lost: SWEEP_LEASE_S, seconds (default 10)."""
-    text = os.environ.get("SWEEP_LEASE_S", "10")
+    return _seconds("SWEEP_LEASE_S", 10.0)
+
+
+def checkpoint_s() -> float:
+    """How often a run's checkpoints are kept in the store while it is at work: SWEEP_CHECKPOINT_S, seconds (default 60)."""
+    return _seconds("SWEEP_CHECKPOINT_S", 60.0)
+
+
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name, "")
     try:
-        seconds = float(text)
+        seconds = float(text or default)
     except ValueError:
         seconds = 0.0
     if not 1.0 <= seconds <= 3600.0:
-        raise UserMistake(f"SWEEP_LEASE_S must be a number of seconds from 1 to 3600, not {text!r}")
+        raise UserMistake(f"{name} must be a number of seconds from 1 to 3600, not {text!r}")
     return seconds

@@ -18,3 +18,13 @@ def controller_lease(sweep: str) -> str:
 def run_id(sweep: str, run: int) -> str:
     """A run's name for people and programs."""
     return f"{sweep}-{run}"
+
+
+def checkpoint_cache(run: int, attempt: int) -> str:
+    """The cache that says which blobs hold what an attempt has kept of its checkpoint folder."""
+    return f"checkpoint/{run}/{attempt}"
+
+
+def output_cache(run: int, attempt: int, slot: int) -> str:
+    """The cache that holds one piece of an attempt's output."""
+    return f"output/{run}/{attempt}/{slot}"

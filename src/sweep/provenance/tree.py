@@ -76,7 +76,7 @@ def parse_manifest(data: bytes) -> tuple[TreeFile, ...]:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TreeError(f"the manifest is damaged: {error}") from error
-    _check(files)
+    check_files(files)
     return files
 
 
@@ -100,7 +100,7 @@ def read_file(path: str, limit_bytes: int) -> tuple[bytes, int] | None:
 
 def write_tree(files: Sequence[TreeFile], get_blob: Callable[[str], bytes | None], target: Path) -> None:
     """Write `files` into `target`, which must be empty or not exist. Raises TreeError for a missing or damaged blob."""
-    _check(files)
+    check_files(files)
     target.mkdir(parents=True, exist_ok=True)
     if any(target.iterdir()):
         raise TreeError(
@@ -169,7 +169,7 @@ def mode_of(permissions: int) -> str:
     return EXECUTABLE if permissions & stat.S_IXUSR else FILE
 
 
-def _check(files: Sequence[TreeFile]) -> None:
+def check_files(files: Sequence[TreeFile]) -> None:
     """Raise TreeError unless every path stays inside the target and none lies below a file or link."""
     paths = {file.path for file in files}
     if len(paths) != len(files):

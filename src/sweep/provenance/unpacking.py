@@ -80,9 +80,7 @@ def _make(
     try:
         making.mkdir(mode=0o700)
         write_tree(files, get_blob, making)
-        workdir = making / folder
-        if folder and not _is_inside(making, folder):
-            raise TreeError(f"the folder that runs start in is not in the recorded code: {display(folder)}")
+        workdir = _enter(making, folder)
         for name, target in links.items():
             _link(workdir, name, target)
         try:
@@ -97,13 +95,20 @@ def _make(
         shutil.rmtree(making, ignore_errors=True)
 
 
-def _is_inside(top: Path, folder: str) -> bool:
-    """Whether `folder` is a real folder below `top`, with no link on the way."""
-    parts = folder.split("/")
+def _enter(top: Path, folder: str) -> Path:
+    """The real folder `folder` below `top`, with no link on the way; an empty one has no files in a tree, and is made."""
+    parts = folder.split("/") if folder else []
     if any(part in ("", ".", "..") for part in parts):
-        return False
-    paths = [top.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
-    return all(path.is_dir() and not path.is_symlink() for path in paths)
+        raise TreeError(f"the folder that runs start in is not in the recorded code: {display(folder)}")
+    path = top
+    for part in parts:
+        path = path / part
+        if path.is_symlink() or (os.path.lexists(path) and not path.is_dir()):
+            raise TreeError(
+                f"the folder that runs start in is no folder in the recorded code: {display(folder)}"
+            )
+        path.mkdir(exist_ok=True)
+    return path
 
 
 def _link(workdir: Path, name: str, target: Path) -> None:
