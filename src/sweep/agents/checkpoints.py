@@ -38,6 +38,8 @@ QUIET_S = 2.0
 SHARE = 20.0
 """The next copy of a folder waits at least so many times as long as the last one took."""
 STEP_S = 0.03
+COMMIT_BYTES = 4_000_000
+"""So much goes into one commit of the store."""
 RETRY_S = 1.0
 MOVING_AT_MOST = 3
 MARK = "checkpoint-attempt"
@@ -120,15 +122,12 @@ class Checkpoints:
         self._pause_until_s = 0.0
         self._trouble = ""
 
-    @property
-    def closing(self) -> bool:
-        """Whether attempts wait for their end to be recorded, or for their start."""
-        return any(job.instead is not None for job in self._jobs)
-
     def due_s(self) -> float | None:
         """When `step` should be called at the latest, by the clock of its `now_s`."""
         if self._jobs:
             return self._pause_until_s
+        if not self._watched:
+            return None
         return min((watched.next_s for watched in self._watched.values() if not watched.busy), default=None)
 
     # --- what happens to attempts
@@ -182,7 +181,7 @@ class Checkpoints:
 
     def step(self, now_s: float) -> None:
         """Do a little of what is to be done. Never raises StoreError: what failed is tried again."""
-        if now_s < self._pause_until_s:
+        if now_s < self._pause_until_s or not (self._jobs or self._watched):
             return
         self._look_around(now_s)
         until_s = time.monotonic() + STEP_S
@@ -296,19 +295,27 @@ class Checkpoints:
         whole = watched.copy
         owner = c.owner_of(self._sweep, run, attempt)
         copy = c.Copy(watched.folder.checkpoint, owner, seen, whole.pieces if whole is not None else {})
+        waiting: dict[str, bytes] = {}
         for digest, blob in copy.blobs():
-            if digest not in watched.stored and digest != copy.manifest:
-                with self._store.batch():
-                    self._point(
-                        watched, whole.manifest if whole is not None else "", {*watched.stored, digest}
-                    )
-                    self._store.put_blob(blob)
-                watched.stored.add(digest)
-            if digest == copy.manifest:
+            if digest != copy.manifest and digest not in watched.stored:
+                waiting[digest] = blob
+            if len(waiting) * c.PIECE_BYTES >= COMMIT_BYTES or (waiting and copy.manifest):
+                yield
+                self._put(watched, whole.manifest if whole is not None else "", waiting)
+            if copy.manifest:
                 self._finish(watched, copy, blob)
             yield
         if whole is None:
             self._drop_earlier(run, attempt)
+
+    def _put(self, watched: _Watched, manifest: str, blobs: dict[str, bytes]) -> None:
+        """Store these blobs, and note that they are there. `manifest`: of the last whole copy."""
+        with self._store.batch():
+            self._point(watched, manifest, {*watched.stored, *blobs})
+            for blob in blobs.values():
+                self._store.put_blob(blob)
+        watched.stored |= blobs.keys()
+        blobs.clear()
 
     def _finish(self, watched: _Watched, copy: c.Copy, blob: bytes) -> None:
         with self._store.batch():

@@ -380,6 +380,8 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
         click.echo(f"    command   {shlex.join(attempt.command)}")
     if attempt.folder:
         click.echo(f"    folder    {attempt.folder}")
+    if attempt.checkpoint:
+        click.echo(f"    kept      its checkpoint, in the store: {attempt.checkpoint[:12]}")
     for line in attempt.tail.rstrip().splitlines():
         click.echo(f"    | {line}")
 

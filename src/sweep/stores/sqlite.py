@@ -25,6 +25,7 @@ from sweep.stores._common import (
     check_chunk,
     condemned,
     digest_of,
+    packed,
     prefix_end,
     recorded_all,
     settle_all,
@@ -437,10 +438,9 @@ class SqliteStore:
     def put_blob(self, data: bytes) -> str:
         digest = digest_of(data)
         if self._db.execute("SELECT 1 FROM blob WHERE digest = ?", (digest,)).fetchone() is None:
-            packed = zlib.compress(data, 1)
-            row = (digest, 1, packed) if len(packed) < len(data) else (digest, 0, data)
+            codec, small = packed(data)
             with self._writing():
-                self._db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", row)
+                self._db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", (digest, codec, small))
         return digest
 
     @_in_words
