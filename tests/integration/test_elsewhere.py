@@ -331,3 +331,26 @@ def test_output_is_read_from_another_machine_while_the_run_is_at_work(cluster: C
     one.wait_end(agent)
     shutil.rmtree(one.folder)
     assert two.sweep("logs", f"{sweep}-0") == "begins at 0\nwaits\n"
+
+
+def test_a_sweep_that_moves_to_another_store_takes_its_checkpoints_along(cluster: Cluster) -> None:
+    one, two = cluster.machine("one"), cluster.machine("two")
+    two.env["GO"] = str(cluster.top / "go")
+    sweep = begun(one, KEEPING + "checkpoints: store\n", cluster.top / "go")
+    agent = one.agent(sweep)
+    one.wait_for(lambda: "waits" in one.run("logs", f"{sweep}-0").stdout)
+    agent.terminate()
+    one.wait_end(agent, code=143)
+    one.sweep("export", sweep, "--out", str(cluster.top / "sweep.jsonl"))
+    one.sweep("rm", sweep, "--yes")
+    with closing(open_store(cluster.url, one.folder)) as store:
+        assert store.blobs() == {}, "its checkpoint went with it"
+    shutil.rmtree(one.folder)
+    two.env["SWEEP_STORE"] = f"sqlite:///{cluster.top}/other.db"
+    two.sweep("import", str(cluster.top / "sweep.jsonl"))
+    assert {item["kind"]: item["count"] for item in json.loads(two.sweep("gc", "--dry-run", "--json"))}[
+        "blobs"
+    ] == 0
+    (cluster.top / "go").touch()
+    two.sweep("agent", sweep)
+    assert two.sweep("logs", f"{sweep}-0") == "begins at 3\nwaits\n"

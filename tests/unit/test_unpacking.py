@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,22 @@ def test_names_of_links() -> None:
     assert "within each other" in link_problem("a/b", ["x", "a"])
     assert "within each other" in link_problem("a", ["a/b"])
     assert "twice" in link_problem("a", ["a"]) and not link_problem("ab", ["a"])
+
+
+def test_agents_that_unpack_at_once_share_one_copy(tmp_path: Path) -> None:
+    blobs = Blobs()
+    files = [blobs.file(f"f{n}", str(n).encode()) for n in range(200)]
+    ready = threading.Barrier(4)
+    found: list[Path] = []
+
+    def one() -> None:
+        ready.wait(30)
+        found.append(made(tmp_path, blobs, files))
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {tmp_path / CODE / TREE[:20]} and len(found) == 4
+    assert [path.name for path in (tmp_path / CODE).iterdir()] == [TREE[:20]]
