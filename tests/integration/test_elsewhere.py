@@ -253,6 +253,10 @@ def test_a_preempted_run_goes_on_elsewhere_from_what_the_store_keeps(cluster: Cl
     assert [attempt["outcome"] for attempt in run["attempts"]] == ["preempted", "completed"]
     assert two.sweep("logs", run["id"]) == "begins at 3\nwaits\n"
 
+    assert two.sweep("fetch", run["id"], "--out", "got/here") == "got/here\n"
+    assert (two.folder / "got" / "here" / "step").read_text() == "6"
+    assert "not an empty folder" in two.mistake("fetch", run["id"], "--out", "got")
+    assert sorted(path.name for path in (two.folder / "got").iterdir()) == ["here"]
     # What ended runs keep is freed on request, and the rest of the store's blobs is still needed.
 
     def facts(*args: str) -> dict[str, int]:
@@ -263,6 +267,8 @@ def test_a_preempted_run_goes_on_elsewhere_from_what_the_store_keeps(cluster: Cl
     two.sweep("gc", "--checkpoints", "--yes")
     after = facts("--dry-run")
     assert (after["blobs"], after["checkpoints"]) == (0, 0)
+    assert "the checkpoint is not in the store any more" in two.mistake("fetch", run["id"], "--out", "no")
+    assert not (two.folder / "no").exists()
 
 
 def test_a_vanished_node_loses_what_it_has_not_kept_yet(cluster: Cluster) -> None:
@@ -307,6 +313,7 @@ def test_without_it_a_run_begins_anew_on_another_node(cluster: Cluster) -> None:
     (cluster.top / "go").touch()
     two.sweep("agent", sweep)
     assert two.sweep("logs", f"{sweep}-0") == "begins at 0\nwaits\n"
+    assert f"the store keeps no checkpoint of run {sweep}-0" in two.mistake("fetch", f"{sweep}-0", "-o", "no")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses /proc")

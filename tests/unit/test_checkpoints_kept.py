@@ -329,3 +329,36 @@ def test_a_crafted_copy_writes_nothing_outside(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     list(c.write(blobs.manifest(file("a"), link), "s-0", blobs.get, tmp_path / "new"))
     assert (tmp_path / "new" / "a").read_bytes() == b"x"
+
+
+def test_an_agent_killed_in_the_middle_of_keeping_or_restoring(store: Failing, tmp_path: Path) -> None:
+    one = Node(store, tmp_path / "one")
+    one.begin(1)
+    (one.folder() / "model").write_bytes(b"whole")
+    one.at_rest()
+    whole = read_pointer(store, "s", 0, 1)
+    (one.folder() / "model").write_bytes(os.urandom(c.PIECE_BYTES * 12))
+    one.kept.ended(0, one.ended.append)
+    job = one.kept._jobs[0]
+    steps = job.make()
+    while len(store.blobs()) < 5:  # some of its parts are in the store; then it is killed
+        next(steps)
+    steps.close()
+    pointer = read_pointer(store, "s", 0, 1)
+    assert pointer.manifest == whole.manifest, "what counts is the last whole one"
+    assert store.blobs().keys() == pointer.digests, "and no clean-up takes the parts for nobody's"
+
+    two = Node(store, tmp_path / "two")
+    RunFolder(two.root, "s", 0).create({})
+    (two.folder() / "old").write_text("of some earlier attempt here")
+    two.kept.begin(0, 2, lambda: two.begun.append(2))
+    restoring = two.kept._jobs[0].make()
+    next(restoring)  # killed in the middle of this, too
+    assert two.begun == [] and files(two.folder()) == {"old": b"of some earlier attempt here"}
+    three = Node(store, tmp_path / "two")
+    three.begin(2)
+    assert three.begun == [2] and files(three.folder()) == {"model": b"whole"}
+    assert three.end()
+    assert store.blobs().keys() == read_pointer(store, "s", 0, 2).digests, (
+        "what was half-made is gone as well"
+    )

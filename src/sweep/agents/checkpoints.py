@@ -42,6 +42,7 @@ COMMIT_BYTES = 4_000_000
 """So much goes into one commit of the store."""
 RETRY_S = 1.0
 MOVING_AT_MOST = 3
+_NEW = ".checkpoint-"
 MARK = "checkpoint-attempt"
 """The file in a run's folder that says which attempt the checkpoint folder there is of."""
 
@@ -76,6 +77,17 @@ def write_pointer(store: Store, sweep: str, run: int, attempt: int, manifest: st
     """Note what an attempt has in the store."""
     pointer = Pointer(manifest, bytes.fromhex("".join(sorted(digests))))
     store.put_cache(sweep, checkpoint_cache(run, attempt), msgspec.msgpack.encode(pointer))
+
+
+def kept_copies(store: Store, sweep: str, run: int, newest: int) -> Iterator[tuple[int, str]]:
+    """(attempt, manifest) of what is kept of the attempts of a run up to number `newest`, the newest first. What the journal says
+    serves where the caches are gone, as after an import."""
+    row = store.read_index(sweep, run_key(run)).rows.get(run_key(run))
+    recorded = {view.attempt: view.checkpoint for view in decode_run(row).attempts} if row else {}
+    for number in range(newest, 0, -1):
+        manifest = read_pointer(store, sweep, run, number).manifest or recorded.get(number)
+        if manifest:
+            yield number, manifest
 
 
 class _Watched:
@@ -339,10 +351,12 @@ class Checkpoints:
     # --- restoring
 
     def _restore(self, folder: RunFolder, run: int, attempt: int, then: Callable[[], None]) -> Iterator[None]:
+        for left in folder.path.glob(f"{_NEW}*"):  # by an agent that was killed in the middle of this
+            shutil.rmtree(left, ignore_errors=True)
         for number, digest in self._candidates(run, attempt):
             if number <= _attempt_here(folder):
                 break  # what is in the folder is at least as new
-            new = folder.path / f".checkpoint-{secrets.token_hex(4)}"
+            new = folder.path / f"{_NEW}{secrets.token_hex(4)}"
             try:
                 yield from c.write(digest, run_id(self._sweep, run), self._store.get_blob, new)
                 _replace(folder, new)
@@ -362,12 +376,7 @@ class Checkpoints:
 
     def _candidates(self, run: int, attempt: int) -> Iterator[tuple[int, str]]:
         """(attempt, manifest) of what is kept of earlier attempts, the newest first."""
-        row = self._store.read_index(self._sweep, run_key(run)).rows.get(run_key(run))
-        recorded = {view.attempt: view.checkpoint for view in decode_run(row).attempts} if row else {}
-        for number in range(attempt - 1, 0, -1):
-            manifest = read_pointer(self._store, self._sweep, run, number).manifest or recorded.get(number)
-            if manifest:
-                yield number, manifest
+        return kept_copies(self._store, self._sweep, run, attempt - 1)
 
 
 def _attempt_here(folder: RunFolder) -> int:

@@ -156,6 +156,16 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'fetch': {
+        'help': "Write a run's checkpoint out of the store into a folder.",
+        'arguments': ('run',),
+        'options': {
+            '-o': ('Write it into this folder, which must be empty or not exist', (':file',)),
+            '--out': ('Write it into this folder, which must be empty or not exist', (':file',)),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder)', (':file',)),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'pause': {
         'help': 'Start no new runs until `sweep resume`.',
         'arguments': ('id',),

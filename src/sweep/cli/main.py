@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rerun": ("rerunning", "Execute a run once more by hand, with its command, config and seed."),
     "compare": ("comparing", "Show runs side by side: config, code, packages, metrics."),
     "logs": ("output", "Print a run's output, or follow it."),
+    "fetch": ("fetching", "Write a run's checkpoint out of the store into a folder."),
     "pause": ("control", "Start no new runs until `sweep resume`."),
     "resume": ("control", "Go on with a paused, stopped or cancelled sweep."),
     "stop": ("control", "Start no new runs; let running ones finish."),
