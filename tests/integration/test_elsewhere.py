@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.agents.checkpoints import read_pointer
 from sweep.stores import open_store
+from sweep.stores.pointers import read_pointer
 from tests.integration.conftest import PYTHON, Project
 
 SPEC = "program: src/train.py\nmethod: grid\nmetric: {name: loss, goal: minimize}\nparameters: {x: {values: [1, 2]}}\n"

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from sweep.agents.checkpoints import MARK, QUIET_S, Checkpoints, read_pointer
+from sweep.agents.checkpoints import MARK, QUIET_S, Checkpoints
 from sweep.agents.folders import RunFolder
 from sweep.provenance import checkpoint as c
 from sweep.provenance.tree import TreeError, digest_bytes
 from sweep.stores import StoreError
+from sweep.stores.pointers import read_pointer
 from sweep.stores.sqlite import SqliteStore
 
 

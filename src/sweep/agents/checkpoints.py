@@ -21,15 +21,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from sweep.agents.folders import RunFolder, write_atomically
 from sweep.agents.view import View
-from sweep.core.index import decode_run, run_key
-from sweep.core.names import checkpoint_cache, run_id
+from sweep.core.names import run_id
 from sweep.provenance import checkpoint as c
 from sweep.provenance.tree import TreeError
 from sweep.stores.base import Store, StoreError
+from sweep.stores.pointers import kept_copies, read_pointer, write_pointer
 
 EVERY_S = 60.0
 """How often, at most, a folder that changes is kept."""
@@ -45,49 +43,6 @@ MOVING_AT_MOST = 3
 _NEW = ".checkpoint-"
 MARK = "checkpoint-attempt"
 """The file in a run's folder that says which attempt the checkpoint folder there is of."""
-
-
-class Pointer(msgspec.Struct, frozen=True, array_like=True):
-    """What an attempt has in the store."""
-
-    manifest: str = ""
-    """Of its last whole copy; empty before there is one."""
-    blobs: bytes = b""
-    """The digests of all its blobs, 32 bytes each."""
-
-    @property
-    def digests(self) -> set[str]:
-        text = self.blobs.hex()
-        return {text[at : at + 64] for at in range(0, len(text), 64)}
-
-
-_decode = msgspec.msgpack.Decoder(Pointer).decode
-
-
-def read_pointer(store: Store, sweep: str, run: int, attempt: int) -> Pointer:
-    """What an attempt has in the store; nothing where that is not known (any more)."""
-    data = store.get_cache(sweep, checkpoint_cache(run, attempt))
-    try:
-        return _decode(data) if data else Pointer()
-    except (msgspec.DecodeError, ValueError):
-        return Pointer()
-
-
-def write_pointer(store: Store, sweep: str, run: int, attempt: int, manifest: str, digests: set[str]) -> None:
-    """Note what an attempt has in the store."""
-    pointer = Pointer(manifest, bytes.fromhex("".join(sorted(digests))))
-    store.put_cache(sweep, checkpoint_cache(run, attempt), msgspec.msgpack.encode(pointer))
-
-
-def kept_copies(store: Store, sweep: str, run: int, newest: int) -> Iterator[tuple[int, str]]:
-    """(attempt, manifest) of what is kept of the attempts of a run up to number `newest`, the newest first. What the journal says
-    serves where the caches are gone, as after an import."""
-    row = store.read_index(sweep, run_key(run)).rows.get(run_key(run))
-    recorded = {view.attempt: view.checkpoint for view in decode_run(row).attempts} if row else {}
-    for number in range(newest, 0, -1):
-        manifest = read_pointer(store, sweep, run, number).manifest or recorded.get(number)
-        if manifest:
-            yield number, manifest
 
 
 class _Watched:

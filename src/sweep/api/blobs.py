@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sweep.agents.checkpoints import read_pointer
 from sweep.core import entries as e
 from sweep.core.index import AGENT_PREFIX, RUN_PREFIX, SPEC_KEY, decode_agents, decode_run, decode_spec
 from sweep.core.views import AttemptView
 from sweep.provenance import blobs_of
 from sweep.provenance.checkpoint import blobs_of_checkpoint
 from sweep.stores import Store
+from sweep.stores.pointers import read_pointer
 
 
 def checkpoint_blobs(store: Store, sweep: str, run: int, attempts: Sequence[AttemptView]) -> set[str]:

@@ -29,9 +29,9 @@ def fetch_command(run: str, out: Path, store_url: str | None) -> None:
 
     RUN may also be `best` or `ID-best`. While the run is at work, that is what was kept last.
     """
-    from sweep.agents.checkpoints import kept_copies
     from sweep.api import load_run
     from sweep.provenance import TreeError, checkpoint
+    from sweep.stores.pointers import kept_copies
 
     place = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
