@@ -26,8 +26,9 @@ ENOUGH_S = 300.0
 """An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
 
 
-def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
-    """Start `sweep agent` with these options in the background, wait until it has joined, and print its ID. The exit code."""
+def detach(store: Store, sweep: str, options: Sequence[str], address: str | None = None) -> int:
+    """Start `sweep agent` with these options in the background, wait until it has joined, and print its ID. The exit code.
+    `address`: of the store, as the person gave it; None: what the store itself says."""
     if store.url == "memory:":
         raise UserMistake("an agent in the background needs a store in a file, not memory:")
     folder = store_folder(store) / AGENTS
@@ -35,7 +36,7 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
     log = folder / f"starting-{secrets.token_hex(4)}.log"
     reader, writer = os.pipe()
     try:
-        child = _start(store, sweep, options, log, writer)
+        child = _start(_absolute(store, address), sweep, options, log, writer)
     except BaseException:
         os.close(reader)
         raise
@@ -58,15 +59,21 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
     return 0
 
 
+def _absolute(store: Store, address: str | None) -> str:
+    """The address for another process. A store in a file says where that is; of another one the URL may leave out the password."""
+    return store.url if store.url.startswith("sqlite:") or address is None else address
+
+
 def _start(
-    store: Store, sweep: str, options: Sequence[str], log: Path, writer: int
+    address: str, sweep: str, options: Sequence[str], log: Path, writer: int
 ) -> subprocess.Popen[bytes]:
     # -P: a file sweep.py in this folder is not us.
-    command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options, "--store", store.url]
+    command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options]
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as output:
         return subprocess.Popen(
             [*command, "--announce-to", str(writer), "--log-file", str(log)],
+            env={**os.environ, "SWEEP_STORE": address},  # not an argument: everybody may read those
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
