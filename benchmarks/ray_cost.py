@@ -14,11 +14,8 @@ from pathlib import Path
 
 from measure import DECISIONS_FIRST, SOURCE, Context, Figures, Goal, Row, Table, environment
 
-LAUNCH, FRESH, REUSED = (
-    "sweep launch",
-    "Ray Tune, an actor for each trial (default)",
-    "Ray Tune, reused actors",
-)
+LAUNCH, WARM = "sweep launch", "sweep launch, `preload: [sweep.sdk]`"
+FRESH, REUSED = "Ray Tune, an actor for each trial (default)", "Ray Tune, reused actors"
 SIZES = {LAUNCH: (40, 340), WARM: (40, 640), FRESH: (4, 12), REUSED: (20, 320)}
 """The cost of a run is the slope between two sizes of sweep: starting Ray and the actors drops out."""
 
