@@ -221,7 +221,9 @@ class Session:
             position = self.store.position(self.sweep)
             self._check_there(position)
             return position, self._seq, ()
-        appended = self.store.append(self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1)
+        appended = self.store.append(
+            self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
+        )
         self._check_there(appended.last - len(appended.recorded))
         return appended.last, self._seq + len(self._pending), appended.recorded
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sweep.core.entries import AnyEntry, Recorded
 from sweep.core.journal import JournalError, decode, decode_all, settle
-from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, Unreadable
+from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, SweepRemoved, Unreadable
 
 Row = tuple[int, float, str, int, bytes, str | None, int | None, int]
 """Position, time, writer, its number, the entry as bytes, addressee, what it was based on, format."""
@@ -30,6 +30,12 @@ def check_after(sweep: str, after: int | None, position: int, asked: int, fresh:
         raise Moved(
             f"the journal of sweep {sweep} is at {position}, not at {after}: somebody else has written"
         )
+
+
+def check_existing(sweep: str, position: int, existing: bool) -> None:
+    """Raise SweepRemoved when the journal must have begun already, and has not."""
+    if existing and position == 0:
+        raise SweepRemoved(f"sweep {sweep} has been removed")
 
 
 def condemned(broken: StoreError, can_be: str) -> StoreError:
@@ -108,7 +114,7 @@ def digest_of(data: bytes) -> str:
 
 def check_chunk(chunk: HistoryChunk) -> None:
     """Raise ValueError when `count` is not the number of rows in `data`: later cuts would lose or double rows."""
-    rows = len(_rows_of(chunk.data)) if chunk.count or chunk.data else 0
+    rows = len(rows_of_chunk(chunk.data)) if chunk.count or chunk.data else 0
     if rows != chunk.count or chunk.first_row < 0:
         raise ValueError(
             f"run {chunk.run}, attempt {chunk.attempt}: a chunk from row {chunk.first_row} says {chunk.count} rows, has {rows}"
@@ -133,13 +139,13 @@ def without(chunk: HistoryChunk, present: Iterable[tuple[int, int]]) -> list[His
 
 
 def _cut(chunk: HistoryChunk, first: int, end: int) -> HistoryChunk:
-    rows = _rows_of(chunk.data)[first - chunk.first_row : end - chunk.first_row]
+    rows = rows_of_chunk(chunk.data)[first - chunk.first_row : end - chunk.first_row]
     tail = (
         b"\n" if chunk.data.endswith(b"\n") or not rows[-1] else b""
     )  # an empty last row must be closed to count
     return HistoryChunk(chunk.run, chunk.attempt, first, end - first, b"\n".join(rows) + tail)
 
 
-def _rows_of(data: bytes) -> list[bytes]:
+def rows_of_chunk(data: bytes) -> list[bytes]:
     """Rows stand between newlines; one newline at the end closes the last row and begins none."""
     return data.removesuffix(b"\n").split(b"\n")

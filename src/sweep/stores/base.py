@@ -84,12 +84,15 @@ class Store(Protocol):
     error of which the outcome is unknown (appends and history are numbered by their writer)."""
 
     url: str
+    """Its address, without a password."""
+    whole_batches: bool
+    """Whether a batch that raises leaves nothing, and no other writer gets into one."""
 
     def close(self) -> None: ...
 
     def batch(self) -> AbstractContextManager[None]:
-        """Operations inside become durable together, at the latest at its end; where the store can, none of them if
-        the block raises, and no other writer gets in between. Not nestable."""
+        """Operations inside become durable together, at the latest at its end; where the store has `whole_batches`, none of
+        them if the block raises, and no other writer gets in between. Not nestable."""
         ...
 
     # journal
@@ -105,11 +108,13 @@ class Store(Protocol):
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         """Atomically append all entries, numbered first_seq, first_seq+1, … by `writer`; those that this writer already
-        appended are skipped. Addressees come from `addressee_of`. Raises StaleFence when `fence` no longer holds, Moved
+        appended are skipped (a writer's numbers only grow). Addressees come from `addressee_of`. Raises StaleFence when `fence` no longer holds, Moved
         when `after` is given and is not the journal's current position. On return the entries are durable (outside
-        `batch`). `at_s` (import only) keeps an old record's time."""
+        `batch`). `at_s` (import only) keeps an old record's time. `existing`: raises SweepRemoved instead of beginning a
+        journal."""
         ...
 
     def read(

@@ -19,6 +19,7 @@ from sweep.stores._common import (
     Settled,
     check_after,
     check_chunk,
+    check_existing,
     digest_of,
     readable,
     settle_all,
@@ -75,6 +76,7 @@ class MemoryStore:
     """
 
     url = "memory:"
+    whole_batches = True
 
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
@@ -151,6 +153,7 @@ class MemoryStore:
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         settled = settle_all(entries, first_seq)
         with self._alone() as core:
@@ -159,6 +162,7 @@ class MemoryStore:
             journal = core.journals.get(sweep) or _Journal()
             fresh = self._not_yet(journal, writer, settled)
             position = len(journal.rows)
+            check_existing(sweep, position, existing)
             check_after(sweep, after, position, len(settled), len(fresh))
             previous_s = journal.rows[-1].at_s if journal.rows else 0.0
             now_s = max(previous_s, core.now() if at_s is None else at_s)

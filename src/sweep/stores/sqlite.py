@@ -25,6 +25,7 @@ from sweep.stores._common import (
     bare_all,
     check_after,
     check_chunk,
+    check_existing,
     condemned,
     digest_of,
     prefix_end,
@@ -76,6 +77,8 @@ class SqliteStore:
 
     `clock`, `now`, `boot` and `mounts` stand in for the machine's in tests.
     """
+
+    whole_batches = True
 
     def __init__(
         self,
@@ -188,6 +191,7 @@ class SqliteStore:
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         settled = settle_all(entries, first_seq)
         with self._writing():
@@ -195,6 +199,7 @@ class SqliteStore:
                 self._check_fence(fence)
             position, previous_s = self._head(sweep)
             fresh = self._not_yet(sweep, writer, settled)
+            check_existing(sweep, position, existing)
             check_after(sweep, after, position, len(settled), len(fresh))
             now_s = max(previous_s, self._now() if at_s is None else at_s)
             recorded = self._insert(sweep, position, now_s, writer, based_on, fresh)

@@ -107,7 +107,7 @@ class FaultyStore:
 
     def __init__(self, inner: MemoryStore, world: Surroundings, agent: str, cut: Callable[[], bool]) -> None:
         self._inner, self._world, self._agent, self._cut = inner, world, agent, cut
-        self.plain = inner
+        self.plain, self.whole_batches = inner, world.atomic
         """The store without faults, for a look that must not change what happens."""
         self._in_batch = False
 
@@ -203,6 +203,7 @@ class FaultyStore:
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         """As `Store.append`. A crash can come before and after it, in a batch as well."""
         call = functools.partial(
@@ -216,6 +217,7 @@ class FaultyStore:
             based_on=based_on,
             index=index,
             at_s=at_s,
+            existing=existing,
         )
         self._maybe_crash()
         if not self._in_batch and self._chance(self._world.rates.late / (1 if fence is not None else 2)):
