@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisCluster, RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +27,18 @@ def redis_server(shared_redis: RedisServer) -> Iterator[RedisServer]:
     client.flushall()
     client.close()
     yield shared_redis
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[RedisCluster]:
+    with tempfile.TemporaryDirectory(prefix="sweep-redis-") as folder:
+        cluster = RedisCluster(Path(folder))
+        yield cluster
+        cluster.kill()
+
+
+@pytest.fixture
+def redis_cluster(shared_cluster: RedisCluster) -> Iterator[RedisCluster]:
+    """An empty Redis Cluster."""
+    shared_cluster.flush()
+    yield shared_cluster

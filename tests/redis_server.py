@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,13 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+    """A port that is free, as is the one 10,000 above it, by which the servers of a cluster speak to each other."""
+    while True:
+        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            port: int = taken.getsockname()[1]
+        with contextlib.suppress(OSError, OverflowError):
+            socket.create_server(("127.0.0.1", port + 10_000)).close()
+            return port
 
 
 class RedisServer:
@@ -88,7 +93,47 @@ class RedisServer:
             self.process.wait()
             self.process = None
 
-    def client(self, **options: str) -> object:
+    def client(self, **options: str) -> Any:
         import redis
 
         return redis.Redis(unix_socket_path=str(self.socket), **options)
+
+
+class RedisCluster:
+    """Three servers that share the slots out between them."""
+
+    def __init__(self, folder: Path) -> None:
+        options = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": "60000",
+            "cluster-require-full-coverage": "no",
+        }
+        self.servers = [RedisServer(folder / str(number), **options).start() for number in range(3)]
+        self.url = f"redis://127.0.0.1:{self.servers[0].port}"
+        for number, server in enumerate(self.servers):
+            with contextlib.closing(server.client()) as client:
+                first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
+                client.execute_command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", str(self.servers[0].port))
+        deadline_s = time.monotonic() + 60
+        while not all(self._knows_all(server) for server in self.servers):
+            assert time.monotonic() < deadline_s, "the cluster does not come together"
+            time.sleep(0.05)
+
+    @staticmethod
+    def _knows_all(server: RedisServer) -> bool:
+        with contextlib.closing(server.client()) as client:
+            found = client.execute_command("CLUSTER", "INFO")
+            text = found.decode() if isinstance(found, bytes) else str(found)
+            return "16384" in text and (
+                "cluster_known_nodes:3" in text or "'cluster_known_nodes': '3'" in text
+            )
+
+    def flush(self) -> None:
+        for server in self.servers:
+            with contextlib.closing(server.client()) as client:
+                client.flushall()
+
+    def kill(self) -> None:
+        for server in self.servers:
+            server.kill()

@@ -17,23 +17,23 @@ from sweep.stores._redis_keys import Keys
 from sweep.stores._redis_link import Link
 from sweep.stores.base import HistoryChunk
 
-SEGMENT = 500
-"""Entries in a segment."""
-PACK_AT = 2 * SEGMENT
-"""So many entries outside of segments make one be packed."""
-HOT_ROWS = 256
-"""So many rows of runs outside of blocks make some be packed."""
-_BUSY_BLOCK = packing.ROWS_PER_BLOCK // 2
-"""A block with so many rows outside of it is worth packing at once."""
 _RUNS_AT_ONCE = 64
 
 
 class Tidy:
     """What one handle has to tidy."""
 
+    segment = 500
+    """Entries in a segment."""
+    pack_at = 1000
+    """So many entries outside of segments make one be packed."""
+    hot_rows = 256
+    """So many rows of runs outside of blocks make some be packed."""
+    busy_block = packing.ROWS_PER_BLOCK // 2
+    """A block with so many rows outside of it is worth packing at once."""
+
     def __init__(self, link: Link) -> None:
         self._link = link
-        self.pack_at = PACK_AT
         self._journals: set[str] = set()
         self._rows: set[str] = set()
         self._mine: set[str] = set()
@@ -45,7 +45,7 @@ class Tidy:
             self._journals.add(sweep)
         if hot_rows:
             self._mine.add(sweep)
-        if hot_rows >= HOT_ROWS:
+        if hot_rows >= self.hot_rows:
             self._rows.add(sweep)
 
     def forget(self, sweep: str) -> None:
@@ -56,9 +56,9 @@ class Tidy:
     def work(self) -> None:
         """Do what has come to be due. Raises StoreError."""
         while self._journals:
-            self._pack_journal(self._journals.pop(), SEGMENT, PACK_AT)
+            self._pack_journal(self._journals.pop(), self.pack_at)
         while self._rows:
-            self._pack_rows(self._rows.pop(), _BUSY_BLOCK)
+            self._pack_rows(self._rows.pop(), self.busy_block)
 
     def finish(self) -> None:
         """Before the handle is closed: leave nothing large behind in the sweeps that it led."""
@@ -67,15 +67,15 @@ class Tidy:
 
     def whole(self, sweep: str) -> None:
         """Pack all of a sweep that can be packed."""
-        self._pack_journal(sweep, SEGMENT, 1)
+        self._pack_journal(sweep, 1)
         self._pack_rows(sweep, 1)
         self._mine.discard(sweep)
 
     # --- journal and history
 
-    def _pack_journal(self, sweep: str, size: int, least: int) -> None:
-        """Move entries into segments of `size`, until fewer than `least` are outside."""
-        keys = Keys(sweep)
+    def _pack_journal(self, sweep: str, least: int) -> None:
+        """Move entries into segments, until fewer than `least` are outside."""
+        keys, size = Keys(sweep), self.segment
         while True:
             head = self._link.command("HMGET", keys.meta, "p", "packed", key=keys.meta)
             position, packed = (int(value or 0) for value in head)

@@ -111,7 +111,8 @@ class Store(Protocol):
         existing: bool = False,
     ) -> Appended:
         """Atomically append all entries, numbered first_seq, first_seq+1, … by `writer`; those that this writer already
-        appended are skipped (a writer's numbers only grow). Addressees come from `addressee_of`. Raises StaleFence when `fence` no longer holds, Moved
+        appended are skipped (a writer's numbers only grow). Addressees come from `addressee_of`. Raises StaleFence when `fence`
+        (the lease of the sweep's controller, `sweep.core.names`) no longer holds, Moved
         when `after` is given and is not the journal's current position. On return the entries are durable (outside
         `batch`). `at_s` (import only) keeps an old record's time. `existing`: raises SweepRemoved instead of beginning a
         journal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from sweep.core.names import controller_lease
 from sweep.stores import Index, IndexUpdate, Moved, StaleFence, Store
 from sweep.testing._store_world import (
     StoreWorld,
@@ -131,7 +132,7 @@ def a_failed_batch_undoes_no_earlier_one(world: StoreWorld) -> None:
 @check
 def a_failed_operation_spares_the_rest_of_its_batch(world: StoreWorld) -> None:
     store = world.open()
-    lease = hold(store)
+    lease = hold(store, controller_lease("s"))
     store.release(lease)
     with store.batch():
         store.append("s", reports(1), writer="w", first_seq=1)
