@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import select
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -137,3 +140,49 @@ class RedisCluster:
     def kill(self) -> None:
         for server in self.servers:
             server.kill()
+
+
+class Proxy:
+    """Stands between a store and a server, on a unix socket or with TLS on a port; can lose an answer, or go silent."""
+
+    def __init__(self, server: RedisServer, place: Path | int, tls: ssl.SSLContext | None = None) -> None:
+        self._target, self._tls = str(server.socket), tls
+        self.lose_next = False
+        """Whether the next answer is lost, and the connection with it."""
+        if isinstance(place, Path):
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(place))
+            self._listener.listen()
+        else:
+            self._listener = socket.create_server(("127.0.0.1", place))
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError), contextlib.closing(server), contextlib.closing(client):
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+            server.connect(self._target)
+            self._open += [client, server]
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                for source in ready:
+                    data = source.recv(1 << 20)
+                    if not data or (source is server and self.lose_next):
+                        self.lose_next = False
+                        client.close()
+                        return
+                    (server if source is client else client).sendall(data)
+
+    def close(self) -> None:
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()

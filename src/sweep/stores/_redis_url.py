@@ -56,9 +56,9 @@ def parse(url: str, cwd: Path) -> Address:
         parts = urlsplit(url)
         port = parts.port or PORT
         given = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as error:
+    except ValueError:  # which may name the password
         raise StoreError(
-            f"{shown(url)}: this is no address of a Redis server ({error}); use {_FORMS}"
+            f"{shown(url)}: this is no address of a Redis server; use {_FORMS} (in a password, write / as %2F, @ as %40, : as %3A)"
         ) from None
     options = _options(url, given, cwd)
     local = parts.scheme == "unix"

@@ -59,9 +59,10 @@ def in_words(error: BaseException, address: Address) -> StoreError:
     if any(isinstance(found, ssl.SSLError) for found in _chain(error)) or "SSL" in said:
         return _untrusted(where, said)
     if isinstance(error, wrong.TimeoutError | TimeoutError):
-        return StoreError(
-            f"the Redis server {where} does not answer; is it running, and does the network let this machine reach it?"
+        question = "does the network let this machine reach it" + (
+            ", and does it speak TLS at this port (redis:// is without)?" if address.tls is not None else "?"
         )
+        return StoreError(f"the Redis server {where} does not answer; is it running, and {question}")
     if isinstance(error, wrong.ClusterDownError):
         return StoreError(f"the Redis cluster {where} is down ({said})")
     if isinstance(error, wrong.ConnectionError | OSError):
