@@ -1,7 +1,8 @@
 """Which blobs the sweeps of a store need.
 
 The rule of this file: whoever deletes looks again inside the batch that deletes. Blobs are put into the store in one commit with
-the entry that names them, so that what nobody names there is needed by nobody.
+the entry that names them, so that what nobody names there is needed by nobody; where a store's batch is no transaction, this
+holds only for what nobody has touched for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from sweep.core import entries as e
 from sweep.core.index import AGENT_PREFIX, SPEC_KEY, decode_agents, decode_spec
 from sweep.provenance import blobs_of
 from sweep.stores import Store
+
+IDLE_S = 600.0
 
 
 class BlobUse:
@@ -29,7 +32,7 @@ class BlobUse:
     def orphans(self, without: str = "") -> dict[str, int]:
         """Blobs that no sweep (other than `without`) needs, with their sizes in bytes. As of the last `refresh`."""
         needed = set[str]().union(*(found for name, (_, found) in self._known.items() if name != without))
-        return {digest: size for digest, size in self._store.blobs().items() if digest not in needed}
+        return {digest: size for digest, size in self._store.blobs(IDLE_S).items() if digest not in needed}
 
     def of(self, sweep: str) -> set[str]:
         """What `sweep` needs, as of the last `refresh`."""

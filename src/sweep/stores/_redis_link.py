@@ -77,9 +77,10 @@ class Link:
         return self._try(lambda node: self._ask(node, command), key)
 
     def commands(self, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
-        """Run several commands, each with its key in second place, in one round trip where one server has all."""
+        """Run several commands, each with its key in second place (but for OBJECT), in one round trip where one server has
+        all."""
         if self.clustered:
-            return [self.command(*command, key=command[1]) for command in commands]
+            return [self.command(*command, key=command[1 + (command[0] == "OBJECT")]) for command in commands]
         return self._try(lambda node: self._ask_all(node, commands), None) if commands else []
 
     def scan(self, pattern: str) -> list[bytes]:

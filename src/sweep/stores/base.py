@@ -189,8 +189,9 @@ class Store(Protocol):
 
     def get_blob(self, digest: str) -> bytes | None: ...
 
-    def blobs(self) -> dict[str, int]:
-        """Digests of all blobs, and what each takes here (bytes)."""
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:
+        """Digests of all blobs, and what each takes here (bytes). Where a batch is no transaction, only of those that nobody has
+        put or got for `idle_s`: a younger one may be meant for an entry that is not written yet."""
         ...
 
     def delete_blobs(self, digests: Collection[str]) -> None:

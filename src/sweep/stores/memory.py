@@ -360,7 +360,7 @@ class MemoryStore:
         with self._alone() as core:
             return core.blobs.get(digest)
 
-    def blobs(self) -> dict[str, int]:
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:  # noqa: ARG002
         with self._alone() as core:
             return {digest: len(data) for digest, data in core.blobs.items()}
 

@@ -340,7 +340,7 @@ class RedisStore:
     def put_blob(self, data: bytes) -> str:
         digest = digest_of(data)
         key = blob_key(digest)
-        if not self._link.command("EXISTS", key, key=key):
+        if not self._link.command("TOUCH", key, key=key):  # whoever clears up leaves it alone for a while
             self._link.command("SET", key, packing.pack_whole(data), key=key)
         return digest
 
@@ -354,8 +354,11 @@ class RedisStore:
             raise StoreError(f"{self.url}: the blob {digest[:12]} is damaged")
         return data
 
-    def blobs(self) -> dict[str, int]:
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:
         keys = [key.decode() for key in self._link.scan(blob_key("*"))]
+        if idle_s:  # Redis counts it in seconds, with a resolution of about one
+            idle = self._link.commands([("OBJECT", "IDLETIME", key) for key in keys])
+            keys = [key for key, seconds in zip(keys, idle, strict=True) if (seconds or 0) > idle_s]
         sizes = self._link.commands([("STRLEN", key) for key in keys])
         return {key.rpartition(":")[2]: size for key, size in zip(keys, sizes, strict=True) if size}
 

@@ -465,7 +465,7 @@ class SqliteStore:
             raise StoreError(f"{self.path}: {error}") from None
 
     @_in_words
-    def blobs(self) -> dict[str, int]:
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:  # noqa: ARG002
         return _sqlite_blobs.sizes(self._db)
 
     @_in_words

@@ -278,8 +278,8 @@ class FaultyStore:
     def get_blob(self, digest: str) -> bytes | None:
         return self._do(lambda: self._inner.get_blob(digest), write=False)
 
-    def blobs(self) -> dict[str, int]:
-        return self._do(self._inner.blobs, write=False)
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:
+        return self._do(functools.partial(self._inner.blobs, idle_s), write=False)
 
     def delete_blobs(self, digests: Collection[str]) -> None:
         self._do(lambda: self._inner.delete_blobs(digests), write=True)
