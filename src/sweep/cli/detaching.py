@@ -56,7 +56,9 @@ def _start(
     store: Store, sweep: str, options: Sequence[str], log: Path, writer: int
 ) -> subprocess.Popen[bytes]:
     # -P: a file sweep.py in this folder is not us.
-    command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options, "--store", store.url]
+    command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options]
+    # An address may hold a password, which must not stand in the list of processes.
+    environ = {**os.environ, "SWEEP_STORE": getattr(store, "secret_url", store.url)}
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as output:
         return subprocess.Popen(
@@ -66,6 +68,7 @@ def _start(
             stderr=output,
             pass_fds=(writer,),
             start_new_session=True,
+            env=environ,
         )
 
 

@@ -57,6 +57,7 @@ class RedisStore:
         self._address: Address = parse(url, cwd or Path.cwd())
         self.url = self._address.shown
         self.secret_url = url
+        """As it was given, perhaps with a password: for the environment of another process, and nothing else."""
         self._link = Link(self._address, **options)
         self._tidy = Tidy(self._link)
         self._in_batch = False
