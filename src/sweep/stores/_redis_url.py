@@ -40,9 +40,10 @@ class Address(NamedTuple):
 
 
 def shown(url: str) -> str:
-    """`url` without its password, also one that is not well formed."""
+    """`url` without its password and options (but for the database), also one that is not well formed."""
+    database = re.search(r"[?&](db=\d+)", url)
     without = re.sub(r"(?<=//)([^/@?#]*:)?[^/@?#]*(?:/[^@?#]*)*@", _user_only, url, count=1)
-    return re.sub(r"([?&]password=)[^&#]*", r"\1…", without)
+    return re.sub(r"[?#].*", "", without, flags=re.S) + (f"?{database[1]}" if database else "")
 
 
 def _user_only(match: re.Match[str]) -> str:
