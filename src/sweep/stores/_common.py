@@ -22,20 +22,16 @@ def settle_all(entries: Sequence[AnyEntry], first_seq: int) -> list[Settled]:
     return [(seq, *settle(entry)) for seq, entry in enumerate(entries, first_seq)]
 
 
-def check_after(sweep: str, after: int | None, position: int, asked: int, fresh: int) -> None:
-    """Raise Moved unless the journal stands where the caller thinks, or the append is a repetition of one that
+def check_there(sweep: str, existing: bool, after: int | None, position: int, asked: int, fresh: int) -> None:
+    """Raise SweepRemoved when the journal must have begun already and has not, and Moved unless the journal stands where the caller thinks, or the append is a repetition of one that
     succeeded (which itself has moved the journal)."""
+    if existing and position == 0:
+        raise SweepRemoved(f"sweep {sweep} has been removed")
     repeated = asked > 0 and fresh == 0
     if after is not None and after != position and not repeated:
         raise Moved(
             f"the journal of sweep {sweep} is at {position}, not at {after}: somebody else has written"
         )
-
-
-def check_existing(sweep: str, position: int, existing: bool) -> None:
-    """Raise SweepRemoved when the journal must have begun already, and has not."""
-    if existing and position == 0:
-        raise SweepRemoved(f"sweep {sweep} has been removed")
 
 
 def condemned(broken: StoreError, can_be: str) -> StoreError:

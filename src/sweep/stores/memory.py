@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
 from sweep.stores._common import (
     Settled,
-    check_after,
     check_chunk,
-    check_existing,
+    check_there,
     digest_of,
     readable,
     settle_all,
@@ -162,8 +161,7 @@ class MemoryStore:
             journal = core.journals.get(sweep) or _Journal()
             fresh = self._not_yet(journal, writer, settled)
             position = len(journal.rows)
-            check_existing(sweep, position, existing)
-            check_after(sweep, after, position, len(settled), len(fresh))
+            check_there(sweep, existing, after, position, len(settled), len(fresh))
             previous_s = journal.rows[-1].at_s if journal.rows else 0.0
             now_s = max(previous_s, core.now() if at_s is None else at_s)
             if fresh and sweep not in core.journals:

@@ -23,9 +23,8 @@ from sweep.stores._common import (
     Row,
     Settled,
     bare_all,
-    check_after,
     check_chunk,
-    check_existing,
+    check_there,
     condemned,
     digest_of,
     prefix_end,
@@ -199,8 +198,7 @@ class SqliteStore:
                 self._check_fence(fence)
             position, previous_s = self._head(sweep)
             fresh = self._not_yet(sweep, writer, settled)
-            check_existing(sweep, position, existing)
-            check_after(sweep, after, position, len(settled), len(fresh))
+            check_there(sweep, existing, after, position, len(settled), len(fresh))
             now_s = max(previous_s, self._now() if at_s is None else at_s)
             recorded = self._insert(sweep, position, now_s, writer, based_on, fresh)
             if index is not None:
