@@ -77,8 +77,6 @@ class SqliteStore:
     `clock`, `now`, `boot` and `mounts` stand in for the machine's in tests.
     """
 
-    whole_batches = True
-
     def __init__(
         self,
         path: Path,
@@ -90,7 +88,7 @@ class SqliteStore:
         mounts: list[Mount] | None = None,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        self.path, self._name = path, str(path)
+        self.path, self._name, self.whole_batches = path, str(path), True
         self.url = f"sqlite:///{path}"
         self._clock, self._now, self._given_boot = clock, now, boot
         self._busy_timeout_s = busy_timeout_s
