@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import ssl
 import subprocess
 import threading
@@ -16,11 +17,12 @@ import pytest
 
 from sweep.core import entries as e
 from sweep.core.names import agent_lease, controller_lease
-from sweep.stores import HistoryChunk, Index, IndexUpdate, StoreError, StoreFull, open_store
+from sweep.stores import HistoryChunk, Index, IndexUpdate, Listener, StoreError, StoreFull, listen, open_store
 from sweep.stores import _redis_words as words
 from sweep.stores._redis_clock import ServerClock, machine_s
 from sweep.stores._redis_keys import Keys
 from sweep.stores._redis_url import parse, shown
+from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
 from tests.redis_server import Proxy, RedisServer, free_port
 
@@ -205,7 +207,7 @@ def test_a_user_who_may_too_little(start: Callable[..., RedisServer]) -> None:
         )
     fails(
         f"redis://me:{PLANTED}@127.0.0.1:{server.port}",
-        r"does not let the user 'me' .* ACL SETUSER me ~sweep:\*",
+        r"does not let the user 'me' .* ACL SETUSER me ~sweep:\* &sweep:\*",
     )
     fails(f"redis://other:{PLANTED}@127.0.0.1:{server.port}", "does not let the user 'other'")
     with closing(RedisStore(f"redis://fine:pw@127.0.0.1:{server.port}")) as store:
@@ -392,6 +394,43 @@ def test_readings_narrow_the_clock_down_and_a_set_clock_replaces_it() -> None:
     assert clock.now_s() - machine_s() == pytest.approx(1000.01 - now_s, abs=1e-3)
     clock.read(5000.0, now_s - 0.01, now_s)  # somebody has set the server's clock
     assert clock.now_s() - machine_s() == pytest.approx(5000.01 - now_s)
+
+
+# --- news ------------------------------------------------------------------------------------------------------
+
+
+def hears(listener: Listener, timeout_s: float = 30.0) -> bool:
+    ready, _, _ = select.select([listener], [], [], timeout_s)
+    listener.take()
+    return bool(ready)
+
+
+def assigned(agent: str) -> e.RunAssigned:
+    return e.RunAssigned(1, 1, agent, 0, 1, 1, 0, 7, {})
+
+
+def test_news_come_to_whom_they_concern(start: Callable[..., RedisServer]) -> None:
+    server = start()
+    with closing(RedisStore(server.url)) as store, closing(RedisStore(server.url)) as other:
+        listener = listen(store, "s", "a")
+        assert listener is not None
+        assert hears(listener), "once it listens, for what came before"
+        other.append("s", [PAUSE, assigned("b")], writer="w", first_seq=1)
+        assert not hears(listener, 0.1)
+        other.append("s", [assigned("a")], writer="w", first_seq=3)
+        assert hears(listener)
+        server.kill()
+        server.start()
+        assert hears(listener), "it listens again"
+        listener.leading = True
+        for seq in range(1, 1000):  # it takes a moment until it hears of events as well
+            other.append("s", [PAUSE], writer="x", first_seq=seq)
+            if hears(listener, 0.05):
+                break
+        else:
+            pytest.fail("a controller hears of no events")
+        listener.close()
+    assert listen(MemoryStore(), "s", "a") is None
 
 
 # --- what is packed away ---------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
 from sweep.agents.leftovers import Leftovers
 from sweep.agents.local import LocalRun, LocalRuns, is_full
+from sweep.agents.news import News
 from sweep.agents.session import Leading, LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
@@ -80,7 +81,7 @@ class Loop:
         self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
-        self.server = RunServer(self.selector)
+        self.server, self.news = RunServer(self.selector), News(self.selector)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
         self.local = LocalRuns(spec)
@@ -112,6 +113,7 @@ class Loop:
             self._start_guard()
             self._set_deadline(self.session.join(joined(self.agent)))
             self.leftovers.tick(time.monotonic())
+            self.news.follow(self.store, self.sweep, self.agent)
             self._perform(self.core.offer())
             self._commit(time.monotonic())
             self.view.joined(self.agent)
@@ -121,6 +123,7 @@ class Loop:
                 self.session.leave(self.core.draining or self.session.reason)
         finally:
             self.session.drop()
+            self.news.close()
             self.local.kills.close()
             self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
             self.server.close()
@@ -402,7 +405,7 @@ class Loop:
             if self._search_ready or now >= self._next_watch:
                 self._search_ready, self._next_watch = False, now + WATCH_S
                 return True
-        if now < self._next_poll:
+        if not self.news.take(self.session.leads) and now < self._next_poll:
             return False
         self._next_poll = now + POLL_S
         try:

@@ -96,6 +96,10 @@ class Link:
                     break
         return sorted(set(found))
 
+    def another(self) -> Any:
+        """A connection beside this link's, not made yet."""
+        return self._connect(self._home)
+
     def read_clock(self) -> None:
         """Take a reading of the server's clock."""
         asked_s = machine_s()

@@ -113,13 +113,18 @@ if last > position then
   redis.call('HSET', writers, writer, whole(first + count - 1))
 end
 base = base + count
+local told = {}
 for i = 0, addressed - 1 do
   local index, name = tonumber(ARGV[base + 2 * i + 1]), ARGV[base + 2 * i + 2]
   if index > skip then
     local there = redis.call('HGET', to, name) or ''
     redis.call('HSET', to, name, there .. struct.pack('>I4', position + index - skip))
+    told[name] = true
   end
 end
+local channels = string.sub(meta, 1, -5)
+for name in pairs(told) do redis.pcall('PUBLISH', channels .. 'to:' .. name, '') end  -- pcall: it may be forbidden
+if token == '' and last > position then redis.pcall('PUBLISH', channels .. 'events', '') end
 base = base + 2 * addressed
 if upto ~= '' and tonumber(upto) >= tonumber(head[4] or 0) then
   for i = 0, changed - 1 do

@@ -25,6 +25,7 @@ from sweep.stores._common import Settled, check_chunk, digest_of, settle_all, st
 from sweep.stores._redis_clock import machine_s
 from sweep.stores._redis_keys import AGENTS, SWEEPS, SWEEPS_ABOUT, Keys, blob_key, lease_key
 from sweep.stores._redis_link import Link
+from sweep.stores._redis_listener import RedisListener
 from sweep.stores._redis_tidy import Tidy
 from sweep.stores._redis_url import Address, parse
 from sweep.stores.base import (
@@ -292,6 +293,13 @@ class RedisStore:
             chunks += packing.unpack_block(block, run)
         wanted = [chunk for chunk in chunks if attempt in (None, chunk.attempt)]
         return sorted(wanted, key=lambda chunk: (chunk.attempt, chunk.first_row))
+
+    # --- news
+
+    def listener(self, sweep: str, addressee: str) -> RedisListener:
+        """What hears of entries for `addressee` (`sweep.stores.listen`)."""
+        prefix = Keys(sweep).prefix
+        return RedisListener(self._link.another, f"{prefix}to:{addressee}", f"{prefix}events")
 
     # --- leases
 
