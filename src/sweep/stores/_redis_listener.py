@@ -64,6 +64,7 @@ class RedisListener:
 
     def _listen(self, connection: Any) -> None:
         connection.send_command("SUBSCRIBE", self._orders)
+        connection.read_response()
         heard = False
         self._tell()  # what came while nobody listened
         while not self._closed.is_set():
