@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import random
 import select
 import subprocess
 import sys
@@ -31,7 +32,7 @@ class Answers(NamedTuple):
 
 
 def answers(url: str, folder: Path, *, agents: int, slots: int, per_s: float, seconds: float) -> Answers:
-    """Runs for `seconds`; every agent has so many slots, and runs take so long that `per_s` of them end each second."""
+    """Runs for `seconds`; every agent has so many slots, and runs take so long, more or less, that `per_s` of them end each second."""
     store = open_store(url, folder)
     create(store, SWEEP, spec(1_000_000))
     store.close()
@@ -110,7 +111,7 @@ def work(url: str, seconds: float, slots: int, took_s: float) -> None:
                 if entry.slot in asked and now_s > begin_s + 1.0:  # the first second is for warming up
                     latencies.append(1e3 * (now_s - asked[entry.slot]))
                 session.add(e.RunStarted(entry.run, entry.attempt, agent, 1, "host", entry.slot))
-                heapq.heappush(ending, (now_s + took_s, entry.run, entry))
+                heapq.heappush(ending, (now_s + took_s * random.uniform(0.2, 1.8), entry.run, entry))
     print(json.dumps(latencies))
 
 
