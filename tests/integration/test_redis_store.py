@@ -142,6 +142,20 @@ def test_an_agent_in_the_background(over_redis: Project) -> None:
     assert agent
 
 
+def test_clearing_up_here_leaves_what_belongs_to_a_sweep_on_the_server(over_redis: Project) -> None:
+    sweep = create(over_redis, 2, 0.0)
+    over_redis.sweep("agent", sweep)
+    folder, file = over_redis.folder / ".sweep/runs" / sweep, f"sqlite:///{over_redis.folder}/.sweep/store.db"
+    over_redis.sweep("create", "sweep.yaml", "--store", file)
+    said = over_redis.run("gc", "--yes", "--store", file)
+    assert folder.is_dir(), "the server wants a password, which nobody gave here: left alone"
+    assert "left alone" in said.stdout + said.stderr
+    over_redis.sweep("gc", "--yes")
+    assert folder.is_dir()
+    over_redis.sweep("rm", sweep, "--yes")
+    assert not folder.exists()
+
+
 def test_export_and_import_between_stores(over_redis: Project, redis_server: RedisServer) -> None:
     sweep = create(over_redis, 4, 0.0)
     over_redis.sweep("agent", sweep, "--slots", "2")

@@ -22,7 +22,7 @@ from sweep.agents.functions import check_program, name_of
 from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
 from sweep.api.finding import find_sweep
-from sweep.api.places import store_folder
+from sweep.api.places import run_root
 from sweep.api.reading import load_views
 from sweep.api.sweeps import create_sweep
 from sweep.api.telling import Lines, tell
@@ -122,7 +122,7 @@ def _work(
             sweep,
             views.spec,
             node,
-            root=store_folder(store),
+            root=run_root(store),
             workdir=recorded if function is None else Path.cwd(),
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),

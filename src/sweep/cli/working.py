@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from sweep.api import find_sweep, load_best, load_views
-from sweep.api.places import store_folder
+from sweep.api.places import run_root
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
@@ -144,7 +144,7 @@ def work(
             sweep,
             views.spec,
             node,
-            root=store_folder(store),
+            root=run_root(store),
             workdir=workdir,
             count=count,
             timing=Timing(lease_s(), lease_s()),

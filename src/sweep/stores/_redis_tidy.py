@@ -25,9 +25,9 @@ class Tidy:
 
     segment = 500
     """Entries in a segment."""
-    pack_at = 1000
+    pack_at = 800
     """So many entries outside of segments make one be packed."""
-    hot_rows = 256
+    hot_rows = 128
     """So many rows of runs outside of blocks make some be packed."""
     busy_block = packing.ROWS_PER_BLOCK // 2
     """A block with so many rows outside of it is worth packing at once."""
