@@ -119,6 +119,32 @@ def test_redis_is_killed_and_comes_back(over_redis: Project, server: RedisServer
     assert len(marks) == 8 and all(len(mark) == 1 for mark in marks), "no run was started twice"
 
 
+def test_redis_comes_back_without_its_last_entries(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As after a power cut, or when a replica that lagged behind takes over."""
+    server = RedisServer(
+        tmp_path_factory.mktemp("r")
+    ).start()  # no append-only file: it has what was last saved
+    try:
+        project.env["SWEEP_STORE"] = server.url
+        sweep = create(project, 6, 0.05)
+        agents = [project.agent(sweep, "--slots", "2") for _ in range(2)]
+        project.wait_running(sweep, 2)
+        with closing(server.client()) as client:
+            client.save()
+        _, before = record(project, sweep)
+        project.wait_for(lambda: len(record(project, sweep)[1]) >= len(before) + 20)
+        server.kill()
+        server.start()
+        for agent in agents:
+            project.wait_end(agent)
+        check_whole(project, sweep, 6)
+        assert "the store has lost entries of sweep" in project.agent_output()
+    finally:
+        server.kill()
+
+
 def test_an_agent_is_killed(over_redis: Project) -> None:
     sweep = create(over_redis, 6, 0.05)
     first = over_redis.agent(sweep, "--slots", "2")

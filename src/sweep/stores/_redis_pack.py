@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
-from sweep.core.journal import JournalError, decode
-from sweep.stores._common import Settled, readable, rows_of_chunk
+from sweep.core.entries import FORMAT, Recorded, addressee_of
+from sweep.stores._common import Row, Settled, recorded_all, rows_of_chunk
 from sweep.stores.base import HistoryChunk, StoreError
 
 LEVEL = 6
@@ -78,11 +77,11 @@ def position_of(item: Item) -> int:
 
 def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
     """The entries of the stream's items. Raises Unreadable."""
-    found: list[Recorded] = []
+    rows: list[Row] = []
     for item in items:
         data, at = _parts(item)
-        found.append(_recorded(sweep, position_of(item), float(at), _decode_row(data)))
-    return found
+        rows.append(_flat(position_of(item), float(at), _decode_row(data)))
+    return recorded_all(sweep, rows)
 
 
 def recorded_segment(sweep: str, item: Item, after: int, addressee: str | None) -> list[Recorded]:
@@ -91,11 +90,12 @@ def recorded_segment(sweep: str, item: Item, after: int, addressee: str | None) 
     rows = _segment_rows(sweep, last, item[1][1])
     first = last - len(rows) + 1
     rows = rows[max(0, after + 1 - first) :]
-    return [
-        _recorded(sweep, position, stamped.at_s, stamped.row)
+    chosen = [
+        _flat(position, stamped.at_s, stamped.row)
         for position, stamped in enumerate(rows, last - len(rows) + 1)
         if addressee is None or stamped.row.addressee == addressee
     ]
+    return recorded_all(sweep, chosen)
 
 
 def _segment_rows(sweep: str, last: int, blob: bytes) -> list[_Stamped]:
@@ -110,12 +110,8 @@ def count_segment(blob: bytes) -> int:
     return len(_decode_raw_segment(zlib.decompress(blob)))
 
 
-def _recorded(sweep: str, position: int, at_s: float, row: _Row) -> Recorded:
-    try:
-        entry: AnyEntry = decode(row.data)
-    except JournalError:
-        entry = readable(sweep, position, row.data)
-    return Recorded(position, at_s, row.writer, row.seq, entry, row.addressee, row.based_on, row.format)
+def _flat(position: int, at_s: float, row: _Row) -> Row:
+    return position, at_s, row.writer, row.seq, row.data, row.addressee, row.based_on, row.format
 
 
 # --- index -------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ local now = now_us()
 if token ~= '' and not holds(fences, fence, token, holder, now) then return {'stale'} end
 local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim')
 local position, packed = tonumber(head[1] or 0), tonumber(head[3] or 0)
-if position == 0 and existing == '1' then return {'gone'} end
+if position == 0 and (existing == '1' or after ~= '' and tonumber(after) > 0) then return {'gone'} end
 local skip = 0
 if count > 0 then
   skip = math.min(count, math.max(0, tonumber(redis.call('HGET', writers, writer) or 0) - first + 1))

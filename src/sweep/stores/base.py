@@ -39,6 +39,12 @@ class Unreadable(StoreError):
     """An entry that this version cannot read: a newer sweep wrote it, or it is damaged. Nobody may lead such a sweep."""
 
 
+def lost_entries(sweep: str, known: int, position: int) -> str:
+    """In words, that a journal is shorter than somebody has seen it: no store does that, but a server that was restarted
+    after a power cut, or replaced by a copy that lagged behind, may."""
+    return f"the store has lost entries of sweep {sweep}: it had {known}, and has {position}; what it lost is done again"
+
+
 class Lease(msgspec.Struct, frozen=True):
     """A held lease. `token` grows with every new acquisition of `name`: it is the fencing token."""
 

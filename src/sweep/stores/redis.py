@@ -189,6 +189,7 @@ class RedisStore:
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
+        bare: bool = False,  # noqa: ARG002
     ) -> list[Recorded]:
         deadline_s = time.monotonic() + wait_s
         seen = after
