@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -571,6 +573,26 @@ def test_many_small_rows_are_written_as_a_whole_index(store: RedisStore) -> None
     assert store.read_index("s") == index
 
 
+def test_a_run_with_ten_reports_takes_less_than_a_kilobyte(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run as agents record it, with its own values, command line and environment; all told, when the agents have gone."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    from recorded import record, spec
+
+    runs = 800
+    with closing(redis_server.client()) as client:
+        before = client.info("memory")["used_memory"]
+        with closing(RedisStore(redis_server.url)) as store:
+            record(store, "s", spec(runs), 10, slots=16, history=10, varied=True)
+        used = client.info("memory")["used_memory"] - before
+    assert used / runs < 1024
+    with closing(RedisStore(redis_server.url)) as store:
+        assert len(store.read_index("s", "run/").rows) == runs
+        for run in (0, runs // 2, runs - 1):
+            assert sum(chunk.count for chunk in store.read_history("s", run)) == 10
+
+
 def test_describe(store: RedisStore, start: Callable[..., RedisServer]) -> None:
     assert "snapshots" in store.describe()["durability"]
     for fsync, part in (("always", "survives a crash and a power cut"), ("everysec", "appendfsync everysec")):
@@ -579,6 +601,23 @@ def test_describe(store: RedisStore, start: Callable[..., RedisServer]) -> None:
             assert part in described["durability"]
             assert described["server"].startswith(("Redis ", "Valkey "))
             assert 0 < described["round_trip_s"] < 60
+
+
+def test_without_the_package_it_says_what_to_install(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['redis'] = None\nfrom sweep.cli import main\nmain(['ls'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "SWEEP_STORE": f"redis://:{PLANTED}@127.0.0.1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == "sweep: a store on a Redis server needs the package `redis`: pip install 'sweep[redis]'\n"
+    )
 
 
 def test_opening_by_url(redis_server: RedisServer, tmp_path: Path) -> None:
