@@ -581,6 +581,10 @@ def test_a_run_with_ten_reports_takes_less_than_a_kilobyte(
     from recorded import record, spec
 
     runs = 800
+    with closing(RedisStore(redis_server.url)) as store:  # the server's scripts, once and for all sweeps
+        record(store, "first", spec(20), 10, slots=16, history=10, varied=True)
+        store.compact()
+        store.delete_sweep("first")
     with closing(redis_server.client()) as client:
         before = client.info("memory")["used_memory"]
         with closing(RedisStore(redis_server.url)) as store:
