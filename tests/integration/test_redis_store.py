@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -99,7 +100,11 @@ def test_two_agents_work_off_a_sweep(over_redis: Project) -> None:
     assert "appendfsync always" in said
     for file in over_redis.folder.rglob("*"):
         assert not file.is_file() or b"planted-pw" not in file.read_bytes(), file
-    assert all(b"planted-pw" not in repr(recorded).encode() for recorded in journal)
+    assert all("planted-pw" not in repr(recorded) for recorded in journal)
+    with closing(open_store(over_redis.env["SWEEP_STORE"], over_redis.folder)) as store:
+        blobs = [store.get_blob(digest) or b"" for digest in store.blobs()]
+        assert blobs and all(b"planted-pw" not in blob for blob in blobs)
+        assert "planted-pw" not in repr(store.read_index(sweep)) + repr(store.describe())
 
 
 def test_redis_is_killed_and_comes_back(over_redis: Project, server: RedisServer) -> None:
@@ -163,6 +168,9 @@ def test_an_agent_is_killed(over_redis: Project) -> None:
 def test_an_agent_in_the_background(over_redis: Project) -> None:
     sweep = create(over_redis, 2, 0.01)
     agent = over_redis.sweep("agent", sweep, "--detach").splitlines()[-1]
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            assert b"planted-pw@" not in cmdline.read_bytes(), "a password in the list of processes"
     over_redis.wait_for(lambda: record(over_redis, sweep)[0].sweep.state == "ended")
     check_whole(over_redis, sweep, 2)
     assert agent
