@@ -19,7 +19,17 @@ import pytest
 
 from sweep.core import entries as e
 from sweep.core.names import agent_lease, controller_lease
-from sweep.stores import HistoryChunk, Index, IndexUpdate, Listener, StoreError, StoreFull, listen, open_store
+from sweep.stores import (
+    HistoryChunk,
+    Index,
+    IndexUpdate,
+    Listener,
+    Moved,
+    StoreError,
+    StoreFull,
+    listen,
+    open_store,
+)
 from sweep.stores import _redis_words as words
 from sweep.stores._redis_clock import ServerClock, machine_s
 from sweep.stores._redis_keys import Keys
@@ -373,6 +383,51 @@ def test_the_server_forgot_its_scripts(store: RedisStore, redis_server: RedisSer
     assert store.position("s") == 2
 
 
+def test_a_controller_gets_its_turn(redis_server: RedisServer) -> None:
+    """However fast others write: between its reading and its append there is a time when nobody does."""
+    done = threading.Event()
+
+    def write(name: int) -> None:
+        with closing(RedisStore(redis_server.url)) as store:
+            seq = 0
+            while not done.is_set():
+                seq += 1
+                store.append("s", [PAUSE], writer=f"w{name}", first_seq=seq)
+
+    with closing(RedisStore(redis_server.url)) as store:
+        append(store)
+        lease = store.acquire(controller_lease("s"), "me", 600.0)
+        threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        decided = rounds = 0
+        while decided < 10 and rounds < 2000:
+            rounds += 1
+            position = store.position("s")
+            time.sleep(0.002)  # it decides
+            try:
+                store.append("s", [PAUSE], writer="c", first_seq=decided + 1, fence=lease, after=position)
+                decided += 1
+            except Moved:
+                continue
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert decided == 10
+        seqs = [r.seq for r in store.read("s", 0) if r.writer == "w0"]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_controller_that_asked_for_a_moment_and_died_holds_nobody_up(store: RedisStore) -> None:
+    append(store, 3)
+    lease = store.acquire(controller_lease("s"), "me", 600.0)
+    for _ in range(10):
+        with pytest.raises(Moved):
+            store.append("s", [PAUSE], writer="c", first_seq=1, fence=lease, after=1)
+    append(store)
+    assert store.position("s") == 4
+
+
 # --- the clock -------------------------------------------------------------------------------------------------
 
 
@@ -513,6 +568,23 @@ def test_late_rows_of_a_packed_run_are_there_once(store: RedisStore) -> None:
     store.append("s", [ended(1)], writer="w", first_seq=7)
     store.compact()
     assert b"\n".join(chunk.data for chunk in store.read_history("s", 1)).split(b"\n") == found
+
+
+def test_long_histories_are_packed_a_few_at_a_time(store: RedisStore, redis_server: RedisServer) -> None:
+    seq = 0
+    for run in range(7):
+        line = b'{"m":"%d"}' % run * (50_000 if run != 3 else 1)
+        for first in range(2):
+            store.append_history("s", [HistoryChunk(run, 1, first, 1, line)])
+        seq += 1
+        store.append("s", [ended(run)], writer="w", first_seq=seq)
+    store.compact()
+    with closing(redis_server.client()) as client:
+        assert client.hlen(Keys("s").history_blocks) > 1
+        assert not client.keys("*:h:*")
+    for run in range(7):
+        (chunk,) = store.read_history("s", run)
+        assert chunk.count == 2 and chunk.data.startswith(b'{"m":"%d"}' % run)
 
 
 def test_two_who_pack_at_once_lose_nothing(redis_server: RedisServer) -> None:

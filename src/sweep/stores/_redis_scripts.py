@@ -85,25 +85,42 @@ return {whole(now_us()), redis.call('HGETALL', KEYS[1])}
 # compressed segments, each under the ID of its last entry. `to` has each addressee's positions, 4 bytes each: those that are not
 # packed, and the last one.
 
-APPEND = Script("""
+HOLD_US = 20_000
+"""For so long the appends of others wait when a controller's was overtaken again and again: else it might never decide."""
+
+APPEND = Script(
+    f"""
+local hold_us = {HOLD_US}
+"""
+    + """
 local meta, log, writers, to, ix, rows, fences = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local known, existing, fence, token, holder, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local writer, first, count, at, upto = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
-local addressed, changed, pack_at = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local eager, addressed, changed, pack_at = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local now = now_us()
 if token ~= '' and not holds(fences, fence, token, holder, now) then return {'stale'} end
-local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim')
+local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim', 'hold')
 local position, packed = tonumber(head[1] or 0), tonumber(head[3] or 0)
 if position == 0 and (existing == '1' or after ~= '' and tonumber(after) > 0) then return {'gone'} end
 local skip = 0
 if count > 0 then
   skip = math.min(count, math.max(0, tonumber(redis.call('HGET', writers, writer) or 0) - first + 1))
 end
-if after ~= '' and tonumber(after) ~= position and not (count > 0 and skip == count) then return {'moved', position} end
+if after ~= '' and tonumber(after) ~= position and not (count > 0 and skip == count) then
+  if token ~= '' and eager == '1' then redis.call('HSET', meta, 'hold', whole(now + hold_us)) end
+  return {'moved', position}
+end
+if head[6] then
+  if token ~= '' then
+    redis.call('HDEL', meta, 'hold')
+  elseif eager == '0' and now < tonumber(head[6]) and tonumber(head[6]) <= now + hold_us then
+    return {'wait', tonumber(head[6]) - now}
+  end
+end
 if position == 0 and skip < count and known == '0' then return {'new'} end
 if at == '' then at = string.format('%d.%06d', math.floor(now / 1000000), now % 1000000) end
 if head[2] and tonumber(head[2]) > tonumber(at) then at = head[2] end
-local base = 14
+local base = 15
 for i = skip + 1, count do
   redis.call('XADD', log, (position + i - skip) .. '-0', 'e', ARGV[base + i], 't', at)
 end
@@ -140,7 +157,8 @@ if last - packed >= pack_at and tonumber(head[5] or 0) <= now then  -- one of al
   pack = 1
 end
 return {'ok', position, at, skip, pack, redis.call('HLEN', rows)}
-""")
+"""
+)
 
 READ = Script("""
 local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -295,8 +313,13 @@ return {redis.call('HGETALL', KEYS[1]), packed}
 """)
 
 OPEN_HISTORY = Script("""
-local found = {}
-for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
+local found, total = {}, 0
+for i = 1, #KEYS do  -- as many as fit into an answer; what is huge stays where it is
+  local size = redis.call('MEMORY', 'USAGE', KEYS[i]) or 0
+  if total > 0 and total + size > tonumber(ARGV[1]) then break end
+  found[i] = size <= tonumber(ARGV[2]) and redis.call('HGETALL', KEYS[i]) or {}
+  total = total + size
+end
 return found
 """)
 

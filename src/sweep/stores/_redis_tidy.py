@@ -18,6 +18,8 @@ from sweep.stores._redis_link import Link
 from sweep.stores.base import HistoryChunk
 
 _RUNS_AT_ONCE = 64
+_BLOCK_BYTES, _HUGE_BYTES = 2_000_000, 64_000_000
+"""History of so many bytes goes into one block; that of a single run that has more than the second is left as it is."""
 
 
 class Tidy:
@@ -101,10 +103,11 @@ class Tidy:
 
     def _pack_history(self, sweep: str, runs: list[int]) -> None:
         keys = Keys(sweep)
-        for begin in range(0, len(runs), _RUNS_AT_ONCE):
-            some = runs[begin : begin + _RUNS_AT_ONCE]
-            found = self._link.run(scripts.OPEN_HISTORY, [keys.history(run) for run in some])
-            there = {run: flat for run, flat in zip(some, found, strict=True) if flat}
+        while runs:
+            where = [keys.history(run) for run in runs[:_RUNS_AT_ONCE]]
+            found = self._link.run(scripts.OPEN_HISTORY, where, [_BLOCK_BYTES, _HUGE_BYTES])
+            there = {run: flat for run, flat in zip(runs, found, strict=False) if flat}
+            runs = runs[len(found) :]
             if there:
                 self._move_history(keys, there)
 

@@ -45,7 +45,9 @@ _READ_AT_ONCE = 10_000
 _CLOCK_AGE_S = 60.0
 """After so long the server's clock is read again, if no lease was renewed meanwhile."""
 _LONGEST_WAIT_S = 2.0
-_FIRST_POLL_S, _LAST_POLL_S = 0.002, 0.05
+_OFTEN = 2
+"""Overtaken so often in a row, a controller asks for a moment."""
+_LONGEST_HOLD_S = 0.5
 
 
 class RedisStore:
@@ -63,6 +65,8 @@ class RedisStore:
         self._tidy = Tidy(self._link)
         self._in_batch = False
         self._known: set[str] = set()
+        self._overtaken: dict[str, int] = {}
+        """How often in a row others have written before this handle's append."""
         try:
             self._check_server()
         except BaseException:
@@ -139,24 +143,45 @@ class RedisStore:
         head = [int(existing), *fenced, "" if after is None else after, writer, first_seq, len(settled)]
         head += ["" if at_s is None else repr(at_s), "" if index is None else index.upto]
         where = [*keys.journal, keys.leases if fence is None else lease_key(fence.name)]
-        answer = self._link.run(scripts.APPEND, where, [int(sweep in self._known), *head, *args])
-        if answer[0] == b"new":
-            self._register(sweep)
-            answer = self._link.run(scripts.APPEND, where, [1, *head, *args])
+        answer = self._send(sweep, where, head, args, fence is not None)
         if answer[0] == b"stale":
             assert fence is not None
             raise stale(fence)
         if answer[0] == b"gone":
             raise SweepRemoved(f"sweep {sweep} has been removed")
         if answer[0] == b"moved":
+            self._overtaken[sweep] = self._overtaken.get(sweep, 0) + 1
             raise Moved(
                 f"the journal of sweep {sweep} is at {answer[1]}, not at {after}: somebody else has written"
             )
+        self._overtaken.pop(sweep, None)
         _, position, at, skip, pack, rows = answer
         self._tidy.appended(sweep, bool(pack), rows if index is not None else 0)
         recorded = _as_recorded(settled[skip:], position, float(at), writer, based_on)
         self._tidy_up()
         return Appended(position + len(recorded), recorded)
+
+    def _send(
+        self,
+        sweep: str,
+        where: list[str],
+        head: Sequence[bytes | str | int],
+        args: Sequence[bytes | str | int],
+        fenced: bool,
+    ) -> Any:
+        """The answer to an append. A controller that is overtaken again and again has others wait for a moment."""
+        patient_until_s = time.monotonic() + _LONGEST_HOLD_S
+        while True:
+            often = self._overtaken.get(sweep, 0) >= _OFTEN
+            eager = often if fenced else time.monotonic() > patient_until_s
+            sent = [int(sweep in self._known), *head, int(eager), *args]
+            answer = self._link.run(scripts.APPEND, where, sent)
+            if answer[0] == b"new":
+                self._register(sweep)
+            elif answer[0] == b"wait":
+                time.sleep(min(answer[1], scripts.HOLD_US) / 1e6)
+            else:
+                return answer
 
     def _append_args(
         self,
