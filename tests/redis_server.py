@@ -162,7 +162,7 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         server = socket.socket(socket.AF_UNIX)
-        with contextlib.suppress(OSError), contextlib.closing(server), contextlib.closing(client):
+        with contextlib.suppress(OSError, ValueError), contextlib.closing(server), contextlib.closing(client):
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
             server.connect(self._target)

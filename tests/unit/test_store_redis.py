@@ -571,13 +571,11 @@ def test_late_rows_of_a_packed_run_are_there_once(store: RedisStore) -> None:
 
 
 def test_long_histories_are_packed_a_few_at_a_time(store: RedisStore, redis_server: RedisServer) -> None:
-    seq = 0
     for run in range(7):
         line = b'{"m":"%d"}' % run * (50_000 if run != 3 else 1)
         for first in range(2):
             store.append_history("s", [HistoryChunk(run, 1, first, 1, line)])
-        seq += 1
-        store.append("s", [ended(run)], writer="w", first_seq=seq)
+        store.append("s", [ended(run)], writer="w", first_seq=run + 1)
     store.compact()
     with closing(redis_server.client()) as client:
         assert client.hlen(Keys("s").history_blocks) > 1
