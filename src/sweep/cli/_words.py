@@ -302,8 +302,14 @@ COMMANDS: dict[str, dict[str, Any]] = {
     },
     'store': {
         'help': 'Serve a store that several machines share.',
-        'arguments': (),
+        'arguments': ('one of serve stop status',),
         'options': {
+            '--port': ('The port it listens on (6379)', ()),
+            '--bind': ('The address of this machine that it listens on (all: 0.0.0.0)', ()),
+            '--appendfsync': ('always (default): what is recorded survives a power cut; everysec: faster, and loses up to two seconds in one', ('always', 'everysec')),
+            '--detach': ('Go on in the background, and return when it is ready', None),
+            '--dir': ('Where its data, password and log are (.sweep/redis in the project folder)', (':file',)),
+            '--json': ('Print JSON for programs', None),
             '--help': ('Show this message and exit.', None),
         },
     },
@@ -347,5 +353,5 @@ COMMANDS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""Command -> its help; its arguments (`id`, `run`, `id run`, `file`, empty for others, with `*` when it repeats); and its
+"""Command -> its help; its arguments (`id`, `run`, `id run`, `file`, `one of` some words, empty for others, with `*` when it repeats); and its
 options: (help, values), None for one that takes no value."""
