@@ -62,11 +62,13 @@ class Worker:
         together: int = 1,
         history: int = 0,
         folder: str = "/bench",
+        varied: bool = False,
     ) -> None:
         """`reports`: values of the objective per run, `together` of them in one entry, as an agent writes those that come
-        within 50 ms; `history`: logged rows per run."""
+        within 50 ms; `history`: logged rows per run. `varied`: each run has values, a command line and an environment of
+        its own, in full length; else most is the same in all, which costs less here and compresses too well."""
         self.store, self.sweep, self.history, self.folder = store, sweep, history, folder
-        self.reports, self.together = reports, together
+        self.reports, self.together, self.varied = reports, together, varied
         self._rows = b"\n".join(
             json.dumps({"i": i, "s": i, "t": i / 10, "m": {"loss": 1.0 / (i + 1)}}).encode()
             for i in range(history)
@@ -96,7 +98,7 @@ class Worker:
             steps = tuple(map(float, range(first, min(first + self.together, self.reports))))
             self._append([self._reported(order, first, steps) for order in orders])
         if self.history:
-            chunks = [HistoryChunk(o.run, o.attempt, 0, self.history, self._rows) for o in orders]
+            chunks = [HistoryChunk(o.run, o.attempt, 0, self.history, self._history_of(o)) for o in orders]
             self.store.append_history(self.sweep, chunks)
         self._append([entry for order in orders for entry in self._ended(order)])
 
@@ -111,7 +113,48 @@ class Worker:
         if self.lease is not None:
             self.store.release(self.lease)
 
+    def _history_of(self, order: e.RunAssigned) -> bytes:
+        if not self.varied:
+            return self._rows
+        logged = [
+            (i, {"loss": _value(order.run, i), "accuracy": _value(3 * order.run, i) / 2})
+            for i in range(self.history)
+        ]
+        return b"\n".join(
+            json.dumps({"i": i, "t": i + round(m["loss"], 3), "m": m}).encode() for i, m in logged
+        )
+
+    def _started_varied(self, order: e.RunAssigned) -> e.RunStarted:
+        folder = f"/home/somebody/project/.sweep/runs/{self.sweep}/{order.run}"
+        threads = ("PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        facts = {
+            "ID": self.sweep,
+            "RUN_ID": f"{self.sweep}-{order.run}",
+            "ATTEMPT": "1",
+            "TRIAL": str(order.trial),
+        }
+        facts |= {
+            "REPLICATE": "0",
+            "SEED": str(order.seed),
+            "CONFIG": f"{folder}/config.json",
+            "RUN_DIR": folder,
+        }
+        facts |= {
+            "CHECKPOINT_DIR": f"{folder}/checkpoint",
+            "SOCKET": "/tmp/sweep-1000/4638-1df099.sock",
+            "AGENT": AGENT,
+        }
+        env = dict.fromkeys(threads, "1") | {"CUDA_VISIBLE_DEVICES": "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        env |= {f"SWEEP_{name}": value for name, value in facts.items()}
+        words = tuple(f"--{name}={value}" for name, value in order.config.items())
+        command = ("/usr/bin/env", "/home/somebody/project/.venv/bin/python3", "train.py", *words)
+        return e.RunStarted(
+            order.run, order.attempt, AGENT, 1000 + order.run, "host", order.slot, (), command, env, folder
+        )
+
     def _started(self, order: e.RunAssigned) -> e.RunStarted:
+        if self.varied:
+            return self._started_varied(order)
         return e.RunStarted(
             order.run,
             order.attempt,
@@ -173,10 +216,13 @@ def record(
     together: int = 1,
     history: int = 0,
     folder: str = "/bench",
+    varied: bool = False,
 ) -> None:
     """Create the sweep and work it off."""
     create(store, sweep, what)
-    worker = Worker(store, sweep, slots, reports, together=together, history=history, folder=folder)
+    worker = Worker(
+        store, sweep, slots, reports, together=together, history=history, folder=folder, varied=varied
+    )
     driver = lead(store, sweep)
     orders: list[e.RunAssigned] | None = None
     while orders != []:

@@ -25,7 +25,7 @@ sys.path[:0] = [str(HERE.parent / "src"), str(HERE)]
 
 from measure import Context, Goal, Result, take  # noqa: E402
 
-NOT_BENCHMARKS = ("run", "measure", "recorded")
+NOT_BENCHMARKS = ("run", "measure", "recorded", "redis_answers")
 
 
 def benchmarks() -> dict[str, ModuleType]:

@@ -88,13 +88,13 @@ class Project:
 
     def runs(self, sweep: str = "latest") -> list[dict[str, Any]]:
         """What `sweep runs --json` prints, without starting a process for it."""
-        with closing(open_store(None, self.folder, create=False)) as store:
+        with closing(open_store(self.env.get("SWEEP_STORE"), self.folder)) as store:
             views = load_views(store, find_sweep(store, sweep))
         return [record(run, time.time()) for run in views.runs]
 
     def status(self, sweep: str = "latest") -> SweepView:
         """What `sweep status` knows of the sweep, without starting a process for it."""
-        with closing(open_store(None, self.folder, create=False)) as store:
+        with closing(open_store(self.env.get("SWEEP_STORE"), self.folder)) as store:
             return load_views(store, find_sweep(store, sweep)).sweep
 
     def agent(self, *args: str, **env: str) -> subprocess.Popen[bytes]:

@@ -57,9 +57,14 @@ def wrong_with(line: str) -> str | None:
     if name not in COMMANDS:
         return f"{line}: there is no command {name}"
     command = cli.get_command(click.Context(cli), name)
+    while isinstance(command, click.Group) and rest:
+        if rest[0] not in command.commands:
+            return f"{line}: there is no command {name} {rest[0]}"
+        name, command = rest[0], command.commands[rest.pop(0)]
     assert command is not None
     try:
-        command.make_context(name, rest)
+        if not isinstance(command, click.Group):
+            command.make_context(name, rest)
     except (click.MissingParameter, click.exceptions.Exit):
         pass
     except click.ClickException as error:

@@ -290,8 +290,11 @@ def test_a_folder_that_cannot_be_written(project: Path) -> None:
 def test_stores_that_are_no_file(tmp_path: Path) -> None:
     assert only(checkup_store.store(place(tmp_path, "memory:"))).status == "note"
     assert checkup_store.disk(place(tmp_path, "memory:")) == []
-    broken = only(checkup_store.store(place(tmp_path, "redis://host")))
-    assert broken.status == "broken" and "no Redis store yet" in broken.found
+    broken = only(checkup_store.store(place(tmp_path, "redis://me:planted@127.0.0.1:1")))
+    assert (
+        broken.status == "broken" and "no Redis server is running at redis://me@127.0.0.1:1" in broken.found
+    )
+    assert checkup_store.disk(place(tmp_path, "redis://127.0.0.1:1")) == []
 
 
 def test_whatever_a_check_runs_into_is_its_finding(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def test_memory_is_new_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("redis://host:6379/0", "this version of sweep has no Redis store yet"),
-        ("rediss://host", "this version of sweep has no Redis store yet"),
+        ("redis://127.0.0.1:1/0", "no Redis server is running at redis://127.0.0.1:1/0; start one"),
+        ("unix:///nowhere/s", "no Redis server is running at unix:///nowhere/s"),
         ("postgres://host/db", r"this is no store; use sqlite:///"),
         ("sqlite:x.db", r"this is no store; use sqlite:///"),
         ("sqlite://x.db", r"this is no store; use sqlite:///"),

@@ -26,6 +26,7 @@ from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmG
 from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
 from sweep.agents.local import LocalRun, LocalRuns, is_full, new_agent_id
+from sweep.agents.news import News
 from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
@@ -89,7 +90,7 @@ class Loop:
         self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
-        self.server = RunServer(self.selector)
+        self.server, self.news = RunServer(self.selector), News(self.selector)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
         self.local = LocalRuns(spec, self.session.caches.__setitem__)
@@ -123,6 +124,7 @@ class Loop:
             self._start_guard()
             self._set_deadline(self.session.join(joined(self.agent)))
             self.leftovers.tick(time.monotonic())
+            self.news.follow(self.store, self.sweep, self.agent)
             self._perform(self.core.begin(time.monotonic()))
             self._commit(time.monotonic())
             self.view.joined(self.agent)
@@ -132,6 +134,7 @@ class Loop:
                 self.session.leave(self.core.draining or self.session.reason)
         finally:
             self.session.drop()
+            self.news.close()
             self.local.kills.close()
             self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
             self.server.close()
@@ -428,7 +431,7 @@ class Loop:
             if self._search_ready or now >= self._next_watch:
                 self._search_ready, self._next_watch = False, now + WATCH_S
                 return True
-        if now < self._next_poll:
+        if not self.news.take(self.session.leads) and now < self._next_poll:
             return False
         self._next_poll = now + POLL_S
         try:

@@ -19,7 +19,16 @@ from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.names import agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
-from sweep.stores.base import HistoryChunk, Lease, StaleFence, Store, StoreError, StoreFull, SweepRemoved
+from sweep.stores.base import (
+    HistoryChunk,
+    Lease,
+    StaleFence,
+    Store,
+    StoreError,
+    StoreFull,
+    SweepRemoved,
+    lost_entries,
+)
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -54,6 +63,10 @@ class Session:
         self._seq = 0
         self._cursor = 0
         self._seen = 0
+        self._known = 0
+        """The highest position at which this agent has seen the journal."""
+        self._gone = ""
+        """In words, that the store has lost entries that it had: perhaps some of this agent's."""
         self._joined_at = 0
         """The journal's position when this agent joined; it is shorter only where the sweep was removed."""
         self.blobs: list[bytes] = []
@@ -99,6 +112,9 @@ class Session:
 
         Raises LeaseLost when the agent's own lease has run out.
         """
+        if self._gone:
+            self._lease = None
+            raise LeaseLost(self._gone)
         now = self.store.clock()
         if now < self._renew_at or self._lease is None:
             return None
@@ -162,7 +178,9 @@ class Session:
         if self._lease is not None:
             self._lead.seek()
         if self.driver is None and not self._pending and not history and not self.caches:
-            return self._orders(self.store.position(self.sweep))
+            position = self.store.position(self.sweep)
+            self._check_there(position)
+            return self._orders(position)
         try:
             with self.store.batch():
                 position, seq, written = self._write(history)
@@ -181,7 +199,7 @@ class Session:
         self._pending.clear()
         self.blobs.clear()
         self.caches.clear()
-        self._seq = seq
+        self._seq, self._known = seq, position
         return self._orders(position)
 
     def revised(self) -> SweepSpec | None:
@@ -224,7 +242,9 @@ class Session:
             position = self.store.position(self.sweep)
             self._check_there(position)
             return position, self._seq, ()
-        appended = self.store.append(self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1)
+        appended = self.store.append(
+            self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
+        )
         self._check_there(appended.last - len(appended.recorded))
         if appended.recorded:
             self.time.saw(appended.recorded[-1].at_s)
@@ -238,6 +258,10 @@ class Session:
         """Raise SweepRemoved when the journal, which was at `position`, is not the one that this agent joined."""
         if position < max(self._joined_at, 1):
             raise SweepRemoved(f"sweep {self.sweep} has been removed")
+        if position < self._known:  # what it lost may be this agent's: begin anew, as after a lost lease
+            self._gone = lost_entries(self.sweep, self._known, position)
+            raise StoreError(self._gone)
+        self._known = position
 
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:

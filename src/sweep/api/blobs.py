@@ -1,7 +1,8 @@
 """Which blobs the sweeps of a store need.
 
 The rule of this file: whoever deletes looks again inside the batch that deletes. Blobs are put into the store in one commit with
-the entry that names them, so that what nobody names there is needed by nobody.
+the entry that names them, so that what nobody names there is needed by nobody; where a store's batch is no transaction, this
+holds only for what nobody has touched for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class _Needs(msgspec.Struct):
     """(run, attempt) -> the digest of the checkpoint that it ended with, '' for none (yet)."""
 
 
+IDLE_S = 600.0
+
+
 class BlobUse:
     """Follows which sweep needs which blobs; looking again costs only what was recorded since."""
 
@@ -51,7 +55,7 @@ class BlobUse:
     def refresh(self) -> None:
         """Take in what has been recorded since the last time."""
         # The blobs first: what is kept later than this is not taken for an orphan, even where no batch keeps others out.
-        self._present = self._store.blobs()
+        self._present = self._store.blobs(IDLE_S)
         self._known = {sweep: self._follow(sweep) for sweep in self._store.sweeps()}
 
     def orphans(self, without: str = "") -> dict[str, int]:

@@ -75,7 +75,12 @@ def extras(_: Place) -> Finding:
     from importlib import metadata
 
     words = []
-    for package, use in (("pandas", "sweep.load(...).runs"), ("pyarrow", "--format parquet"), ("torch", "")):
+    for package, use in (
+        ("pandas", "sweep.load(...).runs"),
+        ("pyarrow", "--format parquet"),
+        ("redis", "a store on many machines"),
+        ("torch", ""),
+    ):
         try:
             words.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:

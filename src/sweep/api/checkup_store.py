@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sweep.api.checkup import Check, Finding, Place
+from sweep.stores._place import default_path, is_redis, path_of
 
 LITTLE_BYTES = 1_000_000_000
 HARDLY_ANY_BYTES = 50_000_000
@@ -29,6 +30,10 @@ def store(place: Place) -> list[Finding]:
     """Where it is, and whether it can be opened and read."""
     if place.store_url == "memory:":
         return [Finding("store", "note", "memory: a new one for every command")]
+    if is_redis(place.store_url):
+        from sweep.api.checkup_redis import server
+
+        return server(place)
     try:
         path = _path(place)
     except ValueError as error:
@@ -100,8 +105,6 @@ CHECKS: tuple[Check, ...] = (store, folder, file_system, disk)
 
 
 def _path(place: Place) -> Path:
-    from sweep.stores._place import default_path, path_of
-
     if place.store_url:
         return path_of(place.store_url, place.cwd or Path("/"))
     if place.cwd is None:

@@ -17,7 +17,17 @@ from typing import Literal
 import msgspec
 
 from sweep.api.blobs import BlobUse, checkpoint_blobs
-from sweep.api.places import AGENTS, LOCAL, RUNS, TRASH, Trash, folders_in, size_bytes, store_folder
+from sweep.api.places import (
+    AGENTS,
+    LOCAL,
+    RUNS,
+    TRASH,
+    Trash,
+    folders_in,
+    size_bytes,
+    store_folder,
+    stores_elsewhere,
+)
 from sweep.api.reading import load_views
 from sweep.core import entries as e
 from sweep.core.index import Views, decode_run, run_key
@@ -174,14 +184,18 @@ def _removed_folders(store: Store, root: Path) -> tuple[list[Item], list[str]]:
 
 
 def _sweeps_of_neighbours(root: Path, url: str) -> set[str]:
-    """The sweeps of other stores in the same folder: their run folders lie beside ours. Raises StoreError when a file may be
-    a store but cannot be read as one."""
+    """The sweeps of other stores whose run folders lie beside ours: in the same folder, or on a server. Raises StoreError when
+    one of them cannot be read."""
     found: set[str] = set()
     for path in sorted(root.iterdir()):
         if not path.is_file() or f"sqlite:///{path}" == url or not _is_sqlite(path):
             continue
         with contextlib.closing(open_store(str(path), root)) as other:
             found |= set(other.sweeps())
+    for elsewhere in stores_elsewhere(root):
+        if elsewhere != url:
+            with contextlib.closing(open_store(elsewhere, root)) as other:
+                found |= set(other.sweeps())
     return found
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from sweep.stores import Store
 
 RUNS, LOCAL, AGENTS, TRASH = "runs", "local", "agents", "trash"
+_ELSEWHERE = "stores-elsewhere"
+"""A file with the addresses (without passwords) of stores on servers whose sweeps have run folders here."""
 
 
 def store_folder(store: Store) -> Path:
@@ -27,6 +29,25 @@ def folder_of(url: str, cwd: Path) -> Path:
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///")).parent
     return cwd / ".sweep"
+
+
+def run_root(store: Store) -> Path:
+    """`store_folder`, for somebody who makes run folders there: it is noted whose they are."""
+    root = store_folder(store)
+    if not store.url.startswith(("sqlite:///", "memory:")) and store.url not in stores_elsewhere(root):
+        with contextlib.suppress(OSError):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (root / _ELSEWHERE).open("a", encoding="utf-8") as file:
+                file.write(f"{store.url}\n")
+    return root
+
+
+def stores_elsewhere(root: Path) -> list[str]:
+    """The stores on servers whose sweeps may have run folders here."""
+    try:
+        return (root / _ELSEWHERE).read_text("utf-8").split()
+    except OSError:
+        return []
 
 
 def size_bytes(path: Path) -> int:

@@ -24,7 +24,7 @@ from sweep.core.spec import RetryClass, SweepSpec
 from sweep.core.state import State
 from sweep.core.views import RunView, SweepView
 from sweep.stopping import make_stopper
-from sweep.stores import Store
+from sweep.stores import Store, SweepRemoved
 
 
 class Refused(SweepError, ValueError):
@@ -57,10 +57,11 @@ def request(store: Store, sweep: str, entry: e.AnyEntry) -> None:
 
 
 def append_request(store: Store, sweep: str, entry: e.AnyEntry) -> None:
-    """Only write it. Inside of a batch nobody can have removed the sweep in between, which an append would create."""
-    if not store.position(sweep):
-        raise NotFound(f"sweep {sweep} has been removed")
-    store.append(sweep, [entry], writer=f"person/{new_id(12)}", first_seq=1)
+    """Only write it. Raises NotFound when the sweep has been removed."""
+    try:
+        store.append(sweep, [entry], writer=f"person/{new_id(12)}", first_seq=1, existing=True)
+    except SweepRemoved as error:
+        raise NotFound(str(error)) from None
 
 
 def spec_now(store: Store, sweep: str) -> SweepSpec:

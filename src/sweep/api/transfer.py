@@ -55,12 +55,20 @@ def export_lines(store: Store, sweep: str) -> Iterator[str]:
 
 def import_lines(store: Store, lines: Iterable[str]) -> str:
     """Record an exported sweep in `store`, under its own ID. All or nothing. Raises BadExport."""
+    records = _parse(lines)
     with store.batch():
-        return _import(store, _parse(lines))
+        number, header = next(records, (1, {}))
+        sweep = _check_header(store, header)
+        try:
+            return _import(store, sweep, header, number, records)
+        except BaseException:
+            if not store.whole_batches:
+                store.delete_sweep(sweep)
+            raise
 
 
-def _import(store: Store, records: Iterator[tuple[int, dict[str, Any]]]) -> str:
-    number, header = next(records, (1, {}))
+def _check_header(store: Store, header: dict[str, Any]) -> str:
+    """The sweep's ID. Raises BadExport."""
     if header.get("format") != FORMAT:
         raise BadExport(
             f"line 1: this is not an export of a sweep (its first line should name the format {FORMAT})"
@@ -68,6 +76,16 @@ def _import(store: Store, records: Iterator[tuple[int, dict[str, Any]]]) -> str:
     sweep = str(header["sweep"])
     if store.position(sweep):
         raise BadExport(f"sweep {sweep} is already in this store")
+    return sweep
+
+
+def _import(
+    store: Store,
+    sweep: str,
+    header: dict[str, Any],
+    number: int,
+    records: Iterator[tuple[int, dict[str, Any]]],
+) -> str:
     pending: list[e.Recorded] = []
     journal: list[e.Recorded] = []
     complete = False
@@ -95,20 +113,29 @@ def _import(store: Store, records: Iterator[tuple[int, dict[str, Any]]]) -> str:
 
 
 def _append(store: Store, sweep: str, pending: list[e.Recorded]) -> list[e.Recorded]:
-    """Write entries as they were, one at a time where writer or time changes."""
+    """Write entries as they were, those together that were written together."""
     written: list[e.Recorded] = []
-    for recorded in pending:
+    while pending:
+        first, count = pending[0], 1
+        while count < len(pending) and _together(pending[count - 1], pending[count]):
+            count += 1
         appended = store.append(
             sweep,
-            [recorded.entry],
-            writer=recorded.writer,
-            first_seq=recorded.seq,
-            based_on=recorded.based_on,
-            at_s=recorded.at_s,
+            [recorded.entry for recorded in pending[:count]],
+            writer=first.writer,
+            first_seq=first.seq,
+            based_on=first.based_on,
+            at_s=first.at_s,
         )
         written += appended.recorded
-    pending.clear()
+        del pending[:count]
     return written
+
+
+def _together(one: e.Recorded, other: e.Recorded) -> bool:
+    """Whether `other`, which stands behind `one`, can have come with the same append."""
+    same = (one.writer, one.at_s, one.based_on) == (other.writer, other.at_s, other.based_on)
+    return same and one.seq + 1 == other.seq
 
 
 def _put(store: Store, blob: dict[str, str]) -> None:

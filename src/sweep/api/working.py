@@ -25,7 +25,7 @@ from sweep.agents.leaving import until as until_of
 from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
 from sweep.api.finding import find_sweep
-from sweep.api.places import store_folder
+from sweep.api.places import run_root
 from sweep.api.placing import find_place
 from sweep.api.reading import load_views
 from sweep.api.sweeps import create_sweep
@@ -122,10 +122,9 @@ def _work(
     if views.sweep.state == "ended":
         return End(f"the sweep has ended: {views.sweep.reason}")
     check_program(sweep, views.spec) if function is None else _check_function(function, views.spec)
-    place = None
+    place, root = None, run_root(store)
     if function is None:
-        given = {name: os.fspath(path) for name, path in links.items()}
-        root, cwd = store_folder(store), Path.cwd()
+        given, cwd = {name: os.fspath(path) for name, path in links.items()}, Path.cwd()
         place = find_place(store, views, root=root, cwd=cwd, environ=os.environ, links=given, say=tell)
     node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
     view = Lines(sweep, views.spec)
@@ -137,7 +136,7 @@ def _work(
             sweep,
             views.spec,
             node,
-            root=store_folder(store),
+            root=root,
             workdir=place.workdir if place is not None else Path.cwd(),
             place=place.record if place is not None else None,
             view=view,

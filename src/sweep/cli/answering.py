@@ -142,6 +142,8 @@ class _Place:
         kind = kinds[len(self.given)] if len(self.given) < len(kinds) else last if last.endswith("*") else ""
         if kind.startswith("file"):
             yield (FILES, "")
+        elif kind.startswith("one of "):
+            yield from ((word, "") for word in kind.split()[2:])
         elif "id" in kind or "run" in kind:
             yield from self._sweeps_and_runs("id" in kind, "run" in kind)
 

@@ -23,7 +23,7 @@ store_option = click.option(
     "store_url",
     envvar="SWEEP_STORE",
     metavar="URL",
-    help="Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder). Also: SWEEP_STORE.",
+    help="Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host. Also: SWEEP_STORE.",
 )
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do it without asking.")

@@ -107,13 +107,12 @@ def words_module() -> str:
             continue
         lines.append(f"    {name!r}: {{\n")
         lines.append(f"        'help': {COMMANDS[name][1]!r},\n")
-        lines.append(
-            f"        'arguments': {tuple(_argument(p) for p in found.params if isinstance(p, click.Argument))!r},\n"
-        )
+        lines.append(f"        'arguments': {_arguments(found)!r},\n")
         lines.append("        'options': {\n")
-        for parameter in found.params:
-            if isinstance(parameter, click.Option) and not parameter.hidden:
-                lines += [f"            {option!r}: {_option(parameter)!r},\n" for option in parameter.opts]
+        options = {
+            opt: _option(p) for p in _parameters(found) if isinstance(p, click.Option) for opt in p.opts
+        }
+        lines += [f"            {option!r}: {meaning!r},\n" for option, meaning in options.items()]
         lines.append(f"            '--help': {('Show this message and exit.', None)!r},\n")
         lines.append("        },\n    },\n")
     return "".join([*lines, "}\n", _FOOT])
@@ -133,9 +132,22 @@ if TYPE_CHECKING:
 
 '''
 _FOOT = '''\
-"""Command -> its help; its arguments (`id`, `run`, `id run`, `file`, empty for others, with `*` when it repeats); and its
+"""Command -> its help; its arguments (`id`, `run`, `id run`, `file`, `one of` some words, empty for others, with `*` when it repeats); and its
 options: (help, values), None for one that takes no value."""
 '''
+
+
+def _arguments(command: click.Command) -> tuple[str, ...]:
+    if isinstance(command, click.Group):
+        return (" ".join(["one of", *command.commands]),)
+    return tuple(_argument(p) for p in command.params if isinstance(p, click.Argument))
+
+
+def _parameters(command: click.Command) -> list[click.Parameter]:
+    """Those of a command; of a group, those of all commands in it."""
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    found = [*command.params, *(parameter for each in inner for parameter in _parameters(each))]
+    return [p for p in found if not (isinstance(p, click.Option) and p.hidden)]
 
 
 def _argument(argument: click.Parameter) -> str:

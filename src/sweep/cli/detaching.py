@@ -20,15 +20,14 @@ import click
 
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.main import UserMistake
-from sweep.stores import Store
+from sweep.stores import Store, secret_url
 
 ENOUGH_S = 300.0
 """An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
 
 
-def detach(store: Store, sweep: str, options: Sequence[str], address: str | None = None) -> int:
-    """Start `sweep agent` with these options in the background, wait until it has joined, and print its ID. The exit code.
-    `address`: of the store, as the person gave it; None: what the store itself says."""
+def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
+    """Start `sweep agent` with these options in the background, wait until it has joined, and print its ID. The exit code."""
     if store.url == "memory:":
         raise UserMistake("an agent in the background needs a store in a file, not memory:")
     folder = store_folder(store) / AGENTS
@@ -36,7 +35,7 @@ def detach(store: Store, sweep: str, options: Sequence[str], address: str | None
     log = folder / f"starting-{secrets.token_hex(4)}.log"
     reader, writer = os.pipe()
     try:
-        child = _start(_absolute(store, address), sweep, options, log, writer)
+        child = _start(secret_url(store), sweep, options, log, writer)
     except BaseException:
         os.close(reader)
         raise
@@ -57,11 +56,6 @@ def detach(store: Store, sweep: str, options: Sequence[str], address: str | None
     click.echo(agent)
     child.returncode = 0  # it goes on without us
     return 0
-
-
-def _absolute(store: Store, address: str | None) -> str:
-    """The address for another process. A store in a file says where that is; of another one the URL may leave out the password."""
-    return store.url if store.url.startswith("sqlite:") or address is None else address
 
 
 def _start(

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plot": ("plotting", "Draw a sweep: importance, curves, best so far, slices."),
     "export": ("moving", "Write everything about a sweep as JSON lines."),
     "import": ("moving", "Record an exported sweep in this store."),
+    "store": ("store_cmd", "Serve a store that several machines share."),
     "doctor": ("doctoring", "Check machine, installation and store: what is wrong, what to do."),
     "schema": ("schema", "Print the JSON Schema of sweep.yaml, for editors."),
     "completion": ("completion", "Print what completes `sweep` in bash, zsh or fish."),

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from sweep.api import find_sweep, load_best, load_views
-from sweep.api.places import store_folder
+from sweep.api.places import run_root
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
@@ -114,7 +114,7 @@ def agent_command(
             options = [text for name, value in given if value is not None for text in (name, str(value))]
             options += [text for link in links for text in ("--link", link)]
             flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
-            code = detaching.detach(store, sweep, [*options, *flags], store_url)
+            code = detaching.detach(store, sweep, [*options, *flags])
         else:
             code = work(
                 store,
@@ -196,10 +196,11 @@ def work(
     views = check_work(store, sweep)
     if views is None:
         return 0
+    root = run_root(store)
     place = find_place(
         store,
         views,
-        root=store_folder(store),
+        root=root,
         cwd=Path.cwd(),
         environ=os.environ,
         links=parse_links(links),
@@ -223,7 +224,7 @@ def work(
             sweep,
             views.spec,
             node,
-            root=store_folder(store),
+            root=root,
             workdir=place.workdir,
             place=place.record,
             count=count,

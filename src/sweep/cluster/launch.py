@@ -24,7 +24,7 @@ from sweep.cluster.shape import ClusterError, ClusterNode, describe, room_on, sh
 from sweep.cluster.slots import Slot, keeper_name
 from sweep.core.index import Views
 from sweep.core.spec import Resources
-from sweep.stores import Store, StoreError
+from sweep.stores import Store, StoreError, secret_url
 
 ANSWER_S = 30.0
 """How long a keeper may take to answer; it may have to be placed first."""
@@ -64,16 +64,17 @@ def launch_order(
     if store.url == "memory:":
         raise ClusterError("a launch needs a store that other processes can open, not memory:")
     passed = {name: environ[name] for name in PASSED_ON if name in environ}
+    address = secret_url(store)
     return Order(
         sweep=views.sweep.sweep,
-        store_url=store.url,
+        store_url=address,
         cwd=str(cwd),
         workdir=str(views.created.record.get("workdir") or cwd),
         kill_after_s=views.spec.limits.kill_after_s,
         cpus=views.spec.resources.cpus,
         labels=views.spec.resources.labels,
         host=socket.gethostname() if store.url.startswith("sqlite:") else "",
-        environ={"SWEEP_STORE": store.url, **passed},
+        environ={"SWEEP_STORE": address, **passed},
         options=options,
         max_slots=max_slots,
     )

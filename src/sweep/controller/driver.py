@@ -22,7 +22,7 @@ from sweep.core.names import AGENT_LEASES, agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.state import MakeStopper, State
 from sweep.core.views import SweepView
-from sweep.stores.base import IndexUpdate, Lease, Moved, Store
+from sweep.stores.base import IndexUpdate, Lease, Moved, Store, StoreError, lost_entries
 
 MAX_ROUNDS = 10_000
 """A step that decides this often without coming to rest is a bug."""
@@ -126,7 +126,10 @@ class Driver:
 
     def catch_up(self) -> None:
         """Fold what others have written."""
-        if self.store.position(self.sweep) != self.state.position:
+        position, known = self.store.position(self.sweep), self.state.position
+        if position < known:
+            raise StoreError(lost_entries(self.sweep, known, position))
+        if position != known:
             self._take_in(self.store.read(self.sweep, self.state.position))
 
     def _take_in(self, entries: Iterable[Recorded]) -> None:

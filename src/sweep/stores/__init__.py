@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sweep.stores._common import digest_of
-    from sweep.stores._open import open_store
+    from sweep.stores._listening import Listener, listen
+    from sweep.stores._open import open_store, secret_url
     from sweep.stores.base import (
         Appended,
         HistoryChunk,
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     )
 
 
-_HOMES = {"digest_of": "sweep.stores._common", "open_store": "sweep.stores._open"}
+_HOMES = {
+    "digest_of": "sweep.stores._common",
+    "open_store": "sweep.stores._open",
+    "secret_url": "sweep.stores._open",
+    "Listener": "sweep.stores._listening",
+    "listen": "sweep.stores._listening",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -45,6 +52,7 @@ __all__ = [
     "Index",
     "IndexUpdate",
     "Lease",
+    "Listener",
     "Moved",
     "StaleFence",
     "Store",
@@ -53,5 +61,7 @@ __all__ = [
     "SweepRemoved",
     "Unreadable",
     "digest_of",
+    "listen",
     "open_store",
+    "secret_url",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sweep.core.entries import AnyEntry, Recorded
 from sweep.core.journal import JournalError, decode, decode_all, settle
-from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, Unreadable
+from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, SweepRemoved, Unreadable
 
 Row = tuple[int, float, str, int, bytes, str | None, int | None, int]
 """Position, time, writer, its number, the entry as bytes, addressee, what it was based on, format."""
@@ -22,9 +22,11 @@ def settle_all(entries: Sequence[AnyEntry], first_seq: int) -> list[Settled]:
     return [(seq, *settle(entry)) for seq, entry in enumerate(entries, first_seq)]
 
 
-def check_after(sweep: str, after: int | None, position: int, asked: int, fresh: int) -> None:
-    """Raise Moved unless the journal stands where the caller thinks, or the append is a repetition of one that
+def check_there(sweep: str, existing: bool, after: int | None, position: int, asked: int, fresh: int) -> None:
+    """Raise SweepRemoved when the journal must have begun already and has not, and Moved unless the journal stands where the caller thinks, or the append is a repetition of one that
     succeeded (which itself has moved the journal)."""
+    if existing and position == 0:
+        raise SweepRemoved(f"sweep {sweep} has been removed")
     repeated = asked > 0 and fresh == 0
     if after is not None and after != position and not repeated:
         raise Moved(
@@ -123,7 +125,7 @@ def packed(data: bytes) -> tuple[int, bytes]:
 
 def check_chunk(chunk: HistoryChunk) -> None:
     """Raise ValueError when `count` is not the number of rows in `data`: later cuts would lose or double rows."""
-    rows = len(_rows_of(chunk.data)) if chunk.count or chunk.data else 0
+    rows = len(rows_of_chunk(chunk.data)) if chunk.count or chunk.data else 0
     if rows != chunk.count or chunk.first_row < 0:
         raise ValueError(
             f"run {chunk.run}, attempt {chunk.attempt}: a chunk from row {chunk.first_row} says {chunk.count} rows, has {rows}"
@@ -148,13 +150,13 @@ def without(chunk: HistoryChunk, present: Iterable[tuple[int, int]]) -> list[His
 
 
 def _cut(chunk: HistoryChunk, first: int, end: int) -> HistoryChunk:
-    rows = _rows_of(chunk.data)[first - chunk.first_row : end - chunk.first_row]
+    rows = rows_of_chunk(chunk.data)[first - chunk.first_row : end - chunk.first_row]
     tail = (
         b"\n" if chunk.data.endswith(b"\n") or not rows[-1] else b""
     )  # an empty last row must be closed to count
     return HistoryChunk(chunk.run, chunk.attempt, first, end - first, b"\n".join(rows) + tail)
 
 
-def _rows_of(data: bytes) -> list[bytes]:
+def rows_of_chunk(data: bytes) -> list[bytes]:
     """Rows stand between newlines; one newline at the end closes the last row and begins none."""
     return data.removesuffix(b"\n").split(b"\n")

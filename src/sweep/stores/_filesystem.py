@@ -39,7 +39,7 @@ def refuse_network(path: Path, mounts: list[Mount] | None = None) -> None:
         raise StoreError(
             f"{path} lies on a network file system ({mount.kind}, {mount.source} at {mount.point}), where SQLite loses "
             "data without a word; name a file on a local disk of this machine: --store sqlite:////local/disk/store.db "
-            "or SWEEP_STORE"
+            "or SWEEP_STORE; agents on several machines share a store that one of them serves (`sweep store serve`)"
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweep.stores._place import FILE, FOLDER, default_path, path_of
+from sweep.stores._place import FILE, FOLDER, default_path, is_redis, path_of
 from sweep.stores.base import Store, StoreError
 
-__all__ = ["FILE", "FOLDER", "default_path", "open_store"]
+__all__ = ["FILE", "FOLDER", "default_path", "open_store", "secret_url"]
 
 
 def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
@@ -15,13 +15,15 @@ def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
 
     None means `.sweep/store.db` in the project folder: the nearest one at or above `cwd`, else (where `create` makes
     it) the top of the git work tree around `cwd`, else `cwd`. `memory:` is a new, empty store that ends with this
-    process. Raises StoreError for a URL that means nothing, for a file that does not exist unless `create`, and for
+    process. `redis://`, `rediss://` and `unix://` name a Redis server, where there is nothing to create. Raises StoreError for a URL that means nothing, for a file that does not exist unless `create`, and for
     one that cannot serve.
     """
     if url == "memory:":
         from sweep.stores.memory import MemoryStore
 
         return MemoryStore()
+    if url is not None and is_redis(url):
+        return _open_redis(url, cwd)
     try:
         path = default_path(cwd) if url is None else path_of(url, cwd)
     except ValueError as error:
@@ -29,3 +31,21 @@ def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
     from sweep.stores.sqlite import SqliteStore
 
     return SqliteStore(path, create=create)
+
+
+def _open_redis(url: str, cwd: Path) -> Store:
+    try:
+        from sweep.stores.redis import RedisStore
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        raise StoreError(
+            "a store on a Redis server needs the package `redis`: pip install 'sweep[redis]'"
+        ) from None
+    return RedisStore(url, cwd)
+
+
+def secret_url(store: Store) -> str:
+    """The URL by which another process opens the same store, with its password where it has one: never for a person's eyes, a
+    record or a list of processes."""
+    return getattr(store, "secret_url", store.url)

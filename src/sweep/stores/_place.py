@@ -14,7 +14,12 @@ FOLDER = ".sweep"
 FILE = "store.db"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_FORMS = "sqlite:///relative/store.db, sqlite:////absolute/store.db, the path of a file, or memory:"
+_FORMS = "sqlite:///relative/store.db, sqlite:////absolute/store.db, the path of a file, redis://host:port/0, or memory:"
+
+
+def is_redis(url: str | None) -> bool:
+    """Whether a URL names a store on a Redis server."""
+    return url is not None and url.partition(":")[0].lower() in ("redis", "rediss", "unix")
 
 
 def default_path(cwd: Path) -> Path:
@@ -41,8 +46,8 @@ def shown(url: str) -> str:
 def path_of(url: str, cwd: Path) -> Path:
     """The file that a URL other than `memory:` names. Raises ValueError for one that names none, in words."""
     scheme = _SCHEME.match(url)
-    if scheme and scheme[1] in ("redis", "rediss"):
-        raise ValueError(f"{shown(url)}: this version of sweep has no Redis store yet; use {_FORMS}")
+    if is_redis(url):
+        raise ValueError("a Redis store is no file")  # said without the address: that may hold a password
     if scheme and not url.startswith("sqlite:///"):
         raise ValueError(f"{shown(url)}: this is no store; use {_FORMS}")
     name = url.removeprefix("sqlite:///")

@@ -39,6 +39,12 @@ class Unreadable(StoreError):
     """An entry that this version cannot read: a newer sweep wrote it, or it is damaged. Nobody may lead such a sweep."""
 
 
+def lost_entries(sweep: str, known: int, position: int) -> str:
+    """In words, that a journal is shorter than somebody has seen it: no store does that, but a server that was restarted
+    after a power cut, or replaced by a copy that lagged behind, may."""
+    return f"the store has lost entries of sweep {sweep}: it had {known}, and has {position}; what it lost is done again"
+
+
 class Lease(msgspec.Struct, frozen=True):
     """A held lease. `token` grows with every new acquisition of `name`: it is the fencing token."""
 
@@ -84,12 +90,15 @@ class Store(Protocol):
     error of which the outcome is unknown (appends and history are numbered by their writer)."""
 
     url: str
+    """Its address, without a password."""
+    whole_batches: bool
+    """Whether a batch that raises leaves nothing, and no other writer gets into one."""
 
     def close(self) -> None: ...
 
     def batch(self) -> AbstractContextManager[None]:
-        """Operations inside become durable together, at the latest at its end; where the store can, none of them if
-        the block raises, and no other writer gets in between. Not nestable."""
+        """Operations inside become durable together, at the latest at its end; where the store has `whole_batches`, none of
+        them if the block raises, and no other writer gets in between. Not nestable."""
         ...
 
     # journal
@@ -105,11 +114,14 @@ class Store(Protocol):
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         """Atomically append all entries, numbered first_seq, first_seq+1, … by `writer`; those that this writer already
-        appended are skipped. Addressees come from `addressee_of`. Raises StaleFence when `fence` no longer holds, Moved
+        appended are skipped (a writer's numbers only grow). Addressees come from `addressee_of`. Raises StaleFence when `fence`
+        (the lease of the sweep's controller, `sweep.core.names`) no longer holds, Moved
         when `after` is given and is not the journal's current position. On return the entries are durable (outside
-        `batch`). `at_s` (import only) keeps an old record's time."""
+        `batch`). `at_s` (import only) keeps an old record's time. `existing`: raises SweepRemoved instead of beginning a
+        journal."""
         ...
 
     def read(
@@ -183,8 +195,9 @@ class Store(Protocol):
 
     def get_blob(self, digest: str) -> bytes | None: ...
 
-    def blobs(self) -> dict[str, int]:
-        """Digests of all blobs, and what each takes here (bytes)."""
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:
+        """Digests of all blobs, and what each takes here (bytes). Where a batch is no transaction, only of those that nobody has
+        put or got for `idle_s`: a younger one may be meant for an entry that is not written yet."""
         ...
 
     def delete_blobs(self, digests: Collection[str]) -> None:

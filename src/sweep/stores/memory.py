@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
 from sweep.stores._common import (
     Settled,
-    check_after,
     check_chunk,
+    check_there,
     digest_of,
     readable,
     settle_all,
@@ -75,6 +75,7 @@ class MemoryStore:
     """
 
     url = "memory:"
+    whole_batches = True
 
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
@@ -151,6 +152,7 @@ class MemoryStore:
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         settled = settle_all(entries, first_seq)
         with self._alone() as core:
@@ -159,7 +161,7 @@ class MemoryStore:
             journal = core.journals.get(sweep) or _Journal()
             fresh = self._not_yet(journal, writer, settled)
             position = len(journal.rows)
-            check_after(sweep, after, position, len(settled), len(fresh))
+            check_there(sweep, existing, after, position, len(settled), len(fresh))
             previous_s = journal.rows[-1].at_s if journal.rows else 0.0
             now_s = max(previous_s, core.now() if at_s is None else at_s)
             if fresh and sweep not in core.journals:
@@ -356,7 +358,7 @@ class MemoryStore:
         with self._alone() as core:
             return core.blobs.get(digest)
 
-    def blobs(self) -> dict[str, int]:
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:  # noqa: ARG002
         with self._alone() as core:
             return {digest: len(data) for digest, data in core.blobs.items()}
 

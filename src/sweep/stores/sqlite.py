@@ -23,8 +23,8 @@ from sweep.stores._common import (
     Row,
     Settled,
     bare_all,
-    check_after,
     check_chunk,
+    check_there,
     condemned,
     digest_of,
     packed,
@@ -89,7 +89,7 @@ class SqliteStore:
         mounts: list[Mount] | None = None,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        self.path, self._name = path, str(path)
+        self.path, self._name, self.whole_batches = path, str(path), True
         self.url = f"sqlite:///{path}"
         self._clock, self._now, self._given_boot = clock, now, boot
         self._busy_timeout_s = busy_timeout_s
@@ -189,6 +189,7 @@ class SqliteStore:
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         settled = settle_all(entries, first_seq)
         with self._writing():
@@ -196,7 +197,7 @@ class SqliteStore:
                 self._check_fence(fence)
             position, previous_s = self._head(sweep)
             fresh = self._not_yet(sweep, writer, settled)
-            check_after(sweep, after, position, len(settled), len(fresh))
+            check_there(sweep, existing, after, position, len(settled), len(fresh))
             now_s = max(previous_s, self._now() if at_s is None else at_s)
             recorded = self._insert(sweep, position, now_s, writer, based_on, fresh)
             if index is not None:
@@ -461,7 +462,7 @@ class SqliteStore:
             raise StoreError(f"{self.path}: {error}") from None
 
     @_in_words
-    def blobs(self) -> dict[str, int]:
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:  # noqa: ARG002
         return _sqlite_blobs.sizes(self._db)
 
     @_in_words

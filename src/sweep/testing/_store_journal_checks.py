@@ -9,7 +9,7 @@ import time
 from sweep.core import entries as e
 from sweep.core.entries import AnyEntry
 from sweep.core.journal import JournalError, encode
-from sweep.stores import Index, IndexUpdate, Moved
+from sweep.stores import Index, IndexUpdate, Moved, SweepRemoved
 from sweep.testing._store_world import (
     StoreWorld,
     assigned,
@@ -124,6 +124,20 @@ def an_append_can_ask_for_the_position_it_knows(world: StoreWorld) -> None:
         one.append("s", [], writer="w", first_seq=4, after=3)
     again = one.append("s", reports(1), writer="w", first_seq=3, after=3)
     assert (again.last, again.recorded) == (4, ()), "repeating what had succeeded is no conflict"
+
+
+@check
+def an_append_can_ask_for_a_journal_that_is_there(world: StoreWorld) -> None:
+    store, other = world.open(), world.open()
+    with raises(SweepRemoved):
+        store.append("s", reports(1), writer="w", first_seq=1, existing=True)
+    assert (store.sweeps(), store.position("s")) == ([], 0)
+    other.append("s", reports(1), writer="w", first_seq=1)
+    store.append("s", reports(1), writer="x", first_seq=1, existing=True)
+    other.delete_sweep("s")
+    with raises(SweepRemoved):
+        store.append("s", reports(1), writer="x", first_seq=2, existing=True)
+    assert other.sweeps() == []
 
 
 @check

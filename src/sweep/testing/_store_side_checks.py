@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from sweep.core.names import controller_lease
 from sweep.stores import HistoryChunk, Index, IndexUpdate, Lease, Moved, StaleFence
 from sweep.testing._store_world import (
     StoreWorld,
@@ -108,12 +109,12 @@ def an_expired_lease_is_never_revived(world: StoreWorld) -> None:
 @check
 def a_fence_lets_only_the_holder_append(world: StoreWorld) -> None:
     old, new = world.open(), world.open()
-    lease = hold(old, ttl_s=0.5)
+    lease = hold(old, controller_lease("s"), ttl_s=0.5)
     old.append("s", reports(1), writer="old", first_seq=1, fence=lease)
     world.advance(0.6)
     with raises(StaleFence):  # expired
         old.append("s", reports(1), writer="old", first_seq=2, fence=lease)
-    successor = hold(new, holder="two")
+    successor = hold(new, controller_lease("s"), holder="two")
     with raises(StaleFence):  # taken over
         old.append("s", reports(1), writer="old", first_seq=2, fence=lease, index=IndexUpdate(9, {"k": b"v"}))
     with raises(StaleFence):  # also when there is nothing left to write

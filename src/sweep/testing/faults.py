@@ -129,7 +129,7 @@ class FaultyStore:
 
     def __init__(self, inner: MemoryStore, world: Surroundings, agent: str, cut: Callable[[], bool]) -> None:
         self._inner, self._world, self._agent, self._cut = inner, world, agent, cut
-        self.plain = inner
+        self.plain, self.whole_batches = inner, world.atomic
         """The store without faults, for a look that must not change what happens."""
         self._in_batch = False
 
@@ -228,6 +228,7 @@ class FaultyStore:
         based_on: int | None = None,
         index: IndexUpdate | None = None,
         at_s: float | None = None,
+        existing: bool = False,
     ) -> Appended:
         """As `Store.append`. A crash can come before and after it, in a batch as well."""
         call = functools.partial(
@@ -241,6 +242,7 @@ class FaultyStore:
             based_on=based_on,
             index=index,
             at_s=at_s,
+            existing=existing,
         )
         self._maybe_crash()
         if not self._in_batch and self._chance(self._world.rates.late / (1 if fence is not None else 2)):
@@ -301,8 +303,8 @@ class FaultyStore:
     def get_blob(self, digest: str) -> bytes | None:
         return self._do(lambda: self._inner.get_blob(digest), write=False)
 
-    def blobs(self) -> dict[str, int]:
-        return self._do(self._inner.blobs, write=False)
+    def blobs(self, idle_s: float = 0.0) -> dict[str, int]:
+        return self._do(functools.partial(self._inner.blobs, idle_s), write=False)
 
     def delete_blobs(self, digests: Collection[str]) -> None:
         self._do(lambda: self._inner.delete_blobs(digests), write=True)

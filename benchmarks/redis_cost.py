@@ -1,0 +1,246 @@
+"""A sweep in Redis: memory per run, attaching to 10,000 runs, and how soon an ended run is answered; against optuna's Redis journal."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from measure import SOURCE, Context, Figures, Goal, Row, Table, environment, process
+from recorded import record, spec
+from redis_answers import answers
+
+from sweep.api.serving import find_server
+from sweep.core.names import controller_lease
+from sweep.stores.redis import RedisStore
+
+RUNS, REPORTS = 2_000, 10
+MANY = 10_000
+
+OPTUNA = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import optuna
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+from optuna.storages.journal import JournalRedisBackend
+kinds = optuna.distributions
+space = dict(x=kinds.FloatDistribution(-5, 5), lr=kinds.FloatDistribution(1e-5, 1e-1, log=True),
+             n=kinds.IntDistribution(1, 8))
+random = optuna.samplers.RandomSampler(seed=1)
+url, what, count, reports = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+began = time.process_time()
+if what == "attach":
+    study = optuna.load_study(storage=optuna.storages.JournalStorage(JournalRedisBackend(url)), study_name="s", sampler=random)
+    trial = study.ask(space)
+    print(time.process_time() - began)
+    sys.exit()
+study = optuna.create_study(storage=optuna.storages.JournalStorage(JournalRedisBackend(url)), study_name="s", sampler=random)
+for k in range(count):
+    trial = study.ask(space)
+    for i in range(reports):
+        trial.report((k * 7919 % 10007) / 10007 + 1 / (i + 1), i)
+    study.tell(trial, (k * 7919 % 10007) / 10007)
+"""
+ATTACH = """
+import sys, time
+from pathlib import Path
+from sweep.controller import driver_maker
+from sweep.core.names import controller_lease
+from sweep.stores import open_store
+import sweep.core.snapshot, sweep.search, sweep.stopping
+import sweep.controller.recovery, sweep.stores.redis
+began = time.process_time()
+store = open_store(sys.argv[1], Path.cwd())
+lease = store.acquire(controller_lease("bench"), "bench", 60.0)
+driver = driver_maker(store, "bench", print)(lease)
+with store.batch():
+    driver.step(time.time())
+print(time.process_time() - began)
+assert len(driver.state.runs) == int(sys.argv[2])
+driver._state = None  # leave no snapshot
+driver.close()
+store.release(lease)
+store.close()
+"""
+AGENT = """
+import sys, time
+from pathlib import Path
+from sweep.core.index import SWEEP_KEY
+from sweep.stores import open_store
+import sweep.stores.redis
+began = time.process_time()
+store = open_store(sys.argv[1], Path.cwd())
+store.acquire("agent/new", "new", 1.0)
+position = store.position("bench")
+store.read("bench", position, addressee="new")
+store.read_index("bench", SWEEP_KEY)
+print(time.process_time() - began)
+store.close()
+"""
+
+
+class Server:
+    """A redis-server of the benchmark's own, on a unix socket, with its append-only file in a temporary folder."""
+
+    def __init__(self, fsync: str | None) -> None:
+        program = find_server()
+        assert program is not None, "no redis-server here"
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-redis-")
+        self.path = f"{self._folder.name}/s"
+        self.url = f"unix://{self.path}"
+        words = ["--port", "0", "--unixsocket", self.path, "--dir", self._folder.name, "--save", ""]
+        words += ["--appendonly", "yes", "--appendfsync", fsync] if fsync else ["--appendonly", "no"]
+        self._process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
+        while True:
+            with contextlib.suppress(Exception):
+                RedisStore(self.url, patience_s=0.1).close()
+                return
+            time.sleep(0.05)
+
+    def used_bytes(self) -> int:
+        """What its data take."""
+        store = RedisStore(self.url)
+        used: int = store.describe()["memory_bytes"]
+        store.close()
+        return used
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+@contextlib.contextmanager
+def server(fsync: str | None = None) -> Iterator[Server]:
+    made = Server(fsync)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def tables(context: Context) -> Iterator[Table]:
+    """Three tables; optuna, which this package needs, is run by the same Python."""
+    if find_server() is None:
+        context.missing.add("redis-server")
+        return
+    yield _memory(context)
+    yield from _attaching(context)
+    yield _answers(context)
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+def _memory(context: Context) -> Table:
+    optuna, ours = "optuna's Redis journal", "sweep, all agents gone"
+    return Table(
+        f"Redis memory of {RUNS:,} finished runs with {REPORTS} reports each",
+        [
+            Row(optuna, lambda: _optuna_memory(context)),
+            Row("sweep, while agents are at work", lambda: _our_memory(close=False)),
+            Row(ours, lambda: _our_memory(close=True)),
+        ],
+        [Goal(ours, "bytes per run", most=1024)],
+        note="journal, index, history of two metrics, and the snapshot; each run with its own config, command, environment and values",
+    )
+
+
+def _our_memory(*, close: bool) -> Figures:
+    with server() as redis:
+        store = RedisStore(redis.url)
+        record(store, "first", spec(20), REPORTS, slots=16, history=REPORTS, varied=True)
+        store.compact()  # the server's scripts, once and for all sweeps
+        store.delete_sweep("first")
+        before = redis.used_bytes()
+        began = time.process_time()
+        record(store, "bench", spec(RUNS), REPORTS, slots=16, history=REPORTS, varied=True)
+        if close:
+            store.close()
+        cpu_s = time.process_time() - began
+        used = redis.used_bytes() - before
+        return {"bytes per run": used / RUNS, "CPU ms per run": 1e3 * cpu_s / RUNS}
+
+
+def _optuna_memory(context: Context) -> Figures:
+    with server() as redis:
+        before = redis.used_bytes()
+        command = [sys.executable, "-c", OPTUNA, redis.url, "build", str(RUNS), str(REPORTS)]
+        figures, _ = process(command, context.folder, environment(context.folder))
+        used = redis.used_bytes() - before
+        return {"bytes per run": used / RUNS, "CPU ms per run": figures["CPU ms"] / RUNS}
+
+
+# --- attaching -----------------------------------------------------------------------------------------------------
+
+
+def _attaching(context: Context) -> Iterator[Table]:
+    optuna, snapshot, fold = (
+        "optuna, load_study and ask",
+        "controller, from a snapshot",
+        "controller, folding the journal",
+    )
+    agent = "agent that does not lead"
+    with server() as theirs, server() as ours, server() as bare:
+        command = [sys.executable, "-c", OPTUNA, theirs.url, "build", str(MANY), str(REPORTS)]
+        process(command, context.folder, environment(context.folder))
+        for redis in (ours, bare):
+            store = RedisStore(redis.url)
+            record(store, "bench", spec(MANY), REPORTS, slots=64, history=0)
+            lease = store.acquire(controller_lease("bench"), "bench", 1.0)
+            assert lease is not None
+            store.release(lease)
+            if redis is bare:
+                store.put_cache("bench", "state", b"")
+            store.close()
+        rows = [
+            Row(optuna, _timed(context, OPTUNA, theirs.url, "attach", "0", "0")),
+            Row(fold, _timed(context, ATTACH, bare.url, str(MANY))),
+            Row(snapshot, _timed(context, ATTACH, ours.url, str(MANY))),
+            Row(agent, _timed(context, AGENT, ours.url)),
+        ]
+        yield Table(
+            f"attaching to {MANY:,} finished runs with {REPORTS} reports each (imports aside)",
+            rows,
+            [
+                Goal(snapshot, "CPU ms", at_least=2, to=optuna),
+                Goal(agent, "CPU ms", at_least=3, to=optuna),
+            ],
+        )
+
+
+def _timed(context: Context, code: str, *words: str) -> Callable[[], Figures]:
+    def measure() -> Figures:
+        env = environment(context.folder, PYTHONPATH=str(SOURCE))
+        _, text = process([sys.executable, "-c", code, *words], context.folder, env)
+        return {"CPU ms": 1e3 * float(text.split()[-1])}
+
+    return measure
+
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+def _answers(context: Context) -> Table:
+    everysec, always = "appendfsync everysec", "appendfsync always"
+    return Table(
+        "from the append of an ended run to the next assignment in the agent's hands, 2,000 ended runs a second asked for",
+        [
+            Row(everysec, lambda: _answered(context, "everysec")),
+            Row(always, lambda: _answered(context, "always")),
+        ],
+        [Goal(everysec, "p99 ms", most=20), Goal(always, "p99 ms", most=50)],
+        note="one process leads, four are agents; all of them and the server share this machine's cores",
+    )
+
+
+def _answered(context: Context, fsync: str) -> Figures:
+    with server(fsync) as redis:
+        found = answers(redis.url, Path(context.folder), agents=4, slots=50, per_s=2000, seconds=5.0)
+        cut = statistics.quantiles(found.latencies_ms, n=100)
+        return {"p50 ms": cut[49], "p99 ms": cut[98], "runs per s": found.per_s}

@@ -1,0 +1,39 @@
+"""What tells an agent that others have written something for it, where its store can tell."""
+
+from __future__ import annotations
+
+import selectors
+
+from sweep.stores import Listener, Store, listen
+
+
+class News:
+    """Wakes the loop's selector. Without it the loop looks now and then, as it does anyway."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._listener: Listener | None = None
+        self._fresh = False
+
+    def follow(self, store: Store, sweep: str, agent: str) -> None:
+        """Listen to what is written for `agent`."""
+        self._listener = listen(store, sweep, agent)
+        if self._listener is not None:
+            self._selector.register(self._listener.fileno(), selectors.EVENT_READ, self._note)
+
+    def _note(self) -> None:
+        assert self._listener is not None
+        self._listener.take()
+        self._fresh = True
+
+    def take(self, leads: bool) -> bool:
+        """Whether there has been news since the last call. An agent that leads hears of all events."""
+        if self._listener is not None:
+            self._listener.leading = leads
+        fresh, self._fresh = self._fresh, False
+        return fresh
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._listener is not None:
+            self._listener.close()

@@ -1,0 +1,200 @@
+"""The connection to a Redis server: commands, scripts, reconnecting, and Redis Cluster's redirections.
+
+The rules of this file: every operation may be sent twice, because the answer to the first may have been lost, so it takes only what
+does no harm when repeated; reconnecting takes a bounded time, and once that has been in vain each further operation tries
+just once until one succeeds; nothing is raised but StoreError.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis import exceptions as wrong
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.crc import key_slot
+
+from sweep.stores import _redis_words as words
+from sweep.stores._redis_clock import ServerClock, machine_s
+from sweep.stores._redis_scripts import Script
+from sweep.stores._redis_url import Address
+from sweep.stores.base import StoreError
+
+PATIENCE_S = 2.0
+"""How long an operation reconnects before it gives up."""
+CONNECT_S = 3.0
+ANSWER_S = 10.0
+"""How long an answer is waited for."""
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.02, 0.25
+_REDIRECTIONS = 8
+
+Value = bytes | str | int
+_Node = tuple[str, int]
+_PASSING = (wrong.ConnectionError, wrong.TimeoutError, wrong.ClusterDownError, wrong.TryAgainError, OSError)
+"""What may be over in a moment. Wrong passwords and certificates are ConnectionErrors, too: `words.is_lasting` tells."""
+
+
+class Link:
+    """One server, or one cluster, as one thread speaks to it."""
+
+    def __init__(
+        self, address: Address, *, patience_s: float = PATIENCE_S, answer_s: float = ANSWER_S
+    ) -> None:
+        self.address, self.patience_s, self._answer_s = address, patience_s, answer_s
+        self.clock = ServerClock()
+        self.clustered = False
+        self._home: _Node = (address.host, address.port)
+        self._connections: dict[_Node, Any] = {}
+        self._owners: dict[int, _Node] = {}
+        """The nodes of a cluster that have slots, as far as they told."""
+        self._down = False
+        """The last operation could not reach the server."""
+
+    def close(self) -> None:
+        """Close all connections; the link may be used again."""
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._connections.clear()
+
+    # --- operations
+
+    def run(self, script: Script, keys: Sequence[Value], args: Sequence[Value] = ()) -> Any:
+        """Run a script; `keys[0]` decides where."""
+        command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
+
+        def send(node: _Node) -> Any:
+            try:
+                return self._ask(node, command)
+            except wrong.NoScriptError:
+                return self._ask(node, (b"EVAL", script.text, *command[2:]))
+
+        return self._try(send, keys[0])
+
+    def command(self, *command: Value, key: Value | None = None) -> Any:
+        """Run a command; `key` decides where (any node without one)."""
+        return self._try(lambda node: self._ask(node, command), key)
+
+    def commands(self, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
+        """Run several commands, each with its key in second place (but for OBJECT), in one round trip where one server has
+        all."""
+        if self.clustered:
+            return [self.command(*command, key=command[1 + (command[0] == "OBJECT")]) for command in commands]
+        return self._try(lambda node: self._ask_all(node, commands), None) if commands else []
+
+    def scan(self, pattern: str) -> list[bytes]:
+        """All keys that match a glob pattern."""
+        found: list[bytes] = []
+        for node in self._nodes() if self.clustered else [self._home]:
+            cursor: Any = b"0"
+            while True:
+                command = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", 1000)
+                cursor, keys = self._try(lambda _, n=node, c=command: self._ask(n, c), None)
+                found += keys
+                if cursor in (b"0", 0):
+                    break
+        return sorted(set(found))
+
+    def another(self) -> Any:
+        """A connection beside this link's, not made yet."""
+        return self._connect(self._home)
+
+    def read_clock(self) -> None:
+        """Take a reading of the server's clock."""
+        asked_s = machine_s()
+        seconds, micros = self.command("TIME")
+        self.clock.read(int(seconds) + int(micros) / 1e6, asked_s, machine_s())
+
+    # --- inside
+
+    def _try(self, send: Any, key: Value | None) -> Any:
+        deadline_s, pause_s = time.monotonic() + self.patience_s, _FIRST_PAUSE_S
+        slot = self._slot(key)
+        node, redirections = self._owners.get(slot, self._home), 0
+        while True:
+            try:
+                answer = send(node)
+                self._down = False
+                return answer
+            except wrong.MovedError as moved:
+                redirections += 1
+                if redirections > _REDIRECTIONS:
+                    raise words.in_words(moved, self.address) from moved
+                node = self._owners[slot] = (moved.host or node[0], moved.port)
+            except wrong.AskError as ask:  # the slot is on its way to another node
+                redirections += 1
+                if redirections > _REDIRECTIONS:
+                    raise words.in_words(ask, self.address) from ask
+                self._connection((ask.host, ask.port))
+                self._ask((ask.host, ask.port), (b"ASKING",))
+                node = (ask.host, ask.port)
+            except _PASSING as error:
+                if words.is_lasting(error) or self._down or time.monotonic() + pause_s > deadline_s:
+                    self._down = not words.is_lasting(error)
+                    raise words.in_words(error, self.address) from error
+                self._owners.pop(slot, None)
+                node = self._home if node not in self._connections else node
+                time.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            except wrong.RedisError as error:
+                raise words.in_words(error, self.address) from error
+
+    def _slot(self, key: Value | None) -> int:
+        if key is None or not self.clustered:
+            return -1
+        slot: int = key_slot(key if isinstance(key, bytes) else str(key).encode())
+        return slot
+
+    def _nodes(self) -> list[_Node]:
+        """The nodes of a cluster that keep keys of their own."""
+        ranges = self.command("CLUSTER", "SLOTS")
+        return sorted({(found[2][0].decode() or self._home[0], int(found[2][1])) for found in ranges})
+
+    def _ask(self, node: _Node, command: Sequence[Value]) -> Any:
+        connection = self._connection(node)
+        connection.send_command(*command, check_health=False)
+        return connection.read_response()
+
+    def _ask_all(self, node: _Node, commands: Sequence[Sequence[Value]]) -> list[Any]:
+        connection = self._connection(node)
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(connection.read_response())
+            except wrong.ResponseError as error:  # the answers behind it must be read all the same
+                answers.append(error)
+        for answer in answers:
+            if isinstance(answer, wrong.ResponseError):
+                raise answer
+        return answers
+
+    def _connection(self, node: _Node) -> Any:
+        connection = self._connections.get(node)
+        if connection is None:
+            connection = self._connections[node] = self._connect(node)
+        return connection
+
+    def _connect(self, node: _Node) -> Any:
+        address = self.address
+        options: dict[str, Any] = {
+            "username": address.user or None,
+            "password": address.password or None,
+            "socket_timeout": self._answer_s,
+            "protocol": 2,
+        }
+        if not self.clustered:
+            options["db"] = address.db
+        if address.path:
+            return UnixDomainSocketConnection(path=address.path, **options)
+        options |= {"host": node[0], "port": node[1], "socket_keepalive": True}
+        options["socket_connect_timeout"] = min(CONNECT_S, self._answer_s)
+        if address.tls is None:
+            return Connection(**options)
+        tls: dict[str, Any] = dict(address.tls)
+        tls["ssl_check_hostname"] = tls.get("ssl_check_hostname", "true") == "true"
+        try:
+            return SSLConnection(**tls, **options)
+        except wrong.RedisError as error:
+            raise StoreError(f"{address.shown}: {error}") from None

@@ -1,0 +1,200 @@
+"""How a Redis store writes things down: an entry, a segment of old entries, a block of index rows, a block of history.
+
+The rule of this file: pure functions, no I/O. What is old and will not change is compressed many at a time, because that is what a
+small record costs least as; a reader gets the same back.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from sweep.core.entries import FORMAT, Recorded, addressee_of
+from sweep.stores._common import Row, Settled, recorded_all, rows_of_chunk
+from sweep.stores.base import HistoryChunk, StoreError
+
+LEVEL = 6
+_CACHE_LEVEL = 1
+ROWS_PER_BLOCK = 64
+RUN_PREFIX = "run/"
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An entry as it stands in the journal; its position and time stand beside it."""
+
+    seq: int
+    writer: str
+    data: bytes
+    addressee: str | None
+    based_on: int | None
+    format: int
+
+
+class _Stamped(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    at_s: float
+    row: _Row
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_row = msgspec.msgpack.Decoder(_Row).decode
+_decode_segment = msgspec.msgpack.Decoder(list[_Stamped]).decode
+_decode_raw_segment = msgspec.msgpack.Decoder(list[tuple[float, msgspec.Raw]]).decode
+_decode_rows = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+_decode_block = msgspec.msgpack.Decoder(dict[int, list[tuple[int, int, int, bytes]]]).decode
+
+# --- the journal -------------------------------------------------------------------------------------------------
+
+
+def pack_entry(writer: str, based_on: int | None, settled: Settled) -> bytes:
+    """An entry for the stream of the last ones."""
+    seq, data, entry = settled
+    return _encode(_Row(seq, writer, data, addressee_of(entry), based_on, FORMAT))
+
+
+Fields = Sequence[bytes]
+Item = tuple[bytes, Fields]
+"""An item of a stream: its ID, and names and values of its fields in turn."""
+
+
+def pack_segment(items: Iterable[Item], before: bytes = b"") -> bytes:
+    """A segment of the stream's `items` that follow one another, behind those of the segment `before`."""
+    rows = _decode_raw_segment(zlib.decompress(before)) if before else []
+    rows += [(float(at), msgspec.Raw(row)) for row, at in map(_parts, items)]
+    return zlib.compress(_encode(rows), LEVEL)
+
+
+def _parts(item: Item) -> tuple[bytes, bytes]:
+    fields = item[1]
+    return fields[1], fields[3]
+
+
+def position_of(item: Item) -> int:
+    """The position that an item's ID names."""
+    return int(item[0].partition(b"-")[0])
+
+
+def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
+    """The entries of the stream's items. Raises Unreadable."""
+    rows: list[Row] = []
+    for item in items:
+        data, at = _parts(item)
+        rows.append(_flat(position_of(item), float(at), _decode_row(data)))
+    return recorded_all(sweep, rows)
+
+
+def recorded_segment(sweep: str, item: Item, after: int, addressee: str | None) -> list[Recorded]:
+    """The entries of a segment that stand behind position `after`, or those of them with that addressee. Raises Unreadable."""
+    last = position_of(item)
+    rows = _segment_rows(sweep, last, item[1][1])
+    first = last - len(rows) + 1
+    rows = rows[max(0, after + 1 - first) :]
+    chosen = [
+        _flat(position, stamped.at_s, stamped.row)
+        for position, stamped in enumerate(rows, last - len(rows) + 1)
+        if addressee is None or stamped.row.addressee == addressee
+    ]
+    return recorded_all(sweep, chosen)
+
+
+def _segment_rows(sweep: str, last: int, blob: bytes) -> list[_Stamped]:
+    try:
+        return _decode_segment(zlib.decompress(blob))
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise StoreError(f"sweep {sweep}: the journal up to entry {last} is damaged ({error})") from error
+
+
+def count_segment(blob: bytes) -> int:
+    """How many entries a segment has."""
+    return len(_decode_raw_segment(zlib.decompress(blob)))
+
+
+def _flat(position: int, at_s: float, row: _Row) -> Row:
+    return position, at_s, row.writer, row.seq, row.data, row.addressee, row.based_on, row.format
+
+
+# --- index -------------------------------------------------------------------------------------------------------
+
+
+def block_of(key: str) -> str | None:
+    """The block that a run's row belongs into; None for a key that is not a run's."""
+    number = key.removeprefix(RUN_PREFIX)
+    if len(number) != 10 or not (number.isascii() and number.isdigit()) or not key.startswith(RUN_PREFIX):
+        return None
+    return str(int(number) // ROWS_PER_BLOCK)
+
+
+def pack_rows(rows: dict[str, bytes], before: bytes = b"") -> bytes:
+    """A block of rows: those of the block `before`, replaced or added to by `rows`."""
+    return zlib.compress(_encode(dict(sorted({**unpack_rows(before), **rows}.items()))), LEVEL)
+
+
+def unpack_rows(block: bytes) -> dict[str, bytes]:
+    """The rows of a block."""
+    return _decode_rows(zlib.decompress(block)) if block else {}
+
+
+# --- history -----------------------------------------------------------------------------------------------------
+
+
+def open_chunks(run: int, flat: Sequence[bytes]) -> list[HistoryChunk]:
+    """The chunks in a run's hash, as Redis returns one: names and values in turn."""
+    chunks: list[HistoryChunk] = []
+    for name, data in zip(flat[::2], flat[1::2], strict=True):
+        if not name.startswith(b"n"):
+            attempt, first, count = map(int, name.split(b"."))
+            chunks.append(HistoryChunk(run, attempt, first, count, data))
+    return chunks
+
+
+def pack_block(runs: dict[int, list[HistoryChunk]]) -> bytes:
+    """A block of the history of several runs, the rows of each that follow one another in one piece."""
+    plain = {
+        run: [(chunk.attempt, chunk.first_row, chunk.count, chunk.data) for chunk in joined(chunks)]
+        for run, chunks in runs.items()
+    }
+    return zlib.compress(_encode(plain), LEVEL)
+
+
+def unpack_block(block: bytes, run: int) -> list[HistoryChunk]:
+    """The chunks of one run in a block."""
+    return [HistoryChunk(run, *fields) for fields in _decode_block(zlib.decompress(block)).get(run, ())]
+
+
+def joined(chunks: Iterable[HistoryChunk]) -> list[HistoryChunk]:
+    """The same rows in as few chunks as there can be. Chunks of one run, in any order, that share no row."""
+    found: list[HistoryChunk] = []
+    pieces: list[list[bytes]] = []
+    for chunk in sorted(chunks, key=lambda one: (one.attempt, one.first_row)):
+        last = found[-1] if found else None
+        if last is not None and (last.attempt, last.first_row + last.count) == (
+            chunk.attempt,
+            chunk.first_row,
+        ):
+            found[-1] = msgspec.structs.replace(last, count=last.count + chunk.count)
+            pieces[-1] += rows_of_chunk(chunk.data)
+        else:
+            found.append(chunk)
+            pieces.append(rows_of_chunk(chunk.data))
+    return [
+        msgspec.structs.replace(chunk, data=b"\n".join(rows) + (b"" if rows[-1] else b"\n"))
+        for chunk, rows in zip(found, pieces, strict=True)
+    ]
+
+
+# --- what is kept whole ------------------------------------------------------------------------------------------
+
+
+def pack_whole(data: bytes, level: int = _CACHE_LEVEL) -> bytes:
+    """A blob or cache, compressed where that makes it smaller."""
+    packed = zlib.compress(data, level)
+    return b"\1" + packed if len(packed) < len(data) else b"\0" + data
+
+
+def unpack_whole(packed: bytes) -> bytes | None:
+    """What was packed; None where it is damaged."""
+    try:
+        return zlib.decompress(packed[1:]) if packed[:1] == b"\1" else packed[1:]
+    except zlib.error:
+        return None

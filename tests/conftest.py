@@ -1,0 +1,44 @@
+"""What all tests share: a real redis-server, one for each worker."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.redis_server import RedisCluster, RedisServer
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="sweep-redis-") as folder:  # short: a socket's path is limited
+        server = RedisServer(Path(folder)).start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> Iterator[RedisServer]:
+    """An empty server; tests that change its settings start one of their own."""
+    client: Any = shared_redis.client()
+    client.flushall()
+    client.close()
+    yield shared_redis
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[RedisCluster]:
+    with tempfile.TemporaryDirectory(prefix="sweep-redis-") as folder:
+        cluster = RedisCluster(Path(folder))
+        yield cluster
+        cluster.kill()
+
+
+@pytest.fixture
+def redis_cluster(shared_cluster: RedisCluster) -> Iterator[RedisCluster]:
+    """An empty Redis Cluster."""
+    shared_cluster.flush()
+    yield shared_cluster
