@@ -21,7 +21,7 @@ from sweep.cluster.keeper import Keeper
 from sweep.cluster.order import NAMESPACE, LaunchReport, Order
 from sweep.cluster.record import LaunchRecord, read_record, write_record
 from sweep.cluster.shape import ClusterError, ClusterNode, describe, room_on, shape_of
-from sweep.cluster.slots import Slot, keeper_name
+from sweep.cluster.slots import Slot, check_options, keeper_name
 from sweep.core.index import Views
 from sweep.core.spec import Resources
 from sweep.stores import Store, StoreError, secret_url
@@ -86,6 +86,7 @@ def room_or_words(order: Order, resources: Resources, connection: Connection) ->
     nodes = living_nodes()
     _check_store(order, nodes)
     shape = shape_of(resources, nodes)
+    check_options(shape)
     if any(room_on(shape, node) for node in nodes):
         return ""
     text = f"no node has room for a slot, which takes {shape.words}; the cluster has {describe(nodes)}"
