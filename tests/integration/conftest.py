@@ -99,9 +99,13 @@ class Project:
 
     def agent(self, *args: str, **env: str) -> subprocess.Popen[bytes]:
         """An agent in the background; its output goes to agent-N.log."""
+        return self.start("agent", *args, **env)
+
+    def start(self, *args: str, **env: str) -> subprocess.Popen[bytes]:
+        """A command in the background; its output goes to agent-N.log."""
         with (self.folder / f"agent-{len(self.agents)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*PYTHON, "agent", *args],
+                [*PYTHON, *args],
                 cwd=self.folder,
                 env={**self.env, **env},
                 stdin=subprocess.DEVNULL,

@@ -36,6 +36,18 @@ def test_what_never_happens_is_in_the_table() -> None:
     assert all("paused" in row or "RunPaused" in row for row in NEVER)
 
 
+FOUND = {
+    2458: "the account of budgets was stricter than clocks of several nodes can be compared",
+    4158: "of more than a hundred failures in a row on a bad node the first ones stayed charged to their runs",
+}
+"""Seeds that have found something, and what."""
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_a_seed_once_found_stays_mended(seed: int) -> None:
+    assert run_seeds([seed]).worlds == 1
+
+
 @pytest.mark.parametrize("seed", [3, 7])
 def test_a_seed_tells_the_same_story_every_time(seed: int) -> None:
     first, second = World(seed), World(seed)

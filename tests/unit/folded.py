@@ -116,9 +116,9 @@ class Lab:
         entry = e.TrialsProposed(first, configs, exhausted, state.revision, "grid", "1", state.position)
         assert self.add(entry) is None
 
-    def join(self, agent: str = "a", slots: int = 1) -> None:
+    def join(self, agent: str = "a", slots: int = 1, host: str = "host") -> None:
         """An agent joins and offers all its slots."""
-        assert self.add(e.AgentJoined(agent, "host", 1, slots)) is None
+        assert self.add(e.AgentJoined(agent, host, 1, slots)) is None
         for slot in range(slots):
             assert self.offer(agent, slot) is None
 

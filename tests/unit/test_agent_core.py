@@ -487,3 +487,66 @@ def test_a_pruned_run_is_a_success_of_the_node() -> None:
     for run in range(1, 6):
         fail(core, run, 2.0)
     assert not core.broken
+
+
+# --- signals that reach the runs before the agent
+
+
+def hit(number: int) -> tuple[a.AgentCore, list[a.Action]]:
+    """A core whose run was ended by a signal that it did not send, and what it makes of that."""
+    core = make_core()
+    running(core)
+    return core, core.exited(0, exit_(-number), 10.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_a_batch_system_has_signalled_is_judged_when_the_agent_has_had_the_time_to_be(
+    number: int,
+) -> None:
+    core, actions = hit(number)
+    assert actions == [] and not core.idle
+    assert core.next_wake_s() == 11.0
+    assert core.tick(10.9) == []
+    actions = core.terminate("the agent got SIGTERM", 10.95)
+    end = ending(actions)
+    assert (end.outcome, end.reason, end.exit_code, end.wall_s) == (
+        "preempted",
+        "the agent got SIGTERM",
+        -number,
+        10.0,
+    )
+    assert signals(actions) == [], "its process is gone"
+    assert core.idle
+
+
+def test_when_no_signal_follows_it_has_failed() -> None:
+    core, _ = hit(signal.SIGTERM)
+    actions = core.tick(11.0)
+    end = ending(actions)
+    assert (end.outcome, end.reason, end.error_class) == ("failed", "killed by SIGTERM", "signal")
+    assert offers(actions) == [(0, 2)]
+
+
+def test_what_the_controller_orders_meanwhile_holds() -> None:
+    core, _ = hit(signal.SIGTERM)
+    end = ending(core.ordered(e.RunPruned(0, 1, "ag", "poor"), 10.5))
+    assert (end.outcome, end.reason) == ("pruned", "poor")
+    assert core.tick(11.0) == []
+
+
+def test_ctrl_c_three_times_judges_it_at_once() -> None:
+    core, _ = hit(signal.SIGTERM)
+    for _ in range(2):
+        core.interrupt(10.2)
+    assert core.idle
+
+
+def test_the_guards_death_meanwhile_is_nobodys_fault() -> None:
+    core, _ = hit(signal.SIGUSR1)
+    assert ending(core.guard_died()).outcome == "lost"
+    assert core.tick(11.0) == []
+
+
+def test_another_signal_is_judged_at_once() -> None:
+    _, actions = hit(signal.SIGSEGV)
+    assert ending(actions).reason == "killed by SIGSEGV"

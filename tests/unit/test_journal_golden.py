@@ -69,7 +69,13 @@ V2: list[AnyEntry] = [
     e.AttemptEnded(0, 3, "a1", "failed", "No space left on device", 1, "node", cpu_s=0.0, maxrss_bytes=0),
 ]  # fmt: skip
 
-VERSIONS = {"v1": V1, "v2": V2}
+V3_NODES: list[AnyEntry] = [
+    e.NodeSetAside("node-ü", "a1", "5 different runs in a row failed on node-ü (the last: exit), and none of 8 elsewhere", (3, 5)),
+    e.NodeSetAside("node-ü", "a2", "the same"),
+    e.NodeSetAside("node-2", "", "it has no agent any more", (7,)),
+]  # fmt: skip
+
+VERSIONS = {"v1": V1, "v2": V2, "v3-nodes": V3_NODES}
 
 
 def expected(version: str) -> list[Recorded]:

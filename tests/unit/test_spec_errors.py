@@ -272,6 +272,20 @@ TOP: list[tuple[str, list[str]]] = [
         "resources: {gpus: 1.5}",
         ["4:13 resources.gpus: must be a share of one GPU below 1 (0.5), or a whole number, not 1.5"],
     ),
+    (
+        "resources: {gpus: 1, nodes: 2}",
+        [
+            "4:22 resources.nodes: a run works on one node, with as many of its CPUs and GPUs as you like; runs over several "
+            "nodes are not supported: remove this key"
+        ],
+    ),
+    (
+        "num_nodes: 2",
+        [
+            "4:1 num_nodes: a run works on one node, with as many of its CPUs and GPUs as you like; runs over several nodes "
+            "are not supported: remove this key"
+        ],
+    ),
     ("resources: {gpus: -1}", ["4:13 resources.gpus: must be at least 0, not -1"]),
     ("resources: {cpus: 0}", ["4:13 resources.cpus: must be above 0, not 0"]),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,16 +13,19 @@ import msgspec
 from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
 from sweep.agents.guardian import become_subreaper
+from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.agents.loop import Loop, Options
-from sweep.agents.session import Leading, Timing
+from sweep.agents.session import Timing
 from sweep.agents.starting import Launcher
 from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.agents.warming import supported
 from sweep.core import entries as e
+from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
+from sweep.core.until import Until
 from sweep.provenance import record_node, shadow_warning
 from sweep.search import engines
-from sweep.stores import Lease, Store, StoreError, SweepRemoved, digest_of
+from sweep.stores import Store, StoreError, SweepRemoved, digest_of
 
 REJOIN_S = 5.0
 """Pause before a store that failed is asked again to let this agent in after it lost its lease."""
@@ -37,11 +40,17 @@ class Node(msgspec.Struct, frozen=True):
 
     @classmethod
     def plan(
-        cls, spec: SweepSpec, *, slots: int | None, gpus: str | None, environ: Mapping[str, str]
+        cls,
+        spec: SweepSpec,
+        *,
+        slots: int | None,
+        gpus: str | None,
+        environ: Mapping[str, str],
+        cpus: float | None = None,
     ) -> Node:
-        """As many slots as the machine has room for. Raises NotEnough."""
+        """As many slots as the machine has room for, or as fit into `cpus` of its CPUs. Raises NotEnough."""
         chosen = select(discover(environ), gpus)
-        cpus = cpu_count()
+        cpus = cpu_count() if cpus is None else cpus
         return cls(tuple(plan_slots(cpus, chosen, spec.resources, slots)), tuple(chosen), cpus)
 
 
@@ -51,6 +60,8 @@ class End(msgspec.Struct, frozen=True):
     reason: str
     broken: bool = False
     """It gave up because its first runs all failed."""
+    set_aside: bool = False
+    """The controller has set this node aside: runs fail here as they do not elsewhere."""
     signal: int = 0
     """The signal that ended it, 0 for none."""
 
@@ -64,14 +75,16 @@ def run_agent(
     root: Path,
     workdir: Path,
     view: View,
-    make_driver: Callable[[Lease], Leading],
+    make_driver: MakeDriver | None,
     count: int | None = None,
+    until: Until | None = None,
     timing: Timing | None = None,
     wandb: bool = False,
     function: Function | None = None,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
-    `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program.
+    `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
+    `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -98,14 +111,14 @@ def run_agent(
             launcher,
             view,
             make_driver,
-            Options(count=left, timing=timing or Timing()),
+            Options(count=left, until=until, timing=timing or Timing()),
         )
         loop.session.blobs.extend(blobs)
         try:
             loop.run(
                 lambda agent: e.AgentJoined(
                     agent,
-                    socket.gethostname(),
+                    node_name(os.environ, socket.gethostname()),
                     os.getpid(),
                     len(node.slots),
                     tuple(gpu.uuid for gpu in node.gpus),
@@ -122,13 +135,17 @@ def run_agent(
         if left is not None:
             left = max(0, left - loop.core.taken)
         if not loop.lost or left == 0:
-            return End(loop.core.draining, bool(loop.core.broken), loop.ended_by)
+            core = loop.core
+            return End(core.draining, bool(core.broken), bool(core.aside), loop.ended_by)
         rejoining = True
 
 
 __all__ = [
     "End",
+    "Lead",
+    "Leading",
     "Loop",
+    "MakeDriver",
     "Node",
     "NotEnough",
     "Options",

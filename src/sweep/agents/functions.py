@@ -55,7 +55,9 @@ def start_guard(argv: list[str], env: Mapping[str, str], channel: int, function:
     if pid:
         return pid
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+        )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         holder = os.fork()
         if holder == 0:
@@ -80,7 +82,8 @@ def _flush() -> None:
 
 def _become(argv: list[str], env: Mapping[str, str], channel: int, ours: int) -> NoReturn:
     signal.pthread_sigmask(
-        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+        signal.SIG_BLOCK,
+        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT, signal.SIGTSTP),
     )
     null = os.open(os.devnull, os.O_RDWR)
     # Out of the way first: one of them may be where another is to go.

@@ -454,7 +454,7 @@ def main(agent_pid: int, server: int = 0) -> None:
     """Guard until the agent is gone, then leave nothing behind. `server`: a child of ours that holds a function; then descriptor
     3 is the socket to it."""
     # The agent started us with these blocked. They stay so: Ctrl-C and a polite kill are for the agent to handle.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*GENTLE, signal.SIGQUIT, signal.SIGTSTP))
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*GENTLE, signal.SIGUSR1, signal.SIGQUIT, signal.SIGTSTP))
     os.setsid()
     os.closerange(4 if server else 3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(b"/")

@@ -42,7 +42,7 @@ CLEAN_UP_S = 5.0
 """How long the clean-up after a guard that died may block; processes vanish within milliseconds unless stuck in the kernel."""
 _WARM = "warm process"
 _FUNCTION = b"function"
-_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT, signal.SIGTSTP)
 
 
 _encoded = functools.lru_cache(1024)(os.fsencode)

@@ -7,12 +7,13 @@ same sweep is at work here: it looks when it joins, when it starts a further att
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 
 from sweep.agents.guardian import end_leftovers
 from sweep.agents.view import View
 from sweep.core.index import AGENT_PREFIX, decode_agents
-from sweep.core.names import AGENT_LEASES, agent_lease
+from sweep.core.names import AGENT_LEASES, agent_lease, node_name
 from sweep.stores.base import Store, StoreError
 
 LIMIT_S = 1.0
@@ -26,7 +27,7 @@ class Leftovers:
         """`agent`: the one that looks; `every_s`: how often `tick` looks."""
         self._store, self._sweep, self._agent = store, sweep, agent
         self._every_s, self._view = every_s, view
-        self._host = socket.gethostname()
+        self._host = node_name(os.environ, socket.gethostname())
         self._done: set[str] = set()
         self._next_s = 0.0
 

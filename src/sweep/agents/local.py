@@ -50,6 +50,8 @@ class LocalRuns:
         self.kills = OomKills()
         self.runs: dict[int, LocalRun] = {}
         """run -> its attempt here."""
+        self.gone: dict[int, tuple[LocalRun, float]] = {}
+        """run -> an attempt whose process is gone and which the person has not been told of, and when it went."""
         self.history: list[HistoryChunk] = []
         self._postponed: list[e.RunAssigned] = []
         self._retry_at_s = 0.0
@@ -64,6 +66,15 @@ class LocalRuns:
         local = LocalRun(assignment, now_s, oom_kills=self._oom_kills)
         self.runs[assignment.run] = local
         return local
+
+    def over(self, run: int, now_s: float) -> None:
+        """The process of this attempt is gone, or could not be started."""
+        self.gone[run] = (self.runs.pop(run), now_s)
+
+    def told(self, event: e.AttemptEnded) -> tuple[e.RunAssigned, e.AttemptEnded, float]:
+        """What the person is told of such an attempt, once it is known how it has ended."""
+        local, gone_s = self.gone.pop(event.run)
+        return local.assignment, event, gone_s - local.began_s
 
     def by_guard_id(self, guard_id: str) -> LocalRun | None:
         """The attempt that the guard knows by this ID, None when it no longer counts."""

@@ -7,6 +7,7 @@ A loop turn: wait for something (a guard's message, a run's row, a signal, a tim
 
 from __future__ import annotations
 
+import os
 import secrets
 import selectors
 import signal
@@ -21,20 +22,24 @@ from sweep.agents.causes import LOOKED_AT_BYTES
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
+from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
-from sweep.agents.local import LocalRun, LocalRuns, is_full
+from sweep.agents.local import LocalRuns, is_full
 from sweep.agents.news import News
-from sweep.agents.session import Leading, LeaseLost, Session, Timing, carry_orders
+from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
 from sweep.agents.starting import Launcher
+from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
 from sweep.core import agent as a
 from sweep.core import entries as e
+from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
+from sweep.core.until import Until
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
-from sweep.stores import Lease, Store, StoreError, StoreFull, SweepRemoved
+from sweep.stores import Store, StoreError, StoreFull, SweepRemoved
 
 OBJECTIVE_S = 0.05
 """Objective values, and that a run has started, wait so long at most for others to share their commit."""
@@ -56,6 +61,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the person asked of this agent."""
 
     count: int | None = None
+    until: Until | None = None
+    """When it must be gone, by the monotonic clock."""
     timing: Timing = Timing()
 
 
@@ -70,15 +77,15 @@ class Loop:
         slots: Sequence[Slot],
         launcher: Launcher,
         view: View,
-        make_driver: Callable[[Lease], Leading],
+        make_driver: MakeDriver | None,
         options: Options,
     ) -> None:
         self.store, self.sweep, self.spec, self.slots = store, sweep, spec, slots
         self.launcher, self.view, self.options = launcher, view, options
-        self._host = socket.gethostname()
-        self.agent = f"{_short(self._host)}-{secrets.token_hex(4)}"
+        self.node = node_name(os.environ, socket.gethostname())
+        self.agent = f"{_short(self.node)}-{secrets.token_hex(4)}"
         now = time.monotonic()
-        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count)
+        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server, self.news = RunServer(self.selector), News(self.selector)
@@ -102,6 +109,7 @@ class Loop:
         self._search_ready = False
         self._next_watch = 0.0
         self._said_phase = "active"
+        self._unled = Unled(self.session, view)
 
     # --- life
 
@@ -114,7 +122,7 @@ class Loop:
             self._set_deadline(self.session.join(joined(self.agent)))
             self.leftovers.tick(time.monotonic())
             self.news.follow(self.store, self.sweep, self.agent)
-            self._perform(self.core.offer())
+            self._perform(self.core.begin(time.monotonic()))
             self._commit(time.monotonic())
             self.view.joined(self.agent)
             while not self._over():
@@ -156,6 +164,7 @@ class Loop:
         for assignment in self.local.due(now):
             self._perform(self._start(assignment))
         self.leftovers.tick(now)
+        self._unled.tick(now)
         if self._commit_due(now):
             self._commit(now)
         self._follow_sweep()
@@ -178,7 +187,7 @@ class Loop:
         ]
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
-            times.append(now + max(0.0, driver.wake_at_s - time.time()))
+            times.append(now + max(0.0, driver.wake_at_s - self.session.time.now_s()))
         if self._trouble_until > now:
             return [min(max(t, min(self._trouble_until, now + TROUBLE_S)) for t in times)]
         return times
@@ -220,7 +229,7 @@ class Loop:
             assignment.attempt,
             self.agent,
             event.pid,
-            self._host,
+            self.node,
             assignment.slot,
             tuple(gpu.uuid for gpu in self.slots[assignment.slot].gpus),
             tuple(prepared.recorded_argv),
@@ -237,9 +246,9 @@ class Loop:
         if local is None:
             return
         run = local.assignment.run
-        del self.local.runs[run]
+        self.local.over(run, now)
         self.server.forget(run)
-        self._perform(self.core.start_failed(run, event.message, now), local, now)
+        self._perform(self.core.start_failed(run, event.message, now))
 
     def _exited(self, event: Exited, now: float) -> None:
         local = self.local.by_guard_id(event.id)
@@ -252,14 +261,14 @@ class Loop:
             self._perform(self.core.connected(*connected))
         local.inbox.take_unsent(local.prepared.unsent)
         self.local.collect(local, self.session.add)
-        del self.local.runs[run]
+        self.local.over(run, now)
         self.server.forget(run)
         tail = self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else ""
         output = None
         if self.core.failed_by_itself(run, event.status):
             output = self.launcher.output_end(local.prepared, LOOKED_AT_BYTES)
         ended = self.local.ended(local, event, tail, output)
-        self._perform(self.core.exited(run, ended, now), local, now)
+        self._perform(self.core.exited(run, ended, now))
         for doubt in self.local.doubts(local) if event.status == 0 else ():
             self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
 
@@ -326,14 +335,14 @@ class Loop:
 
     # --- actions
 
-    def _perform(self, actions: Sequence[a.Action], ended: LocalRun | None = None, now: float = 0.0) -> None:
+    def _perform(self, actions: Sequence[a.Action]) -> None:
         queue = deque(actions)
         while queue:
             action = queue.popleft()
             if isinstance(action, a.Append):
                 self.session.add(action.entry)
-                if isinstance(action.entry, e.AttemptEnded) and ended is not None:
-                    self.view.ended(ended.assignment, action.entry, now - ended.began_s)
+                if isinstance(action.entry, e.AttemptEnded) and action.entry.run in self.local.gone:
+                    self.view.ended(*self.local.told(action.entry))
             elif isinstance(action, a.Start):
                 queue.extend(self._start(action.assignment))
             elif isinstance(action, a.Signal):
@@ -387,6 +396,7 @@ class Loop:
         self.guardian.kill_all()
         self.local.runs.clear()
         self.local.due(None)
+        self.local.gone.clear()
         self.local.history.clear()
 
     # --- the store
@@ -400,7 +410,7 @@ class Loop:
             return True
         driver = self.session.driver
         if driver is not None:
-            if driver.wake_at_s is not None and time.time() >= driver.wake_at_s:
+            if driver.wake_at_s is not None and self.session.time.now_s() >= driver.wake_at_s:
                 return True
             if self._search_ready or now >= self._next_watch:
                 self._search_ready, self._next_watch = False, now + WATCH_S
@@ -493,6 +503,6 @@ class Loop:
         return Snapshot(sweep, lines, self.session.leads, self.core.draining)
 
 
-def _short(host: str) -> str:
-    name = host.split(".")[0]
+def _short(node: str) -> str:
+    name = node.split(".")[0]
     return "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"

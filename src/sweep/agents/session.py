@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
+from sweep.agents.clocks import StoreTime
+from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.core import entries as e
 from sweep.core.agent import Action, AgentCore
 from sweep.core.codec import spec_from_builtins
 from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
-from sweep.core.names import agent_lease, controller_lease
+from sweep.core.names import agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
 from sweep.stores.base import (
@@ -28,19 +29,6 @@ from sweep.stores.base import (
     SweepRemoved,
     lost_entries,
 )
-
-
-class Leading(Protocol):
-    """The controller's driver, as much of it as an agent needs."""
-
-    lease: Lease
-    wake_at_s: float | None
-
-    def step(self, now_s: float, written: Sequence[e.Recorded] = ()) -> None: ...
-    def forget(self) -> None: ...
-    def close(self) -> None: ...
-    def search_fileno(self) -> int | None: ...
-    def view(self) -> tuple[int, SweepView | None]: ...
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -62,17 +50,16 @@ class Session:
         store: Store,
         sweep: str,
         agent: str,
-        make_driver: Callable[[Lease], Leading] | None,
+        make_driver: MakeDriver | None,
         *,
         timing: Timing,
         unix_s: Callable[[], float],
     ) -> None:
         """`make_driver`: None for an agent that never leads. `unix_s`: the time, in seconds since 1970."""
         self.store, self.sweep, self.agent = store, sweep, agent
-        self.timing, self._unix_s = timing, unix_s
-        self._make_driver = make_driver
+        self.timing, self.time = timing, StoreTime(unix_s)
+        self._lead = Lead(store, sweep, agent, make_driver, timing.controller_ttl_s)
         self._lease: Lease | None = None
-        self.driver: Leading | None = None
         self._seq = 0
         self._cursor = 0
         self._seen = 0
@@ -89,7 +76,6 @@ class Session:
         self._renew_at = 0.0
         self._starved = False
         """The store has had no room since the lease was last renewed."""
-        self._lead_at = 0.0
         self.phase: SweepState = "active"
         self.reason = ""
         self.view: SweepView | None = None
@@ -98,9 +84,14 @@ class Session:
         """The revision of the spec that `revised` last gave out."""
 
     @property
+    def driver(self) -> Leading | None:
+        """The controller's driver while this agent is the sweep's controller."""
+        return self._lead.driver
+
+    @property
     def leads(self) -> bool:
         """Whether this agent is the sweep's controller at present."""
-        return self.driver is not None
+        return self._lead.driver is not None
 
     def join(self, joined: e.AgentJoined) -> float:
         """Take the heartbeat lease and enter the journal. Returns the lease's end by the store's clock."""
@@ -138,12 +129,7 @@ class Session:
             raise LeaseLost("the agent's lease ran out: it was frozen or cut off for too long")
         self._lease = renewed
         self._renew_at = now + self.timing.agent_ttl_s / 3
-        if self.driver is not None:
-            lease = self.store.renew(self.driver.lease, self.timing.controller_ttl_s)
-            if lease is None:
-                self._stop_leading()
-            else:
-                self.driver.lease = lease
+        self._lead.renew()
         return renewed.expires_s
 
     def _regain(self) -> Lease | None:
@@ -154,8 +140,17 @@ class Session:
             if any(isinstance(r.entry, e.AgentLost) and r.entry.agent == self.agent for r in since):
                 return None
             # Others come back in this moment as well: to lead at once would be to count them as lost.
-            self._lead_at = self.store.clock() + min(2.0, self.timing.controller_ttl_s / 2)
+            self._lead.hold_back(min(2.0, self.timing.controller_ttl_s / 2))
             return self.store.acquire(agent_lease(self.agent), self.agent, self.timing.agent_ttl_s)
+
+    @property
+    def willing(self) -> bool:
+        """Whether this agent leads when it is its turn."""
+        return self._lead.willing
+
+    def unled(self) -> bool:
+        """Whether the sweep goes on and has no controller. Raises StoreError."""
+        return self.phase != "ended" and self._lead.holder() is None
 
     def add(self, entry: e.AnyEntry) -> None:
         """Have `entry` written with the next commit."""
@@ -178,7 +173,8 @@ class Session:
     def commit(self, history: Sequence[HistoryChunk] = ()) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
         addressed to this agent. One commit of the store; on StoreError all of it stays pending."""
-        self._try_to_lead()
+        if self._lease is not None:
+            self._lead.seek()
         if self.driver is None and not self._pending and not history:
             position = self.store.position(self.sweep)
             self._check_there(position)
@@ -187,10 +183,12 @@ class Session:
             with self.store.batch():
                 position, seq, written = self._write(history)
                 if self.driver is not None:
-                    self.driver.step(self._unix_s(), written)
+                    self.driver.step(self.time.now_s(), written)
+                    if self.driver.wrote_s is not None:
+                        self.time.saw(self.driver.wrote_s)
                     position = self.store.position(self.sweep)
         except StaleFence:
-            self._stop_leading()
+            self._lead.stop()
             return self.commit(history)
         except BaseException:
             if self.driver is not None:
@@ -216,7 +214,7 @@ class Session:
         """Give everything back: the last commit of this agent."""
         self.add(e.AgentLeft(self.agent, reason))
         self.commit()
-        self._stop_leading(release=True)
+        self._lead.stop(release=True)
         if self._lease is not None:
             self.store.release(self._lease)
             self._lease = None
@@ -226,7 +224,7 @@ class Session:
         given back runs out."""
         self._pending.clear()
         with contextlib.suppress(StoreError):
-            self._stop_leading(release=True)
+            self._lead.stop(release=True)
 
     # --- inside
 
@@ -243,11 +241,18 @@ class Session:
             self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
         )
         self._check_there(appended.last - len(appended.recorded))
+        if appended.recorded:
+            self.time.saw(appended.recorded[-1].at_s)
+        elif (
+            not self.time.known
+        ):  # it was written before, and the answer was lost: the store's time is this, or later
+            self.time.saw(self.store.read(self.sweep, appended.last - 1, limit=1)[0].at_s)
         return appended.last, self._seq + len(self._pending), appended.recorded
 
     def _check_there(self, position: int) -> None:
         """Raise SweepRemoved when the journal, which was at `position`, is not the one that this agent joined."""
-        if position < max(self._joined_at, 1):
+        least = max(self._joined_at, 1) if self.store.whole_batches else 1  # servers may lose entries: see below
+        if position < least:
             raise SweepRemoved(f"sweep {self.sweep} has been removed")
         if position < self._known:  # what it lost may be this agent's: begin anew, as after a lost lease
             self._gone = lost_entries(self.sweep, self._known, position)
@@ -277,25 +282,6 @@ class Session:
         row = index.rows.get(SWEEP_KEY)
         return index.upto >= position, decode_sweep(row) if row is not None else None
 
-    def _try_to_lead(self) -> None:
-        if self.driver is not None or self._make_driver is None or self._lease is None:
-            return
-        now = self.store.clock()
-        if now < self._lead_at:
-            return
-        self._lead_at = now + self.timing.controller_ttl_s / 10
-        lease = self.store.acquire(controller_lease(self.sweep), self.agent, self.timing.controller_ttl_s)
-        if lease is not None:
-            self.driver = self._make_driver(lease)
-
-    def _stop_leading(self, release: bool = False) -> None:
-        if self.driver is None:
-            return
-        driver, self.driver = self.driver, None
-        driver.close()
-        if release:
-            self.store.release(driver.lease)
-
 
 def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) -> list[Action]:
     """What the core makes of entries that are addressed to its agent."""
@@ -305,4 +291,6 @@ def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) ->
             actions += core.assigned(entry, now_s)
         elif isinstance(entry, e.RunPruned | e.RunPaused | e.RunCancelled):
             actions += core.ordered(entry, now_s)
+        elif isinstance(entry, e.NodeSetAside):
+            actions += core.set_aside(entry)
     return actions

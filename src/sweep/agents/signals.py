@@ -10,7 +10,8 @@ import threading
 from collections import deque
 from typing import Any
 
-HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGTSTP)
+"""SIGUSR1 is what Slurm sends some time before the end (`sbatch --signal=B:USR1@120`)."""
 
 
 class Signals:

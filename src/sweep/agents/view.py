@@ -9,6 +9,8 @@ import msgspec
 from sweep.core import entries as e
 from sweep.core.views import SweepView
 
+Level = Literal["info", "warning", "error"]
+
 
 class SlotLine(msgspec.Struct, frozen=True):
     """One slot as it is now."""
@@ -42,7 +44,7 @@ class View(Protocol):
         """This agent has its place in the sweep; again, under another name, after its lease was lost."""
         ...
 
-    def say(self, text: str, level: Literal["info", "warning", "error"]) -> None: ...
+    def say(self, text: str, level: Level) -> None: ...
 
     def started(self, assignment: e.RunAssigned) -> None: ...
 

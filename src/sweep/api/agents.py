@@ -18,7 +18,7 @@ import msgspec
 from sweep.api.finding import NotFound
 from sweep.api.reading import load_views
 from sweep.api.requests import Refused
-from sweep.core.names import AGENT_LEASES
+from sweep.core.names import AGENT_LEASES, node_name
 from sweep.core.views import AgentView
 from sweep.stores import Store
 
@@ -39,11 +39,13 @@ class AgentAtWork(msgspec.Struct, frozen=True):
     running: int
     done: int
     """Attempts that ended with it, however they did."""
+    aside: str = ""
+    """Why its node was set aside, '' where it was not."""
 
     @property
     def here(self) -> bool:
         """Whether it is on this machine."""
-        return self.host == socket.gethostname()
+        return self.host == node_name(os.environ, socket.gethostname())
 
 
 def list_agents(store: Store, sweeps: Iterable[str], *, everyone: bool = False) -> list[AgentAtWork]:
@@ -78,6 +80,7 @@ def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[
             view.ended_s,
             running[name],
             done[name],
+            view.aside,
         )
         for name, view in agents.items()
     ]

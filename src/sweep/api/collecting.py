@@ -255,7 +255,7 @@ def _ended_now(store: Store, sweep: str, runs: Iterable[int]) -> set[int]:
             found |= {run} if view.state in ENDED else set()
             cancelled |= {run} if view.state == "cancelled" else set()
     for recorded in store.read(sweep, upto):
-        if isinstance(recorded.entry, e.RetryRequested):
+        if isinstance(recorded.entry, e.RetryRequested | e.NodeSetAside):
             found -= set(recorded.entry.runs)
         elif isinstance(recorded.entry, _REVIVES):
             found -= cancelled

@@ -18,9 +18,14 @@ _ELSEWHERE = "stores-elsewhere"
 
 def store_folder(store: Store) -> Path:
     """Where run folders are made: beside the store file, or in this folder when the store is elsewhere."""
-    if store.url.startswith("sqlite:///"):
-        return Path(store.url.removeprefix("sqlite:///")).parent
-    return Path.cwd() / ".sweep"
+    return folder_of(store.url, Path.cwd())
+
+
+def folder_of(url: str, cwd: Path) -> Path:
+    """The same of a store's URL, as seen from the folder `cwd`."""
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///")).parent
+    return cwd / ".sweep"
 
 
 def run_root(store: Store) -> Path:

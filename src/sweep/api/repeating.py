@@ -21,6 +21,7 @@ import msgspec
 from sweep.api.comparing import tree_files
 from sweep.core.errors import SweepError
 from sweep.core.index import Views
+from sweep.core.names import node_name
 from sweep.core.space import Config
 from sweep.core.spec import FUNCTION, calls_function
 from sweep.core.views import AttemptView, RunView
@@ -121,7 +122,9 @@ def _expanded(views: Views, config: Config) -> tuple[str, ...]:
 
 def _kept(attempt: AttemptView) -> dict[str, str]:
     """Without the agent's own variables and, on another machine, without the pins to this one's GPUs."""
-    elsewhere = attempt.host != socket.gethostname() and bool(attempt.env.get(_PINS[0]))
+    elsewhere = attempt.host != node_name(os.environ, socket.gethostname()) and bool(
+        attempt.env.get(_PINS[0])
+    )
     return {
         name: value
         for name, value in attempt.env.items()

@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ import msgspec
 
 from sweep.agents import End, Node, Timing, run_agent
 from sweep.agents.functions import check_program, name_of
+from sweep.agents.leaving import leave_at
+from sweep.agents.leaving import until as until_of
 from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
 from sweep.api.finding import find_sweep
@@ -29,6 +32,7 @@ from sweep.api.telling import Lines, tell
 from sweep.controller import driver_maker
 from sweep.core.errors import SweepError
 from sweep.core.spec import SweepSpec
+from sweep.core.until import Until
 from sweep.stores import Store, open_store
 
 
@@ -73,6 +77,7 @@ def agent(
     function: Callable[[], object] | None = None,
     *,
     count: int | None = None,
+    until: str | None = None,
     slots: int | None = None,
     gpus: str | Iterable[int | str] | None = None,
     store: Store | str | Path | None = None,
@@ -82,6 +87,7 @@ def agent(
     `function`: what each run calls, without arguments, in a fork of this process as it is now; its config is
     `sweep.init().config`. A run has succeeded when it returns and failed when it raises. Linux. None: the sweep's program is
     started, as by `sweep agent`. `slots`: at most so many runs at once; `gpus`: only these, or "none"; `store` as in `create`.
+    `until`: be gone by then (`17:30`, `90m`), as `sweep agent --until`; the end of a Slurm job counts as well.
 
     In the main thread Ctrl-C lets the runs finish, a second one ends them (they start again later), a third kills them; SIGTERM
     ends them. The signal is then given to this process again, so that Ctrl-C ends in KeyboardInterrupt. In another thread signals
@@ -93,7 +99,7 @@ def agent(
         if number is not None and number < 1:
             raise ValueError(f"{what} must be at least 1, not {number}")
     with _opened(store) as opened:
-        end = _work(opened, find_sweep(opened, id), function, count, slots, _gpus(gpus))
+        end = _work(opened, find_sweep(opened, id), function, count, until, slots, _gpus(gpus))
     if end.signal:
         signal.raise_signal(end.signal)
     return end
@@ -104,6 +110,7 @@ def _work(
     sweep: str,
     function: Callable[[], object] | None,
     count: int | None,
+    until: str | None,
     slots: int | None,
     gpus: str | None,
 ) -> End:
@@ -127,6 +134,7 @@ def _work(
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
             count=count,
+            until=_leaving(until),
             timing=_timing(),
             function=function,
         )
@@ -147,6 +155,11 @@ def _check_function(function: Callable[[], object], spec: SweepSpec) -> None:
             f"the spec says `determinism: strict`, and what that sets takes effect only when an interpreter starts: "
             f"{name_of(function)} must stand in a script that the spec names as `program`"
         )
+
+
+def _leaving(text: str | None) -> Until | None:
+    now = time.time()
+    return until_of(leave_at(text, os.environ, now), now, time.monotonic())
 
 
 def _gpus(gpus: str | Iterable[int | str] | None) -> str | None:

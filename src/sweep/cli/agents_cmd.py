@@ -103,6 +103,9 @@ def _show(agents: list[AgentAtWork], everyone: bool) -> None:
         )
         for agent in agents
     ]
+    for agent in agents:
+        if agent.aside:
+            click.echo(f"{agent.agent}: its node was set aside: {agent.aside}", err=True)
     print_table(("AGENT", "SWEEP", "HOST", "PID", "SLOTS", "STATE", "FOR", "RUNNING", "DONE"), rows)
 
 
@@ -119,4 +122,5 @@ def _record(agent: AgentAtWork) -> dict[str, Any]:
         "ended": iso_time(agent.ended_s),
         "running": agent.running,
         "done": agent.done,
+        "aside": agent.aside,
     }

@@ -12,7 +12,7 @@ import click
 
 from sweep.api import Created, create_sweep
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
-from sweep.cli.sizes import points, trials
+from sweep.core.sizes import points, trials
 from sweep.core.space import Space
 from sweep.core.spec import SweepSpec
 from sweep.spec import Parsed, load

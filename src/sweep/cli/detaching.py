@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +20,10 @@ import click
 
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.main import UserMistake
-from sweep.stores import Store
+from sweep.stores import Store, address_of
+
+ENOUGH_S = 300.0
+"""An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
 
 
 def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
@@ -58,7 +64,7 @@ def _start(
     # -P: a file sweep.py in this folder is not us.
     command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options]
     # An address may hold a password, which must not stand in the list of processes.
-    environ = {**os.environ, "SWEEP_STORE": getattr(store, "secret_url", store.url)}
+    environ = {**os.environ, "SWEEP_STORE": address_of(store)}
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as output:
         return subprocess.Popen(
@@ -97,3 +103,18 @@ def announcer(fd: int, log: Path) -> Callable[[str], None]:
             pipe.write(f"{agent}\n")
 
     return joined
+
+
+def leave_with_stdin() -> None:
+    """From now on this process ends its runs and leaves when its standard input closes: whoever started it is gone. Signals that
+    were blocked there (SIGINT is in Ray's processes) are not blocked here."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ENOUGH_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="leave-with-stdin", daemon=True).start()

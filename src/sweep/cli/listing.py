@@ -18,9 +18,9 @@ from sweep.api import find_run, find_sweep, load_best, load_run, load_sweep_view
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
-from sweep.cli.sizes import trials
 from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView
 
 FOLLOW_S = 0.2
@@ -119,6 +119,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
                 "slots": a.slots,
                 "gpus": list(a.gpus),
                 "state": a.state,
+                "aside": a.aside,
             }
             for a in views.agents
         ]
@@ -187,6 +188,8 @@ def _print_status(views: Views) -> None:
             click.echo(
                 f"  agent     {agent.agent} on {agent.host}, {agent.slots} slots, since {_local(agent.joined_s)}"
             )
+        if agent.aside and (agent.state == "joined" or sweep.state != "ended"):
+            click.echo(f"  set aside {agent.host}: {agent.aside}")
     now = time.time()
     for run in views.runs:
         if run.state in ("assigned", "running"):
@@ -238,15 +241,10 @@ def runs_command(
         views = load_views(store, find_sweep(store, sweep_id))
     now = time.time()
     table = not as_json and how == "table" and not history and out is None
-    if table and where is None and sort is None:
-        _print_runs(views, views.runs, now)
+    runs = views.runs if where is None and sort is None else _selected(views.runs, where, sort, now)
+    if table:
+        _print_runs(views, runs, now)
         return
-    from sweep.analysis.query import QueryError, select_runs
-
-    try:
-        runs = select_runs(views.runs, where, sort, now)
-    except QueryError as error:
-        raise UserMistake(str(error)) from None
     if history or out is not None or how == "parquet":
         from sweep.cli.exporting import export_runs
 
@@ -260,6 +258,15 @@ def runs_command(
         click.echo(runs_to_csv(runs, now), nl=False)
     else:
         _print_runs(views, runs, now)
+
+
+def _selected(runs: list[RunView], where: str | None, sort: str | None, now: float) -> list[RunView]:
+    from sweep.analysis.query import QueryError, select_runs
+
+    try:
+        return select_runs(runs, where, sort, now)
+    except QueryError as error:
+        raise UserMistake(str(error)) from None
 
 
 def _print_runs(views: Views, runs: Sequence[RunView], now: float) -> None:

@@ -67,6 +67,14 @@ class PlainView:
         gpus = f", {len(node.gpus)} GPU{'s' if len(node.gpus) != 1 else ''}" if node.gpus else ""
         cpu_text = f"{cpus:g} CPU{'s' if cpus != 1 else ''} each"
         self.line(f"agent for sweep {self.sweep}: {slots} slot{'s' if slots != 1 else ''}, {cpu_text}{gpus}")
+        self._begin(views)
+
+    def begin_launch(self, views: Views, address: str) -> None:
+        """Say which sweep is worked off on which cluster."""
+        self.line(f"sweep {self.sweep} on the Ray cluster at {address}")
+        self._begin(views)
+
+    def _begin(self, views: Views) -> None:
         done = sum(views.sweep.counts.get(state, 0) for state in ("completed", "pruned", "failed"))
         if done:
             self.line(f"{done} runs are done already" if done != 1 else "1 run is done already")
@@ -236,7 +244,7 @@ class LiveView(PlainView):
 
     def _total(self, run_cap: int | None) -> int:
         """How many runs there will be, 0 when that is not known."""
-        from sweep.cli.sizes import trials
+        from sweep.core.sizes import trials
 
         return (trials(self.spec, run_cap) or 0) * self.spec.replicates
 

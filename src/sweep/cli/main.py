@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("creating", "Record a sweep and print its ID."),
     "agent": ("working", "Work a sweep off on this machine."),
     "agents": ("agents_cmd", "Show who is at work, and end agents."),
+    "controller": ("controlling", "Lead a sweep without working on it."),
+    "launch": ("launching", "Work a sweep off on a Ray cluster, or by Slurm."),
     "run": ("working", "Create, work off and plot a sweep: the three in one."),
     "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
     "ls": ("listing", "List the sweeps of this project."),
@@ -115,7 +117,7 @@ Example:
 \b
 An ID may be shortened to a unique beginning, or be `latest`.
 Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
-3 the agent gave up because its first runs all failed, 4 `sweep doctor` found something broken, 130 interrupted, 143 terminated."""
+3 the agent gave up because its first runs all failed, or runs fail on its node only, 4 `sweep doctor` found something broken, 130 interrupted, 143 terminated."""
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

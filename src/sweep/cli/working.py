@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sweep.api.places import run_root
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
+from sweep.core.index import Views
 from sweep.stores import Store
 
 GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
@@ -31,6 +34,12 @@ gpus_option = click.option(
     metavar="0,1|none",
     help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows).",
 )
+until_option = click.option(
+    "--until",
+    metavar="TIME|DURATION",
+    help="Be gone by then (17:30, 2026-03-01T17:30, 90m): start nothing that could not end before, and end the rest in "
+    "time, to go on elsewhere. In a Slurm job its end counts as well.",
+)
 wandb_option = click.option(
     "--wandb",
     is_flag=True,
@@ -44,22 +53,34 @@ wandb_option = click.option(
 @count_option
 @slots_option
 @gpus_option
+@until_option
 @wandb_option
+@click.option(
+    "--no-controller",
+    is_flag=True,
+    help="Never lead the sweep: another agent does, or `sweep controller ID`.",
+)
 @click.option(
     "-d", "--detach", is_flag=True, help="Work in the background; `sweep agents` shows and ends it."
 )
 @click.option("--announce-to", type=int, hidden=True)
 @click.option("--log-file", type=click.Path(path_type=Path), hidden=True)
+@click.option("--cpus", type=click.FloatRange(0, min_open=True), hidden=True)
+@click.option("--leave-with-stdin", is_flag=True, hidden=True)
 @store_option
 def agent_command(
     sweep_id: str,
     count: int | None,
     slots: int | None,
     gpus: str | None,
+    until: str | None,
     wandb: bool,
+    no_controller: bool,
     detach: bool,
     announce_to: int | None,
     log_file: Path | None,
+    cpus: float | None,
+    leave_with_stdin: bool,
     store_url: str | None,
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
@@ -72,14 +93,28 @@ def agent_command(
     on_joined = None
     if announce_to is not None and log_file is not None:
         on_joined = detaching.announcer(announce_to, log_file)
+    if leave_with_stdin:
+        detaching.leave_with_stdin()
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if detach:
-            given = (("--count", count), ("--slots", slots), ("--gpus", gpus))
+            given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
-            code = detaching.detach(store, sweep, [*options, *["--wandb"] * wandb])
+            flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
+            code = detaching.detach(store, sweep, [*options, *flags])
         else:
-            code = work(store, sweep, count, slots, gpus, wandb, on_joined)
+            code = work(
+                store,
+                sweep,
+                count,
+                slots,
+                gpus,
+                wandb,
+                on_joined,
+                leads=not no_controller,
+                until=until,
+                cpus=cpus,
+            )
     sys.exit(code)
 
 
@@ -87,10 +122,21 @@ def agent_command(
 @file_argument
 @slots_option
 @gpus_option
+@click.option(
+    "--ray",
+    metavar="auto|local|ADDRESS",
+    help="Work it off on a Ray cluster, as `sweep launch` does: --slots is then how many slots at most.",
+)
 @wandb_option
 @store_option
-def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, store_url: str | None) -> None:
-    """Create the sweep in FILE, work it off here, and plot it."""
+def run_command(
+    file: Path, slots: int | None, gpus: str | None, ray: str | None, wandb: bool, store_url: str | None
+) -> None:
+    """Create the sweep in FILE, work it off here or on a Ray cluster, and plot it."""
+    if ray is not None and gpus is not None:
+        raise UserMistake(
+            "--gpus is for this machine; on a Ray cluster the spec says what a run gets (`resources`)"
+        )
     from sweep.cli.creating import draw_seed, record, tell_warnings
     from sweep.cli.plotting import FORMATS, plot
     from sweep.spec import load
@@ -100,7 +146,12 @@ def run_command(file: Path, slots: int | None, gpus: str | None, wandb: bool, st
     with opened(store_url, create=True) as store:
         sweep = record(store, parsed, file).sweep
         click.echo(sweep)
-        code = work(store, sweep, None, slots, gpus, wandb)
+        if ray is None:
+            code = work(store, sweep, None, slots, gpus, wandb)
+        else:
+            from sweep.cli.launching import launch
+
+            code = launch(store, sweep, ray, slots, ("--wandb",) if wandb else ())
         if code == 0:
             plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)
@@ -114,30 +165,34 @@ def work(
     gpus: str | None,
     wandb: bool = False,
     on_joined: Callable[[str], None] | None = None,
+    leads: bool = True,
+    until: str | None = None,
+    cpus: float | None = None,
 ) -> int:
-    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID."""
+    """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
+    `until`: as `--until`; `cpus`: what it may use of this machine's."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
-    from sweep.agents.functions import check_program
+    from sweep.agents.leaving import announcement, leave_at
+    from sweep.agents.leaving import until as leaving_at
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
-    views = load_views(store, sweep, ())
-    if views.sweep.state == "ended":
-        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+    views = check_work(store, sweep)
+    if views is None:
         return 0
-    try:
-        check_program(sweep, views.spec)
-    except SweepError as error:
-        raise UserMistake(str(error)) from None
     workdir = Path(views.created.record.get("workdir") or Path.cwd())
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined
     try:
-        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
+        node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ, cpus=cpus)
     except NotEnough as error:
         raise UserMistake(str(error)) from None
+    unix_s, monotonic_s = time.time(), time.monotonic()
+    leaving = leaving_at(leave_at(until, os.environ, unix_s), unix_s, monotonic_s)
     with view:
         view.begin(node, views)
+        if leaving is not None:
+            view.line(announcement(leaving, views.spec.limits, monotonic_s, unix_s))
         gc.freeze()  # what is imported stays: not to be looked at again and again
         end = run_agent(
             store,
@@ -147,10 +202,11 @@ def work(
             root=run_root(store),
             workdir=workdir,
             count=count,
+            until=leaving,
             timing=Timing(lease_s(), lease_s()),
             wandb=wandb,
             view=view,
-            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
+            make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
     view.finish(load_best(store, sweep))
     if end.broken:
@@ -158,7 +214,34 @@ def work(
             f"when that is mended: `sweep retry {sweep}` for the failed runs, and `sweep agent {sweep}` to go on"
         )
         return GAVE_UP
+    if end.set_aside:
+        view.line(f"when that is mended: `sweep agent {sweep}` takes this node back")
+        return GAVE_UP
     return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+
+
+def fixed_time(text: str | None) -> str | None:
+    """`--until` for another process, which reads it a little later: `90m` is counted from now."""
+    from sweep.agents.leaving import read_time
+
+    if text is None:
+        return None
+    return datetime.datetime.fromtimestamp(read_time(text, time.time())).astimezone().isoformat()
+
+
+def check_work(store: Store, sweep: str) -> Views | None:
+    """The sweep without its runs; None, with a word about it, when it has ended. Raises UserMistake when agents cannot work on it."""
+    from sweep.agents.functions import check_program
+
+    views = load_views(store, sweep, ())
+    if views.sweep.state == "ended":
+        click.echo(f"sweep {sweep} has ended: {views.sweep.reason}", err=True)
+        return None
+    try:
+        check_program(sweep, views.spec)
+    except SweepError as error:
+        raise UserMistake(str(error)) from None
+    return views
 
 
 def lease_s() -> float:

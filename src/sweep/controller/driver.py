@@ -65,6 +65,8 @@ class Driver:
         """Until then, by the store's clock, none of these agents' leases can run out."""
         self.wake_at_s: float | None = None
         """Unix time at which `step` should run again at the latest."""
+        self.wrote_s: float | None = None
+        """Store's time of the last entry that the last step wrote; None when it wrote none."""
 
     @property
     def state(self) -> State:
@@ -98,12 +100,13 @@ class Driver:
             self._keeper.leave(self._state)
 
     def step(self, now_s: float, written: Sequence[Recorded] = ()) -> None:
-        """Bring the sweep to rest as of `now_s` (Unix seconds). Call it inside `store.batch()`. `written`: entries that the
-        caller has just appended; they need not be read again.
+        """Bring the sweep to rest as of `now_s` (Unix seconds, by the store's clock). Call it inside `store.batch()`.
+        `written`: entries that the caller has just appended; they need not be read again.
 
         Raises StaleFence when the lease is lost.
         """
         before, self._at_rest_at = self._at_rest_at, 0
+        self.wrote_s = None
         if written and written[0].position == self.state.position + 1:
             self._take_in(written)
         overtaken = True
@@ -149,7 +152,8 @@ class Driver:
     def _at_rest(self, now_s: float) -> bool:
         """Decide once and act on it. True when there was nothing to do."""
         lookahead = self._search.lookahead if self._search is not None else 0
-        decisions, commands = decide(self.state, now_s, lookahead)
+        # It is not earlier than the last entry, whatever the clock of this node says.
+        decisions, commands = decide(self.state, max(now_s, self.state.last_s), lookahead)
         if decisions:
             self._append(decisions)
             return False
@@ -183,6 +187,7 @@ class Driver:
         for recorded in appended.recorded:
             fold.fold(recorded)
             self._keeper.last = recorded
+            self.wrote_s = recorded.at_s
 
     def _note_lost_agents(self) -> None:
         state = self.state

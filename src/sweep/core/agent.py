@@ -13,11 +13,17 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.spec import Limits
+from sweep.core.until import Until
 
 EARLY_FAILURES = 3
 EARLY_WINDOW_S = 60.0
 """An agent whose first runs fail so often within this time of its start, with no success, stops: the node or the
 program is broken, and going on would only burn the sweep."""
+
+BATCH_SIGNALS = (-int(signal.SIGTERM), -int(signal.SIGUSR1))
+UNEXPLAINED_S = 1.0
+"""A run that was ended by a signal of a batch system is judged so much later: it sends them to every process of a job, and the
+agent's own may come after that of its runs."""
 
 TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 
@@ -98,6 +104,8 @@ class Attempt:
     __slots__ = (
         "assignment",
         "error_class",
+        "gone",
+        "judge_at_s",
         "kill_at_s",
         "order",
         "progress_s",
@@ -119,15 +127,25 @@ class Attempt:
         self.raises = False
         """The program asked to be told (`init(stop="raise")`) instead of getting SIGTERM."""
         self.running = False
+        self.gone: Ended | None = None
+        """How its process has ended, while it is not judged yet."""
+        self.judge_at_s = 0.0
 
 
 class AgentCore:
     """The decisions of one agent, for one sweep."""
 
     def __init__(
-        self, agent: str, slots: int, limits: Limits, now_s: float, count: int | None = None
+        self,
+        agent: str,
+        slots: int,
+        limits: Limits,
+        now_s: float,
+        count: int | None = None,
+        until: Until | None = None,
     ) -> None:
-        self.agent, self.limits, self.count = agent, limits, count
+        """`count`: how many runs it takes at most; `until`: when it must be gone."""
+        self.agent, self.limits, self.count, self.until = agent, limits, count, until
         self.slots = slots
         self.began_s = now_s
         self.offers: dict[int, int] = {}
@@ -142,6 +160,8 @@ class AgentCore:
         self.succeeded = False
         self.broken = ""
         """Why this agent gave up, '' when it did not."""
+        self.aside = ""
+        """Why the controller has set this node aside, '' when it has not."""
         self._last_offer = 0
 
     # --- queries
@@ -159,9 +179,15 @@ class AgentCore:
     def next_wake_s(self) -> float | None:
         """When `tick` must be called at the latest."""
         times = [t for attempt in self.attempts.values() for t in self._deadlines(attempt)]
+        if self.until is not None and not self.draining:
+            times.append(self.until.last_start_s(self.limits))
+        if self.until is not None and any(one.order is None for one in self.attempts.values()):
+            times.append(self.until.end_runs_s(self.limits))
         return min(times, default=None)
 
     def _deadlines(self, attempt: Attempt) -> list[float]:
+        if attempt.gone is not None:
+            return [attempt.judge_at_s]
         if attempt.kill_at_s is not None:
             return [attempt.kill_at_s]
         times = []
@@ -173,6 +199,10 @@ class AgentCore:
         return times
 
     # --- slots
+
+    def begin(self, now_s: float) -> list[Action]:
+        """The agent has joined: offer what there is time for."""
+        return [*self._leave_in_time(now_s), *self.offer()]
 
     def offer(self) -> list[Action]:
         """Offer every free slot, as far as `count` allows; with all of them taken, this agent is on its way out."""
@@ -221,6 +251,14 @@ class AgentCore:
         }
         return [] if attempt is None else self._end(attempt, outcomes[type(entry)], entry.reason, now_s)
 
+    def set_aside(self, entry: e.NodeSetAside) -> list[Action]:
+        """The controller gives this node no further run: those that are here may finish."""
+        self.aside = entry.reason
+        return [
+            Say(f"this node is set aside: {entry.reason}", "error"),
+            *self.drain(f"set aside: {entry.reason}"),
+        ]
+
     # --- what happens to the processes
 
     def started(self, run: int, event: e.RunStarted, now_s: float) -> list[Action]:
@@ -258,10 +296,17 @@ class AgentCore:
 
     def exited(self, run: int, ended: Ended, now_s: float) -> list[Action]:
         """The process has ended and everything it said is in."""
-        attempt = self.attempts.pop(run, None)
+        attempt = self.attempts.get(run)
         if attempt is None:
             return []
         ended = msgspec.structs.replace(ended, wall_s=now_s - attempt.started_s)
+        if attempt.order is None and ended.exit_code in BATCH_SIGNALS:
+            attempt.gone, attempt.judge_at_s = ended, now_s + UNEXPLAINED_S
+            return []
+        return self._judge(attempt, ended, now_s)
+
+    def _judge(self, attempt: Attempt, ended: Ended, now_s: float) -> list[Action]:
+        del self.attempts[attempt.assignment.run]
         outcome, reason, error_class = _verdict(attempt, ended)
         actions: list[Action] = [
             self._ended(attempt.assignment, outcome, reason=reason, error_class=error_class, ended=ended)
@@ -290,10 +335,13 @@ class AgentCore:
 
     def tick(self, now_s: float) -> list[Action]:
         """Limits and escalations that are due."""
-        actions: list[Action] = []
+        actions: list[Action] = self._leave_in_time(now_s)
         limits = self.limits
-        for attempt in self.attempts.values():
-            if attempt.kill_at_s is not None and now_s >= attempt.kill_at_s:
+        for attempt in list(self.attempts.values()):
+            if attempt.gone is not None:
+                if now_s >= attempt.judge_at_s:
+                    actions += self._judge(attempt, attempt.gone, now_s)
+            elif attempt.kill_at_s is not None and now_s >= attempt.kill_at_s:
                 attempt.kill_at_s = now_s + 5.0
                 actions.append(self._signal(attempt, KILL, everything=True))
             elif attempt.order is None and attempt.running:
@@ -323,7 +371,7 @@ class AgentCore:
                 actions.append(Say("letting runs finish; Ctrl-C again ends them"))
             return actions
         for attempt in list(self.attempts.values()):
-            if self.interrupts == 2:
+            if self.interrupts == 2 or attempt.gone is not None:
                 actions += self._end(attempt, "preempted", "ended by Ctrl-C", now_s)
             else:
                 attempt.order = attempt.order or "preempted"
@@ -342,6 +390,24 @@ class AgentCore:
 
     # --- inside
 
+    def _leave_in_time(self, now_s: float) -> list[Action]:
+        """Take no run that could not end in time; end those that do not."""
+        until, limits = self.until, self.limits
+        actions: list[Action] = []
+        if until is None:
+            return actions
+        if not self.draining and now_s >= until.last_start_s(limits):
+            why = "no new runs"
+            if limits.run_time_s is not None:
+                why = f"no run could be sure to end before (limits.run_time is {limits.run_time_s:g} s)"
+            actions += [
+                Say(f"leaving at {until.text}: {why}"),
+                *self.drain(f"leaving at {until.text}: {why}"),
+            ]
+        if self.attempts and now_s >= until.end_runs_s(limits):
+            actions += self.terminate(f"the agent leaves at {until.text}", now_s)
+        return actions
+
     def _current(self, run: int, number: int) -> Attempt | None:
         attempt = self.attempts.get(run)
         return attempt if attempt is not None and attempt.assignment.attempt == number else None
@@ -351,6 +417,8 @@ class AgentCore:
         if attempt.order is not None:
             return []
         attempt.order, attempt.reason = outcome, reason
+        if attempt.gone is not None:
+            return self._judge(attempt, attempt.gone, now_s)
         return self._ask_to_end(attempt, now_s) if attempt.running else []
 
     def _ask_to_end(self, attempt: Attempt, now_s: float) -> list[Action]:

@@ -12,7 +12,8 @@ import math
 import msgspec
 
 from sweep.core import entries as e
-from sweep.core.ending import End, ending, gpu_end_s, open_budget, wall_end_s
+from sweep.core.ending import End, ending, gpu_end_s, open_budget, stopped_by, wall_end_s
+from sweep.core.nodes import setting_aside
 from sweep.core.seeds import run_seed
 from sweep.core.state import State
 
@@ -42,6 +43,10 @@ def decide(state: State, now_s: float, lookahead: int = 0) -> tuple[list[e.AnyEn
     decisions = _lost(state)
     if decisions:
         return decisions, []
+    if state.in_a_row and not state.stop_requested and stopped_by(state, now_s) is None:
+        decisions = setting_aside(state, now_s)
+        if decisions:
+            return decisions, []
     end = ending(state, now_s)
     if end is not None:
         return _wind_down(state, end, now_s), _timers(state, now_s)

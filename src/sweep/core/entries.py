@@ -137,6 +137,18 @@ class AgentLost(Event, frozen=True, array_like=True, gc=False, tag=True):
     agent: str
 
 
+class NodeSetAside(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    """Runs fail on this node as they do not elsewhere. Addressed to one of its agents, which takes its offers back, lets its runs
+    finish and leaves; there is one of these for each ("": the node has none any more). What fails there from now on is not charged to
+    the run. An agent that joins anew takes the node back."""
+
+    host: str
+    agent: str
+    reason: str
+    runs: tuple[int, ...] = ()
+    """Runs that failed there, which was the node's fault: they are not charged with it, and those that had failed for good go on."""
+
+
 class SlotOffered(Event, frozen=True, array_like=True, gc=False, tag=True):
     """A credit: this agent can take one run on this slot. Offers are numbered per agent, from 1."""
 
@@ -284,6 +296,7 @@ AnyEntry = (
     | AgentJoined
     | AgentLeft
     | AgentLost
+    | NodeSetAside
     | SlotOffered
     | SlotWithdrawn
     | TrialsProposed
@@ -328,4 +341,4 @@ def addressee_of(entry: Entry) -> str | None:
     return None
 
 
-_ADDRESSED = frozenset((RunAssigned, RunPruned, RunPaused, RunCancelled))
+_ADDRESSED = frozenset((RunAssigned, RunPruned, RunPaused, RunCancelled, NodeSetAside))

@@ -15,10 +15,12 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.ending import over
 from sweep.core.lifecycle import TABLE, RunEntry, advance, refuse
+from sweep.core.nodes import forgive, note_end
 from sweep.core.plugins import Observation
 from sweep.core.revisions import gives_more, is_used_up, revisable
 from sweep.core.spec import SweepSpec
 from sweep.core.state import Agent, Run, State, Trial, best_finite, best_so_far
+from sweep.core.views import RunState
 
 
 class IllegalDecision(Exception):
@@ -169,6 +171,7 @@ def _requeue(state: State, run: Run) -> None:
     before = run.state
     run.state, run.lost, run.reason, run.shelved = "queued", 0, "", False
     run.failures.clear()
+    run.failed_on = ""
     state.move(run, before)
 
 
@@ -206,7 +209,7 @@ def _take_up_again(state: State) -> None:
 def _joined(state: State, entry: e.AgentJoined) -> str | None:
     if entry.agent in state.agents:
         return "this agent has joined before"
-    state.agents[entry.agent] = Agent(entry.slots, state.last_s, state.spec.resources.gpus)
+    state.agents[entry.agent] = Agent(entry.host, entry.slots, state.last_s, state.spec.resources.gpus)
     if state.first_agent_s is None:
         state.first_agent_s = state.last_s
     return None
@@ -222,10 +225,37 @@ def _gone(state: State, entry: e.AgentLeft | e.AgentLost) -> str | None:
     return None
 
 
+def _set_aside(state: State, entry: e.NodeSetAside) -> str | None:
+    agent = state.agents.get(entry.agent)
+    if entry.agent and (agent is None or not agent.alive or agent.host != entry.host):
+        return f"agent {entry.agent} is not on {entry.host}"
+    if agent is not None and agent.aside:
+        return "its node is set aside already"
+    if agent is None and any(a.host == entry.host and a.alive and not a.aside for a in state.agents.values()):
+        return f"agents are on {entry.host}, and must be told"
+    if any(not 0 <= number < len(state.runs) for number in entry.runs):
+        return "there is no such run"
+    if agent is not None:
+        agent.aside = True
+        for key in [key for key in state.offers if key[0] == entry.agent]:
+            del state.offers[key]
+    for number in entry.runs:
+        run = state.runs[number]
+        forgive(state, run, entry.host)
+        if (run.state, e.NodeSetAside) in TABLE:
+            before, run.state, run.reason = run.state, "queued", ""
+            state.move(run, before)
+    state.in_a_row.pop(entry.host, None)
+    state.lately = [end for end in state.lately if end[0] != entry.host]
+    return None
+
+
 def _offered(state: State, entry: e.SlotOffered) -> str | None:
     agent = state.agents.get(entry.agent)
     if agent is None or not agent.alive:
         return "this agent is not here"
+    if agent.aside:
+        return "its node is set aside"
     if (entry.agent, entry.slot) in state.offers:
         return "this slot is on offer already"
     state.offers[entry.agent, entry.slot] = entry.offer
@@ -284,9 +314,10 @@ def _run_entry(state: State, entry: RunEntry) -> str | None:
     if refusal is not None:
         return refusal
     before, holder = run.state, run.agent
-    advance(run, entry, state.spec.retry, state.last_s)
+    charged = not (kind is e.AttemptEnded and state.agents[holder].aside)
+    advance(run, entry, state.spec.retry, state.last_s, charged)
     if kind is e.AttemptEnded:
-        _ended_attempt(state, run, holder, entry)  # type: ignore[arg-type]
+        _ended_attempt(state, run, before, holder, entry)  # type: ignore[arg-type]
     elif kind is e.RunStarted:
         run.started_s, run.gpus = state.last_s, _gpus(state.agents[holder], entry)  # type: ignore[arg-type]
         if run.values:
@@ -295,8 +326,12 @@ def _run_entry(state: State, entry: RunEntry) -> str | None:
     return None
 
 
-def _ended_attempt(state: State, run: Run, holder: str, entry: e.AttemptEnded) -> None:
-    state.agents[holder].runs.discard(run.run)
+def _ended_attempt(state: State, run: Run, before: RunState, holder: str, entry: e.AttemptEnded) -> None:
+    agent = state.agents[holder]
+    agent.runs.discard(run.run)
+    if not agent.aside:
+        lasted_s = state.last_s - run.started_s if before == "running" else 0.0
+        note_end(state, run, agent.host, entry, lasted_s)
     if run.gpus:
         state.gpu_s += run.gpus * (state.last_s - run.started_s)
         run.gpus = 0.0
@@ -366,6 +401,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.AgentJoined: _joined,
     e.AgentLeft: _gone,
     e.AgentLost: _gone,
+    e.NodeSetAside: _set_aside,
     e.SlotOffered: _offered,
     e.SlotWithdrawn: _withdrawn,
     e.TrialsProposed: _proposed,

@@ -130,6 +130,8 @@ class IndexFold:
             self._sync_sweep(entry, at_s)
         elif isinstance(entry, e.AgentJoined | e.AgentLeft | e.AgentLost):
             self._agent(entry, at_s)
+        elif isinstance(entry, e.NodeSetAside):
+            self._set_aside(entry, at_s)
         elif isinstance(entry, e.Annotated):
             self._annotate(entry, at_s)
         else:
@@ -235,17 +237,32 @@ class IndexFold:
                 record=entry.record,
             )
         else:
-            known = self._agents.get(entry.agent)
-            if known is None:
-                blob = self._load(key) if self._load is not None else None
-                if blob is None:
-                    raise LookupError(f"the index has no row of agent {entry.agent}")
-                known = _decode_agent(blob)
-            view, view.ended_s = known, at_s
+            view = self._known_agent(entry.agent)
+            view.ended_s = at_s
             lost = isinstance(entry, e.AgentLost)
             view.state, view.reason = ("lost", "") if lost else ("left", entry.reason)  # type: ignore[union-attr]
         self._agents[entry.agent] = view
         self._dirty[key] = view
+
+    def _known_agent(self, agent: str) -> AgentView:
+        known = self._agents.get(agent)
+        if known is None:
+            key = AGENT_PREFIX + agent
+            blob = self._load(key) if self._load is not None else None
+            if blob is None:
+                raise LookupError(f"the index has no row of agent {agent}")
+            known = _decode_agent(blob)
+        return known
+
+    def _set_aside(self, entry: e.NodeSetAside, at_s: float) -> None:
+        for number in entry.runs:
+            self._sync(self._run(number))
+        if entry.runs:
+            self._sync_sweep(entry, at_s)
+        if entry.agent:
+            view = self._agents[entry.agent] = self._known_agent(entry.agent)
+            view.aside = entry.reason
+            self._dirty[AGENT_PREFIX + entry.agent] = view
 
     def _sync_sweep(self, entry: e.AnyEntry, at_s: float) -> None:
         """Note that the sweep's row has changed; `take` fills it."""

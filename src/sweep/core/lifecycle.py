@@ -33,6 +33,7 @@ TABLE: dict[tuple[RunState, type[e.Entry]], tuple[RunState, ...]] = {
     ("paused", e.RunAssigned): ("assigned",),
     ("paused", e.RunCancelled): ("cancelled",),
     ("failed", e.RetryRequested): ("queued",),
+    ("failed", e.NodeSetAside): ("queued",),
     ("cancelled", e.RetryRequested): ("queued",),
     ("cancelled", e.ResumeRequested): ("queued",),
     ("cancelled", e.SweepReopened): ("queued",),
@@ -103,11 +104,12 @@ def refuse(run: RunLike, entry: RunEntry) -> str | None:
     return None
 
 
-def advance(run: RunLike, entry: RunEntry, retry: Retry, at_s: float) -> None:
-    """Let `entry`, which `refuse` let through and which was recorded at `at_s`, happen to `run`."""
+def advance(run: RunLike, entry: RunEntry, retry: Retry, at_s: float, charged: bool = True) -> None:
+    """Let `entry`, which `refuse` let through and which was recorded at `at_s`, happen to `run`. `charged`: a failure would be
+    the run's, not its node's."""
     kind = type(entry)
     if kind is e.AttemptEnded:
-        _end_attempt(run, entry, retry, at_s)  # type: ignore[arg-type]
+        _end_attempt(run, entry, retry, at_s, charged)  # type: ignore[arg-type]
         return
     order = _ORDERS.get(kind)
     if order is not None and run.state in LIVE:
@@ -122,12 +124,13 @@ def advance(run: RunLike, entry: RunEntry, retry: Retry, at_s: float) -> None:
         run.reason, run.shelved, run.ready_s = entry.reason, True, 0.0  # type: ignore[union-attr]
 
 
-def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry: Retry, at_s: float) -> None:
+def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry: Retry, at_s: float, charged: bool) -> None:
     if entry.outcome == "failed":
         run.after = entry.error_class or "exit"
         name = RETRY_CLASS[run.after]
-        run.failures[name] = run.failures.get(name, 0) + 1
-    after = _after_attempt(run, entry.outcome, retry)
+        run.failures[name] = run.failures.get(name, 0) + charged
+    spared = entry.outcome == "failed" and not charged
+    after = _after_attempt(run, "preempted" if spared else entry.outcome, retry)
     if entry.outcome == "failed" and after == "queued" and (wait_s := rule_of(retry, run.after).wait_s):
         run.ready_s = at_s + wait_s
     if not (run.order and after == run.order):

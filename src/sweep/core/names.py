@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 AGENT_LEASES = "agent/"
 
 
@@ -18,3 +20,9 @@ def controller_lease(sweep: str) -> str:
 def run_id(sweep: str, run: int) -> str:
     """A run's name for people and programs."""
     return f"{sweep}-{run}"
+
+
+def node_name(environ: Mapping[str, str], hostname: str) -> str:
+    """What a node is called in the record: what a person says in `SWEEP_NODE` where the host name does not tell (containers get a new
+    one each time), else its host name."""
+    return environ.get("SWEEP_NODE", "").strip() or hostname

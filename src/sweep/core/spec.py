@@ -49,6 +49,10 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     cpus: float | None = None
     gpus: float | None = None
+    custom: dict[str, float] = {}
+    """Custom resources of a Ray cluster that one run takes."""
+    labels: dict[str, str] = {}
+    """Labels that a node of a Ray cluster must have."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

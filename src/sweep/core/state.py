@@ -29,6 +29,7 @@ class Run:
         "agent",
         "asked",
         "attempt",
+        "failed_on",
         "failures",
         "gpus",
         "lost",
@@ -55,6 +56,8 @@ class Run:
         self.agent = ""
         self.failures: dict[RetryClass, int] = {}
         self.after: ErrorClass = ""
+        self.failed_on = ""
+        """The node that it has failed on since it was last asked for; '*' when it was more than one."""
         self.ready_s = 0.0
         self.lost = 0
         self.order = ""
@@ -100,12 +103,14 @@ class Trial:
 class Agent:
     """A process that works for the sweep."""
 
-    __slots__ = ("alive", "gpus", "joined_s", "runs", "slots")
+    __slots__ = ("alive", "aside", "gpus", "host", "joined_s", "runs", "slots")
 
-    def __init__(self, slots: int, joined_s: float, gpus: float | None = None) -> None:
+    def __init__(self, host: str, slots: int, joined_s: float, gpus: float | None = None) -> None:
         """`gpus`: what the spec said of a run's GPUs when the agent made its slots."""
-        self.slots, self.joined_s, self.gpus = slots, joined_s, gpus
+        self.host, self.slots, self.joined_s, self.gpus = host, slots, joined_s, gpus
         self.alive = True
+        self.aside = False
+        """Its node was set aside: it gets no further run."""
         self.runs: set[int] = set()
 
 
@@ -133,6 +138,10 @@ class State:
         self.trials: list[Trial] = []
         self.runs: list[Run] = []
         self.agents: dict[str, Agent] = {}
+        self.in_a_row: dict[str, list[tuple[int, ErrorClass, float]]] = {}
+        """Node -> run, class of error and seconds of each attempt that has failed there since one last succeeded."""
+        self.lately: list[tuple[str, bool]] = []
+        """Node, and whether it went well, of the attempts that ended last."""
         self.exhausted = False
         self.reached: tuple[int, float] | None = None
         """The first run that met `metric.target`, and its value."""

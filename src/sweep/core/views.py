@@ -98,6 +98,8 @@ class AgentView(msgspec.Struct, kw_only=True):
     ended_s: float | None = None
     record: dict[str, Any] = {}
     """Python, packages, hardware and OS of its node (`sweep.provenance`)."""
+    aside: str = ""
+    """Why its node was set aside, '' where it was not."""
 
 
 class SweepView(msgspec.Struct, kw_only=True):

@@ -60,6 +60,7 @@ def build_spec(
     _check_missing(given, report, needs_program)
     if file is not None:
         _check_together(file, report)
+        _check_custom(file, report)
         if not without_program:
             check_command(command, file.program, report)
         check_preload(file, command, env, rules_env, report)
@@ -240,6 +241,23 @@ def _check_missing(given: Mapping[str, Any], report: Report, needs_program: bool
         report.error(("method",), "bayes needs a metric; add `metric: {name: …, goal: minimize}`")
 
 
+def _check_custom(file: SweepFile, report: Report) -> None:
+    """Ray has its own keys for CPUs and GPUs, and refuses them among the custom resources."""
+    for name, amount in file.resources.custom.items():
+        if name.upper() in ("CPU", "GPU"):
+            report.error(
+                ("resources", "custom", name),
+                f"is no custom resource: write `{name.lower()}s: …` beside `custom`",
+            )
+        elif not name.strip() or name in ("memory", "object_store_memory") or name.startswith("node:"):
+            report.error(("resources", "custom", name), "is a name that Ray keeps for itself")
+        elif amount > 1 and amount != int(amount):
+            report.error(
+                ("resources", "custom", name),
+                f"must be a whole number, or a part of one below 1, not {number(amount)}",
+            )
+
+
 def _check_together(file: SweepFile, report: Report) -> None:
     if file.engine is not None and file.method != "bayes":
         report.error(
@@ -363,8 +381,13 @@ def _early_terminate(file: SweepFile) -> EarlyTerminate | None:
 
 
 def _resources(file: SweepFile) -> Resources:
-    cpus, gpus = file.resources.cpus, file.resources.gpus
-    return Resources(cpus=None if cpus is None else float(cpus), gpus=None if gpus is None else float(gpus))
+    given = file.resources
+    return Resources(
+        cpus=None if given.cpus is None else float(given.cpus),
+        gpus=None if given.gpus is None else float(given.gpus),
+        custom={name: float(amount) for name, amount in given.custom.items()},
+        labels=dict(given.labels),
+    )
 
 
 def _limits(file: SweepFile) -> Limits:

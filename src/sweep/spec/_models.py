@@ -192,6 +192,16 @@ class ResourcesModel(Model):
         description="GPUs: a whole number, or a share of one below 1. Not given: one where the node has GPUs, else none.",
         examples=[0.5],
     )
+    custom: dict[str, f.Positive] = Field(
+        default={},
+        description="Custom resources of a Ray cluster's nodes that each run takes. Only under `sweep launch`.",
+        examples=[{"licence": 1}],
+    )
+    labels: dict[str, f.Text] = Field(
+        default={},
+        description="Labels that a Ray cluster's node must have. Only under `sweep launch`.",
+        examples=[{"gpu": "h100"}],
+    )
 
 
 class LimitsModel(Model):

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from sweep.core.secrets import find_tokens
-from sweep.spec._models import GROUPS, Model
+from sweep.spec._models import GROUPS, Model, ResourcesModel, SweepFile
 from sweep.spec._problems import Path, Report, listed, nearest, show
 
 M = TypeVar("M", bound=Model)
@@ -52,6 +52,11 @@ MEANT: dict[str, str] = {
     "retries": "write `retry: {max: …}`",
     "time_limit": "write `limits: {run_time: …}`",
 }
+_SEVERAL_NODES = frozenset(("nodes", "num_nodes", "nnodes", "n_nodes", "hosts", "machines"))
+ONE_NODE = (
+    "a run works on one node, with as many of its CPUs and GPUs as you like; runs over several nodes are not supported: "
+    "remove this key"
+)
 
 
 def validate(
@@ -80,6 +85,8 @@ def _message(model: type[Model], kind: str, path: Path, error: Any, meant: Mappi
         return str(error["ctx"]["message"])
     if kind == "missing":
         return f"is missing{_example(owner, str(path[-1]))}"
+    if kind == "extra_forbidden" and owner in (ResourcesModel, SweepFile) and str(path[-1]) in _SEVERAL_NODES:
+        return ONE_NODE
     if kind == "extra_forbidden":
         return unknown_key(str(path[-1]), list(owner.model_fields), meant if owner is model else {})
     value = error["input"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sweep.stores._common import digest_of
     from sweep.stores._listening import Listener, listen
-    from sweep.stores._open import open_store
+    from sweep.stores._open import address_of, open_store
     from sweep.stores.base import (
         Appended,
         HistoryChunk,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "address_of": "sweep.stores._open",
     "digest_of": "sweep.stores._common",
     "open_store": "sweep.stores._open",
     "Listener": "sweep.stores._listening",
@@ -59,6 +60,7 @@ __all__ = [
     "StoreFull",
     "SweepRemoved",
     "Unreadable",
+    "address_of",
     "digest_of",
     "listen",
     "open_store",

@@ -7,7 +7,7 @@ from pathlib import Path
 from sweep.stores._place import FILE, FOLDER, default_path, is_redis, path_of
 from sweep.stores.base import Store, StoreError
 
-__all__ = ["FILE", "FOLDER", "default_path", "open_store"]
+__all__ = ["FILE", "FOLDER", "address_of", "default_path", "open_store"]
 
 
 def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
@@ -31,6 +31,13 @@ def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
     from sweep.stores.sqlite import SqliteStore
 
     return SqliteStore(path, create=create)
+
+
+def address_of(store: Store) -> str:
+    """The URL by which another process can open the store. It may hold a password: for its environment, and nothing else;
+    what people see is `store.url`."""
+    address: str = getattr(store, "secret_url", store.url)
+    return address
 
 
 def _open_redis(url: str, cwd: Path) -> Store:

@@ -9,7 +9,9 @@ import math
 from collections.abc import Sequence
 
 from sweep.core import entries as e
+from sweep.core.spec import Retry
 from sweep.testing.naive import naive_score
+from sweep.testing.terms import naive_class, naive_retried, naive_wait_s
 
 
 class AttemptAccount:
@@ -38,10 +40,33 @@ class RunAccount:
         self.last_error = ""
         self.ready_s = 0.0
         self.losses = 0
+        self.life = 0
+        """How often it was asked for, or a node blamed for its failures."""
         self.order = ""
         self.shelved = False
         self.asked = False
         """Somebody asked for it to be tried again, and it has not ended since."""
+
+
+def settle(run: RunAccount, entry: e.AttemptEnded, retry: Retry, at_s: float, spared: bool) -> None:
+    """What becomes of a run whose attempt has ended; `spared`: a failure is its node's fault."""
+    if entry.outcome == "failed":
+        run.last_error = entry.error_class or "exit"
+        run.failures += [] if spared else [naive_class(run.last_error)]
+    if entry.outcome in ("completed", "pruned", "cancelled"):
+        run.final = entry.outcome
+    elif run.order:
+        run.final = run.order
+    elif entry.outcome == "failed":
+        if not spared and not naive_retried(retry, run.failures):
+            run.final = "failed"
+        else:
+            wait_s = naive_wait_s(retry, naive_class(run.last_error))
+            run.ready_s = at_s + wait_s if wait_s else 0.0
+    else:
+        run.losses += entry.outcome == "lost"
+        if run.losses > 20:
+            run.final = "failed"
 
 
 def trial_end(runs: Sequence[RunAccount], trial: int, goal: str) -> tuple[bool, float | None]:

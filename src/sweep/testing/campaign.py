@@ -15,12 +15,13 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.lifecycle import TABLE
-from sweep.testing.faults import CALLS, EVENTS
+from sweep.testing.faults import CALLS, EVENTS, OF_CONTROLLERS
 from sweep.testing.verify import Rows, verify
 from sweep.testing.world import World
 
 KINDS: tuple[str, ...] = (
     *EVENTS,
+    *OF_CONTROLLERS,
     *CALLS,
     "failed call in a batch",
     "searcher failed",
@@ -36,6 +37,14 @@ KINDS: tuple[str, ...] = (
     "revision refused",
     "spec taken over",
     "request: annotate",
+    "call during an outage",
+    "signal from elsewhere",
+    "agent set aside",
+    "node set aside",
+    "run forgiven",
+    "failed on a node set aside",
+    "controller took the lead",
+    "controller lost the lead",
 )
 """What must have happened in a campaign of some hundred seeds."""
 

@@ -36,7 +36,8 @@ class Rates(msgspec.Struct, frozen=True):
     doubled: float
     """An append is delivered twice."""
     late: float
-    """An append fails, and has its effect some seconds later (only where there are no batches)."""
+    """An append, or a call about a lease, fails, and has its effect some seconds later, perhaps after a later one (only where there
+    are no batches)."""
     crash: float
     """The agent dies before or after an append, or between its commit and carrying out what was ordered."""
     overtaken: float
@@ -53,21 +54,41 @@ EVENTS = (
     "guard death",
     "process crash",
     "disk full",
+    "store outage",
+    "bad node",
+    "flapping node",
+    "preemption storm",
     "interrupt",
     "terminate",
 )
-CALLS = ("failed call", "lost answer", "doubled append", "late append", "crash in a commit", "overtaken")
+OF_CONTROLLERS = ("controller crash", "controller frozen")
+"""Those that come only where there are controllers alone."""
+CALLS = (
+    "failed call",
+    "lost answer",
+    "doubled append",
+    "late append",
+    "late lease call",
+    "crash in a commit",
+    "overtaken",
+)
+SKEWS_S = (0.0, 0.0, 0.3, -2.0, 5.0, -40.0, 3600.0)
+"""How far a node's clock is ahead of the store's."""
 
 
-def draw_rates(rng: Random) -> Rates:
+def draw_rates(rng: Random, with_bad_nodes: bool = False, with_controllers: bool = False) -> Rates:
     """Rates of a world: every kind is absent from some worlds and frequent in others."""
 
     def rate(most: float) -> float:
         return 0.0 if rng.random() < 0.4 else most * rng.random() ** 2
 
     count = rng.choice((0, 2, 4, 8, 14))
-    likely = rng.sample(EVENTS, rng.randint(1, len(EVENTS)))
+    likely = rng.sample(EVENTS, rng.randint(1, 8))
     likely += [name for name in likely if "frozen" in name] * 2
+    likely += OF_CONTROLLERS * (with_controllers and rng.random() < 0.8)
+    bad = ("bad node",) * rng.choice((1, 2, 3)) if with_bad_nodes else ()
+    if bad and rng.random() < 0.6:  # nothing else that might be to blame
+        return Rates(failed=0.0, lost=0.0, doubled=0.0, late=0.0, crash=0.0, overtaken=0.0, events=bad)
     return Rates(
         failed=rate(0.12),
         lost=rate(0.08),
@@ -75,7 +96,7 @@ def draw_rates(rng: Random) -> Rates:
         late=rate(0.7),
         crash=rate(0.04),
         overtaken=rate(0.3),
-        events=tuple(rng.choice(likely) for _ in range(count)),
+        events=bad + tuple(rng.choice(likely) for _ in range(count)),
     )
 
 
@@ -87,6 +108,7 @@ class Surroundings(Protocol):
     counts: Counter[str]
     quiet: bool
     disk_full: bool
+    store_out: bool
     atomic: bool
     asked: int
     """How often the searcher was asked."""
@@ -146,6 +168,9 @@ class FaultyStore:
         if self._cut():
             world.counts["call while cut off"] += 1
             raise StoreError("the store cannot be reached")
+        if world.store_out:
+            world.counts["call during an outage"] += 1
+            raise StoreError("the store does not answer")
         if write and world.disk_full:
             world.counts["write while disk full"] += 1
             raise StoreError("the disk is full")
@@ -303,13 +328,21 @@ class FaultyStore:
         return self._inner.clock()
 
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
-        return self._do(lambda: self._inner.acquire(name, holder, ttl_s), write=True)
+        return self._do_lease(lambda: self._inner.acquire(name, holder, ttl_s))
 
     def renew(self, lease: Lease, ttl_s: float) -> Lease | None:
-        return self._do(lambda: self._inner.renew(lease, ttl_s), write=True)
+        return self._do_lease(lambda: self._inner.renew(lease, ttl_s))
 
     def release(self, lease: Lease) -> None:
-        self._do(lambda: self._inner.release(lease), write=True)
+        self._do_lease(lambda: self._inner.release(lease))
+
+    def _do_lease(self, call: Callable[[], T]) -> T:
+        """A call about a lease: it may come late, when its caller has given it up."""
+        if not self._in_batch and self._chance(self._world.rates.late / 10):
+            self._world.counts["late lease call"] += 1
+            self._world.after(self._world.rng.choice((0.3, 2.0, 5.0)), functools.partial(_ignoring, call))
+            raise StoreError("the store did not answer in time")
+        return self._do(call, write=True)
 
     def leases(self, prefix: str) -> list[Lease]:
         return self._do(lambda: self._inner.leases(prefix), write=False)

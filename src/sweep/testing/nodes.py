@@ -49,9 +49,9 @@ class SimAgent(Listener):
             self.store,
             world.sweep,
             agent,
-            self._make_driver,
+            self._make_driver if world.agents_lead else None,
             timing=TIMING,
-            unix_s=world.unix_s,
+            unix_s=lambda: world.unix_s() + world.skew_s(node),
         )
         self.guard: Guard | None = None
         self.runs: dict[int, Local] = {}
@@ -75,7 +75,7 @@ class SimAgent(Listener):
             self.crash()
             return
         self.guard = Guard(self.world, self, expires - GUARD_MARGIN_S)
-        self.perform(self.core.offer())
+        self.perform(self.core.begin(self.world.now))
         self.wake(0.0)
 
     def wake(self, delay_s: float) -> None:
@@ -170,7 +170,7 @@ class SimAgent(Listener):
         due = [world.now + WATCH_S, self.core.next_wake_s()]
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
-            due.append(driver.wake_at_s - world.unix_s() + world.now)
+            due.append(driver.wake_at_s - self.session.time.now_s() + world.now)
         self.wake(max(0.001, min(at for at in due if at is not None) - world.now))
 
     def _beat(self) -> None:
@@ -321,12 +321,15 @@ class SimAgent(Listener):
                     self.guard.tell(action.run)
             elif isinstance(action, a.Forget):
                 self._forget()
+            elif "set aside" in action.text:
+                self.world.counts["agent set aside"] += 1
             elif "stops" in action.text:
                 self.world.counts["agent gave up"] += 1
 
     def _start(self, assignment: e.RunAssigned) -> list[a.Action]:
         assert self.guard is not None
-        if self.world.behaviour(assignment.run, assignment.attempt).kind == "unstartable":
+        unstartable = self.world.behaviour(assignment.run, assignment.attempt).kind == "unstartable"
+        if unstartable or self.world.bad_nodes.get(self.node) == "unstartable":
             return self.core.start_failed(assignment.run, "no such program", self.world.now)
         self.runs[assignment.run] = Local(assignment)
         self.guard.spawn(assignment.run, assignment.attempt, assignment.slot)

@@ -16,27 +16,26 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, trial_end
+from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, settle, trial_end
+from sweep.testing.blame import NodesAccount
 from sweep.testing.naive import effective_values, naive_condemned, naive_score
 from sweep.testing.terms import (
-    naive_class,
     naive_fixed,
     naive_more,
     naive_notes,
     naive_points,
     naive_reached,
-    naive_retried,
     naive_share,
     naive_told,
-    naive_wait_s,
 )
 
 if TYPE_CHECKING:
     from sweep.testing.world import World
 
-
 replace = msgspec.structs.replace
 
+CLOSE_S = 0.01
+"""A limit that is over since less than this may not be seen yet: clocks of nodes are compared only so well."""
 LATE_S = 9.0
 """In a quiet world a controller is found and acts within this time, and a run ends that is told to."""
 
@@ -55,6 +54,7 @@ class Account:
         self.configs: list[str] = []
         self.runs: list[RunAccount] = []
         self.agents: dict[str, bool] = {}
+        self.nodes = NodesAccount()
         self.shares: dict[str, float | None] = {}
         """What the spec gave a run of the GPUs when an agent joined."""
         self.times: list[float] = []
@@ -71,8 +71,7 @@ class Account:
         """Somebody gave the ended sweep more to do."""
         self.said = ""
         """Why the sweep ended last, where nothing but runs to be tried again has been asked of it since."""
-        self.soft: list[bool] = []
-        """Whether, after each entry, the target or `patience` kept new trials from being proposed."""
+        self.soft: list[bool] = []  # whether, after each entry, the target or `patience` kept new trials away
         self.run_times: dict[int, float | None] = {1: world.spec.limits.run_time_s}
         """`limits.run_time` by revision."""
         self.open_offers: dict[tuple[str, int], int] = {}
@@ -261,11 +260,13 @@ class Account:
 
     def _again(self, run: RunAccount) -> None:
         run.final, run.failures, run.losses, run.shelved = "", [], 0, False
+        run.life += 1
 
     # --- agents
 
     def _AgentJoined(self, entry: e.AgentJoined, recorded: e.Recorded) -> None:
         self.agents.setdefault(entry.agent, True)
+        self.nodes.hosts.setdefault(entry.agent, entry.host)
         self.shares.setdefault(entry.agent, self.spec.resources.gpus)
         if self.first_joined_s is None:
             self.first_joined_s = recorded.at_s
@@ -278,12 +279,26 @@ class Account:
     _AgentLost = _AgentLeft
 
     def _SlotOffered(self, entry: e.SlotOffered, _: e.Recorded) -> None:
-        if self.agents.get(entry.agent):
+        if self.agents.get(entry.agent) and entry.agent not in self.nodes.aside:
             self.open_offers.setdefault((entry.agent, entry.slot), entry.offer)
 
     def _SlotWithdrawn(self, entry: e.SlotWithdrawn, _: e.Recorded) -> None:
         if self.open_offers.get((entry.agent, entry.slot)) == entry.offer:
             del self.open_offers[entry.agent, entry.slot]
+
+    def _NodeSetAside(self, entry: e.NodeSetAside, recorded: e.Recorded) -> None:
+        self.need(bool(entry.reason), f"{entry.host} was set aside without a reason")
+        if entry.runs:  # the first of the entries for its agents
+            self.world.counts["node set aside"] += 1
+            wrong = self.nodes.wrong_with(entry, self.runs, self.agents, recorded.at_s)
+            self.need(not wrong, wrong)
+            self.world.counts["run forgiven"] += self.nodes.forgive(entry.host, self.runs)
+        if entry.agent:
+            here = self.agents.get(entry.agent) and self.nodes.hosts[entry.agent] == entry.host
+            told = f"{entry.agent} was told that {entry.host} is set aside"
+            self.need(bool(here) and entry.agent not in self.nodes.aside, told)
+            self.nodes.aside[entry.agent] = entry.reason
+            self.open_offers = {key: n for key, n in self.open_offers.items() if key[0] != entry.agent}
 
     # --- trials and runs
 
@@ -339,6 +354,10 @@ class Account:
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
         self._may_begin(run, decided_s)
+        if not self._stopped_by(recorded.at_s):
+            host = self.nodes.hosts[entry.agent]
+            blamed = self.nodes.blamed(host, self.agents)
+            self.need(not blamed, f"{host} got run {entry.run}, but runs fail there only")
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
         run.attempts.append(AttemptAccount(entry, recorded.position, self.revision))
@@ -347,7 +366,7 @@ class Account:
     def _may_begin(self, run: RunAccount, at_s: float) -> None:
         """Nothing speaks against another run: no limit, no target or patience unless somebody asked for this very run, and
         nobody who should have been told to end first."""
-        number, stopped = run.added.run, self._stopped_by(at_s)
+        number, stopped = run.added.run, self._stopped_by(at_s - CLOSE_S)
         if run.asked and stopped and set(stopped) <= {"target", "patience"}:
             self.world.counts["tried again after the end"] += 1
             stopped = []
@@ -442,7 +461,11 @@ class Account:
         attempt.ended, attempt.ended_s = entry, recorded.at_s
         self._check_in_time(run, attempt, recorded.at_s)
         self._value(entry.score)
-        self._settle(run, entry)
+        self.nodes.note_end(run, attempt, entry, recorded.at_s)
+        spared = attempt.assigned.agent in self.nodes.aside
+        settle(run, entry, self.spec.retry, recorded.at_s, spared)
+        if entry.outcome == "failed":
+            self.world.counts["failed on a node set aside" if spared else f"failed: {run.last_error}"] += 1
         if run.final:
             self._finished(run)
 
@@ -474,24 +497,3 @@ class Account:
         self.in_a_row += not again
         if self.spec.patience is not None and self.in_a_row >= self.spec.patience:
             self.stalled = True
-
-    def _settle(self, run: RunAccount, entry: e.AttemptEnded) -> None:
-        """What becomes of a run whose attempt has ended."""
-        if entry.outcome == "failed":
-            run.last_error = entry.error_class or "exit"
-            run.failures.append(naive_class(run.last_error))
-            self.world.counts[f"failed: {run.last_error}"] += 1
-        if entry.outcome in ("completed", "pruned", "cancelled"):
-            run.final = entry.outcome
-        elif run.order:
-            run.final = run.order
-        elif entry.outcome == "failed":
-            if not naive_retried(self.spec.retry, run.failures):
-                run.final = "failed"
-            else:
-                wait_s = naive_wait_s(self.spec.retry, run.failures[-1])
-                run.ready_s = self.times[-1] + wait_s if wait_s else 0.0
-        else:
-            run.losses += entry.outcome == "lost"
-            if run.losses > 20:
-                run.final = "failed"

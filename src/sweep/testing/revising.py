@@ -1,4 +1,4 @@
-"""How the people of a simulated world change a spec: every key that may change, now and then one that may not.
+"""What the people of a simulated world ask for, and how they change a spec: every key that may change, now and then one that may not.
 
 The rule of this file: a draw is a function of the generator and the spec that is given.
 """
@@ -14,6 +14,35 @@ from sweep.core.space import Categorical, Parameter, Space
 from sweep.core.spec import RETRY_CLASSES, EarlyTerminate, Limits, Resources, Retry, RetryRule, SweepSpec
 
 replace = msgspec.structs.replace
+
+
+def draw_requests(rng: Random) -> list[tuple[str, ...]]:
+    """What people ask for, in short successions."""
+    count = rng.choice((0, 0, 1, 2, 5))
+    common: tuple[tuple[str, ...], ...] = (
+        ("pause",),
+        ("pause", "resume"),
+        ("resume",),
+        ("extend",),
+        ("retry",),
+        ("edit",),
+        ("edit", "edit"),
+        ("edit", "edit", "edit"),
+        ("edit", "extend"),
+        ("extend", "extend", "extend", "extend"),
+        ("annotate", "annotate"),
+    )
+    final: tuple[tuple[str, ...], ...] = (
+        ("stop",),
+        ("cancel",),
+        ("stop", "resume"),
+        ("stop", "resume"),
+        ("cancel", "resume"),
+        ("stop", "cancel", "extend"),
+        ("extend", "cancel"),
+        ("resume", "stop"),
+    )
+    return [rng.choice(common) for _ in range(count)] + [rng.choice(final)] * (rng.random() < 0.25)
 
 
 def draw_retry(rng: Random) -> Retry:

@@ -26,15 +26,18 @@ from sweep.testing.revising import draw_gpus, draw_limits, draw_retry, draw_stop
 
 ADAPTIVE = "adaptive"
 METRIC = "loss"
+QUICK = "quick"
+"""The name of a spec with many runs, which are short and seldom fail."""
 
 
-def draw_spec(rng: Random) -> SweepSpec:
-    """A small spec of any kind."""
+def draw_spec(rng: Random, many: bool = False) -> SweepSpec:
+    """A small spec of any kind; `many`: with several times as many trials."""
     method = rng.choice(("grid", "random", "random", "bayes", "bayes"))
-    space = _draw_space(rng, continuous=method == "random" and rng.random() < 0.3)
+    space = _draw_space(rng, continuous=method == "random" and rng.random() < 0.3, many=many)
     finite = all(isinstance(p.distribution, Categorical) for p in space.parameters)
     uncapped = finite and math.prod(_size(p) for p in space.parameters) <= 12 and rng.random() < 0.5
-    return SweepSpec(
+    spec = SweepSpec(
+        name=QUICK if many else None,
         method=method,  # type: ignore[arg-type]
         engine=ADAPTIVE if method == "bayes" else None,
         space=space,
@@ -44,7 +47,7 @@ def draw_spec(rng: Random) -> SweepSpec:
             goal=rng.choice(("minimize", "maximize")),
             target=rng.choice((-0.4, -0.2, 1.8, 2.4)) if rng.random() < 0.25 else None,
         ),
-        run_cap=None if uncapped else rng.randint(1, 14),
+        run_cap=None if uncapped else rng.randint(25, 50) if many else rng.randint(1, 14),
         replicates=rng.choice((1, 1, 1, 2, 3)),
         patience=rng.randint(1, 6) if rng.random() < 0.2 else None,
         early_terminate=draw_stopper(rng),
@@ -52,11 +55,25 @@ def draw_spec(rng: Random) -> SweepSpec:
         retry=draw_retry(rng),
         limits=draw_limits(rng),
     )
+    return without_ends(spec) if many else spec
 
 
-def _draw_space(rng: Random, continuous: bool) -> Space:
+def without_ends(spec: SweepSpec) -> SweepSpec:
+    """The spec, with nothing but its budget to end it."""
+    assert spec.metric is not None
+    replace = msgspec.structs.replace
+    return replace(
+        spec,
+        metric=replace(spec.metric, target=None),
+        patience=None,
+        limits=replace(spec.limits, wall_time_s=None, gpu_hours=None),
+    )
+
+
+def _draw_space(rng: Random, continuous: bool, many: bool) -> Space:
     axes = [
-        Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4))))) for i in range(rng.randint(1, 3))
+        Parameter((f"p{i}",), Categorical(tuple(range(rng.randint(1, 4) + 3 * many))))
+        for i in range(rng.randint(1 + many, 3))
     ]
     if continuous:
         axes.append(Parameter(("q",), Numeric(0.0, 1.0)))
@@ -190,7 +207,8 @@ def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
     rng = Random(f"{seed}/{run}/{attempt}")
     limited = spec.limits.run_time_s is not None or spec.limits.no_progress_s is not None
     broken = own.random() < 0.04
-    draw = rng.random()
+    quick = spec.name == QUICK
+    draw = rng.random() if not quick else 1 - 0.85 * rng.random()
     kind: Kind = "normal"
     if broken or draw < 0.12:
         kind = "crashing"
@@ -200,14 +218,14 @@ def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
         kind = "silent"
     elif draw < 0.28 and limited:
         kind = "hanging"
-    iterations = own.randint(1, 10)
+    iterations = own.randint(1, 2 if quick else 10)
     summary: dict[str, Any] = {"accuracy": round(rng.random(), 3)} if rng.random() < 0.3 else {}
     if rng.random() < 0.1:
         summary[METRIC] = round(rng.uniform(-0.2, 2.2), 3)
     return Behaviour(
         kind=kind,
         iterations=iterations,
-        interval_s=own.uniform(0.1, 1.5),
+        interval_s=own.uniform(0.1, 0.4 if quick else 1.5),
         crash_at=rng.randint(0, iterations),
         ignores_term=rng.random() < 0.15,
         term_s=rng.choice((0.0, 0.05, 1.0, 3.0)),
@@ -217,6 +235,12 @@ def behaviour(seed: int, spec: SweepSpec, run: int, attempt: int) -> Behaviour:
         summary=summary,
         cause=rng.choice(CAUSES),
     )
+
+
+def spoilt(does: Behaviour) -> Behaviour:
+    """The same program on a node where all of them crash at once."""
+    cause = Cause("node", "the node failed (no space left on device)")
+    return msgspec.structs.replace(does, kind="crashing", crash_at=0, interval_s=0.4, cause=cause)
 
 
 def value_of(seed: int, run: int, iteration: int) -> float:

@@ -30,9 +30,18 @@ def dump(state: State) -> dict[str, Any]:
         "trials": [(repr(trial.config), list(trial.runs), trial.counted) for trial in state.trials],
         "runs": [_run(run) for run in state.runs],
         "agents": {
-            name: (agent.slots, agent.joined_s, agent.alive, agent.gpus, sorted(agent.runs))
+            name: (
+                agent.host,
+                agent.slots,
+                agent.joined_s,
+                agent.alive,
+                agent.aside,
+                agent.gpus,
+                sorted(agent.runs),
+            )
             for name, agent in state.agents.items()
         },
+        "ends": (sorted(state.in_a_row.items()), list(state.lately)),
         "offers": list(state.offers.items()),
         "exhausted": state.exhausted,
         "reached": state.reached,
@@ -100,6 +109,8 @@ def _check_agents(state: State) -> None:
     for owner, slot in state.offers:
         if not state.agents[owner].alive:
             raise Inconsistent(f"slot {slot} of {owner} is on offer, but the agent is gone")
+        if state.agents[owner].aside:
+            raise Inconsistent(f"slot {slot} of {owner} is on offer, but its node is set aside")
     for run in state.runs:
         if run.agent and run.state not in ("assigned", "running"):
             raise Inconsistent(f"run {run.run} is {run.state}, but agent {run.agent} has it")

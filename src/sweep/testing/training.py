@@ -12,7 +12,7 @@ import msgspec
 
 from sweep.core.agent import KILL, TERM
 from sweep.core.spec import Goal
-from sweep.testing.scenario import METRIC, behaviour, value_of
+from sweep.testing.scenario import METRIC, behaviour, spoilt, value_of
 
 if TYPE_CHECKING:
     from sweep.testing.world import World
@@ -43,6 +43,8 @@ class Process:
         world = guard.world
         self.guard, self.world, self.run, self.attempt, self.slot = guard, world, run, attempt, slot
         self.does = behaviour(world.seed, world.spec, run, attempt)
+        if world.bad_nodes.get(guard.listener.node) == "crashing":
+            self.does = spoilt(self.does)
         self.began_s = world.now
         self.ended_s: float | None = None
         self.code: int | None = None

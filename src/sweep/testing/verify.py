@@ -76,7 +76,13 @@ def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
     """Fold one entry, and count what it did to runs."""
     entry, kind = recorded.entry, type(recorded.entry).__name__
     if isinstance(
-        entry, e.RetryRequested | e.ResumeRequested | e.SweepReopened | e.SpecRevised | e.ExtendRequested
+        entry,
+        e.RetryRequested
+        | e.ResumeRequested
+        | e.SweepReopened
+        | e.SpecRevised
+        | e.ExtendRequested
+        | e.NodeSetAside,
     ):
         before = [run.state for run in state.runs]
         evolve(state, recorded)
@@ -116,6 +122,10 @@ def _check_index(world: World, journal: list[e.Recorded], account: Account) -> N
         raise Violation(f"the index at {index.upto} of {len(journal)} is not what a rebuild gives")
     views = decode_views(index.upto, index.rows)
     check_listing(account, views.runs, views.sweep)
+    upto = {r.entry.agent for r in journal[: index.upto] if isinstance(r.entry, e.NodeSetAside)}
+    told, known = {one.agent: one.aside for one in views.agents if one.aside}, account.nodes.aside
+    if told != {agent: why for agent, why in known.items() if agent in upto}:
+        raise Violation(f"the index says that these were set aside: {told}, it should be {known}")
     if views.sweep.state != "ended":
         raise Violation(f"the index says that the sweep is {views.sweep.state}")
     left = [r.entry for r in journal[index.upto :] if not isinstance(r.entry, e.AgentLeft)]

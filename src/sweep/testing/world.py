@@ -17,15 +17,17 @@ from collections.abc import Callable
 from random import Random
 
 from sweep.core import entries as e
+from sweep.core.agent import TERM
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
 from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.spec import Goal, SweepSpec
 from sweep.core.state import State
 from sweep.stopping import make_stopper
 from sweep.stores.memory import MemoryStore
-from sweep.testing.faults import Rates, draw_rates
+from sweep.testing.controllers import SimController
+from sweep.testing.faults import SKEWS_S, Rates, draw_rates
 from sweep.testing.nodes import SimAgent
-from sweep.testing.revising import draw_revision
+from sweep.testing.revising import draw_requests, draw_revision
 from sweep.testing.scenario import Behaviour, SlowSearch, behaviour, draw_spec
 from sweep.testing.training import Process
 
@@ -58,15 +60,17 @@ class World:
         self.moods = Random(f"moods/{seed}")
         self.now = 0.0
         self.counts: Counter[str] = Counter()
-        self.spec: SweepSpec = draw_spec(self.rng)
-        self.rates: Rates = draw_rates(self.rng)
+        with_bad_nodes = self.rng.random() < 0.1
+        self.spec: SweepSpec = draw_spec(self.rng, many=with_bad_nodes)
+        with_controllers = self.rng.random() < 0.15
+        self.rates: Rates = draw_rates(self.rng, with_bad_nodes, with_controllers)
         self.atomic = self.rng.random() < 0.5
         self.quiet_s = self.rng.uniform(8, 40)
         self.quiet = False
         """No fault happens any more."""
         self.quiet_at_s: float | None = None
         """Unix time since which none does."""
-        self.disk_full = False
+        self.disk_full = self.store_out = False
         self.asked = 0
         self.shown: dict[int, set[tuple[str, int]]] = {}
         """Position -> writer and number of the entry there, whenever a searcher was shown the journal up to it."""
@@ -77,8 +81,18 @@ class World:
         """The agent of each node, dead or alive."""
         self.make_stopper = make_stopper
         self.last_event_s = 0.0
-        self._slots = [self.rng.randint(1, 3) for _ in range(self.rng.choice((1, 2, 2, 3, 4)))]
+        nodes = self.rng.choice((2, 3, 3) if with_bad_nodes else (1, 2, 2, 3, 4))
+        self._slots = [self.rng.randint(1 + with_bad_nodes, 3) for _ in range(nodes)]
         self._has_gpus = [self.rng.random() < 0.8 for _ in self._slots]
+        self._skews = [self.rng.choice(SKEWS_S) for _ in self._slots]
+        self.bad_nodes: dict[int, str] = {}
+        """Node -> how runs fail there at present."""
+        self.controllers: list[SimController] = []
+        """Controllers of their own, dead or alive: none in most worlds."""
+        self.agents_lead = True
+        if with_controllers:
+            self.agents_lead = self.rng.random() < 0.5
+            self.controllers = [SimController(self, number) for number in range(self.rng.randint(1, 2))]
         self._names = itertools.count(1)
         self._requests = itertools.count(1)
         self._waiting: dict[int, bool] = {}
@@ -106,6 +120,10 @@ class World:
         assert self.spec.metric is not None
         return self.spec.metric.goal
 
+    def skew_s(self, node: int) -> float:
+        """How far the clock of a node is ahead of the store's."""
+        return self._skews[node]
+
     def gpus_of(self, node: int) -> tuple[str, ...]:
         """The GPUs that a run on this node gets; some nodes have none."""
         wanted = self.spec.resources.gpus
@@ -127,6 +145,8 @@ class World:
         for node in range(len(self._slots)):
             self._waiting[node] = True
             self.after(3 * self.rng.random(), functools.partial(self._new_agent, node))
+        for controller in self.controllers:
+            self.after(3 * self.rng.random(), controller.begin)
         self._plan_events()
         limit_s = self.quiet_s + self._longest_s()
         while self._heap and not self.over:
@@ -186,12 +206,16 @@ class World:
             self._waiting[agent.node] = True
             self.after(self.rng.uniform(0.2, 12.0), functools.partial(self._new_agent, agent.node))
 
-    def journal_moved(self, by: SimAgent, before: int) -> None:
+    def journal_moved(self, by: SimAgent | SimController, before: int) -> None:
         """Others look soon when somebody wrote."""
         if self.store.position(self.sweep) != before:
-            for agent in self.agents:
-                if agent is not by:
-                    agent.wake(0.3 * self.rng.random())
+            self._wake_all(by)
+
+    def _wake_all(self, but: SimAgent | SimController | None = None) -> None:
+        everybody: list[SimAgent | SimController] = [*self.agents, *self.controllers]
+        for one in everybody:
+            if one is not but:
+                one.wake(0.3 * self.rng.random())
 
     def overtake(self, agent: str) -> bool:
         """Let another agent take a turn within a call of `agent`."""
@@ -205,8 +229,8 @@ class World:
             self.rng.choice(others).turn()
         return bool(others)
 
-    def make_search(self, agent: SimAgent, state: State) -> SlowSearch:
-        """A searcher's port for the agent that leads."""
+    def make_search(self, agent: SimAgent | SimController, state: State) -> SlowSearch:
+        """A searcher's port for whoever leads."""
         slow = state.spec.method == "bayes"
         search = SlowSearch(
             state.spec,
@@ -218,7 +242,7 @@ class World:
         search.lookahead = 0 if slow else 2
         return search
 
-    def _asked(self, agent: SimAgent, seen: int, slow: bool) -> float:
+    def _asked(self, agent: SimAgent | SimController, seen: int, slow: bool) -> float:
         """Somebody asks a searcher. Returns how long it takes, in seconds."""
         self.asked += 1
         (last,) = agent.store.plain.read(self.sweep, seen - 1, limit=1)
@@ -234,8 +258,9 @@ class World:
 
     def _plan_events(self) -> None:
         for name in self.rates.events:
-            self.after(self._some_time_s(), functools.partial(self._fault, name))
-        for names in self._draw_requests():
+            at_s = self._some_time_s() if name != "bad node" else self.rng.uniform(3.0, 8.0)
+            self.after(at_s, functools.partial(self._fault, name))
+        for names in draw_requests(self.rng):
             at_s = self._some_time_s()
             for name in names:
                 self.after(at_s, functools.partial(self._request, name))
@@ -246,41 +271,26 @@ class World:
         """A time before it grows quiet, rather early: many sweeps are short."""
         return float(self.quiet_s * self.rng.random() ** 1.5)
 
-    def _draw_requests(self) -> list[tuple[str, ...]]:
-        """What people ask for, in short successions."""
-        rng = self.rng
-        count = rng.choice((0, 0, 1, 2, 5))
-        common: tuple[tuple[str, ...], ...] = (
-            ("pause",),
-            ("pause", "resume"),
-            ("resume",),
-            ("extend",),
-            ("retry",),
-            ("edit",),
-            ("edit", "edit"),
-            ("edit", "edit", "edit"),
-            ("edit", "extend"),
-            ("extend", "extend", "extend", "extend"),
-            ("annotate", "annotate"),
-        )
-        final: tuple[tuple[str, ...], ...] = (
-            ("stop",),
-            ("cancel",),
-            ("stop", "resume"),
-            ("stop", "resume"),
-            ("cancel", "resume"),
-            ("stop", "cancel", "extend"),
-            ("extend", "cancel"),
-            ("resume", "stop"),
-        )
-        return [rng.choice(common) for _ in range(count)] + [rng.choice(final)] * (rng.random() < 0.25)
-
     def _fault(self, name: str) -> None:
         agents = [agent for agent in self._alive() if agent.frozen_until is None]
         if name == "disk full":
             self.disk_full = True
             self.counts[name] += 1
             self.after(self.rng.choice((0.5, 3.0, 9.0)), self._disk_has_room)
+        elif name == "store outage":
+            self.store_out = True
+            self.counts[name] += 1
+            self.after(self.rng.choice((0.5, 3.0, 9.0)), self._store_is_back)
+        elif name.startswith("controller "):
+            self._befall_controller(name)
+        elif name == "preemption storm":
+            self.counts[name] += len(agents) > 1
+            for agent in agents:
+                self.after(1.5 * self.rng.random(), functools.partial(self._preempt, agent))
+        elif name == "flapping node":
+            self._flap(self.rng.randrange(len(self._slots)), self.rng.randint(2, 5))
+        elif name == "bad node":
+            self._spoil(self.rng.randrange(len(self._slots)))
         elif agents:
             self._befall(name, self._victim(agents))
 
@@ -319,15 +329,72 @@ class World:
         else:
             agent.perform(agent.core.terminate("the agent got SIGTERM", self.now))
 
+    def _befall_controller(self, name: str) -> None:
+        working = [one for one in self.controllers if one.alive and one.frozen_until is None]
+        if not working:
+            return
+        self.counts[name] += 1
+        controller = self.rng.choice([one for one in working if one.leads] or working)
+        if name == "controller crash":
+            controller.crash()
+        else:
+            controller.freeze(self.rng.choice((1.0, 5.0, 7.0, 14.0)))
+
+    def _preempt(self, agent: SimAgent) -> None:
+        """A batch system sends its signal, to all processes of the job or to the agent alone."""
+        if not agent.alive or agent.frozen_until is not None:
+            return
+        if agent.guard is not None and self.rng.random() < 0.5:
+            for process in list(agent.guard.processes.values()):
+                self.counts["signal from elsewhere"] += 1
+                process.signal(TERM)
+            self.after(0.5 * self.rng.random(), functools.partial(self._preempt_agent, agent))
+        else:
+            self._preempt_agent(agent)
+
+    def _preempt_agent(self, agent: SimAgent) -> None:
+        if agent.alive and agent.frozen_until is None:
+            agent.perform(agent.core.terminate("the agent got SIGUSR1", self.now))
+
+    def _flap(self, node: int, times: int) -> None:
+        """A node's network, or the node, comes and goes."""
+        if self.quiet or not times:
+            return
+        for agent in self._alive():
+            if agent.node == node and agent.frozen_until is None:
+                self.counts["flapping node"] += 1
+                if self.rng.random() < 0.3:
+                    agent.crash()
+                else:
+                    agent.cut_until = self.now + self.rng.choice((0.5, 2.0, 7.0))
+        self.after(self.rng.uniform(1.0, 5.0), functools.partial(self._flap, node, times - 1))
+
+    def _spoil(self, node: int) -> None:
+        """From now on runs fail on this node, whatever they are."""
+        self.counts["bad node"] += 1
+        self.bad_nodes[node] = self.rng.choice(("unstartable", "crashing", "crashing"))
+        if self.rng.random() < 0.3:
+            self.after(self.rng.uniform(2.0, 10.0), functools.partial(self._mend, node))
+
+    def _mend(self, node: int) -> None:
+        self.bad_nodes.pop(node, None)
+
+    def _store_is_back(self) -> None:
+        self.store_out = False
+
     def _disk_has_room(self) -> None:
         self.disk_full = False
 
     def _grow_quiet(self) -> None:
         """No more faults; a sweep that somebody paused goes on."""
         self.quiet, self.disk_full, self.quiet_at_s = True, False, self.unix_s()
+        self.store_out = False
+        self.bad_nodes.clear()
         for agent in self.agents:
             agent.cut_until = 0.0
             agent.thaw()
+        for controller in self.controllers:
+            controller.thaw()
         if self._phase() == "paused":
             self._request("resume")
 
@@ -380,8 +447,7 @@ class World:
     def _append(self, entry: e.AnyEntry) -> None:
         number = next(self._requests)
         self.store.append(self.sweep, [entry], writer=f"cli/{number}", first_seq=1)
-        for agent in self.agents:
-            agent.wake(0.3 * self.rng.random())
+        self._wake_all()
 
     def _phase(self) -> str:
         """The sweep's phase, told naively from what was written since the last call."""

@@ -1,0 +1,521 @@
+"""`sweep launch` on a real Ray cluster of several nodes with made-up GPUs, parts of which are killed.
+
+The nodes are processes of this machine, so a SQLite store serves. Every run says which GPU it saw and when, and the sweep's record is
+read from the store at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import PYTHON, Project
+from tests.integration.test_gpu_pinning import NVML
+
+pytest.importorskip("ray", reason="Ray is not installed (pip install 'sweep[ray]')")
+if not sys.platform.startswith("linux"):
+    pytest.skip("looks at processes through /proc", allow_module_level=True)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+# Says on which GPU it was from when to when, also when it is ended; ends as slowly as it is told to.
+TRAIN = """
+import json, os, signal, sys, time, sweep
+run = sweep.init()
+began, number = time.monotonic(), os.environ["SWEEP_RUN_ID"]
+gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+def note(what):
+    line = json.dumps([what, number, os.environ["SWEEP_ATTEMPT"], gpu, time.monotonic()])
+    os.write(log, line.encode() + b"\\n")
+log = os.open("used.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+note("began")
+def ended(*_):
+    time.sleep(run.config.get("slow", 0))
+    note("ended")
+    os._exit(1)
+signal.signal(signal.SIGTERM, ended)
+run.log({"loss": run.config.x})
+print("ENV", json.dumps(dict(os.environ)))
+while time.monotonic() < began + run.config.get("s", 0.3):
+    time.sleep(0.02)
+note("ended")
+"""
+SPEC = """
+program: train.py
+method: grid
+metric: {name: loss}
+limits: {kill_after: 5s}
+parameters:
+  x: {min: 1, max: %d}
+  s: {value: %g}
+  slow: {value: %g}
+resources: %s
+"""
+
+
+class Nodes:
+    """The cluster's process."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "pynvml.py").write_text(NVML.replace("return 2", "return 8"))
+        token = folder / "token"
+        token.write_text("0123456789abcdef" * 4)
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEP_", "RAY_", "CUDA_", "OMP_"))}
+        self.auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        self.env = {
+            **own,
+            **self.auth,
+            "RAY_TMPDIR": str(folder),
+            "PYTHONPATH": str(folder),
+            "RAY_TEST_OF_OURS": "1",
+        }
+        self.env |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))],
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            start_new_session=True,
+        )
+        self.address = self._answer()
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        print(line, file=self.process.stdin, flush=True)
+        assert self._answer() == "done"
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("> "):
+                return line[2:].strip()
+        raise AssertionError("the cluster's process has ended")
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    folder = Path(tempfile.mkdtemp(prefix="swr"))  # Ray's sockets lie below it, and their paths must be short
+    found = Nodes(folder)
+    try:
+        found.say("add a 0,1")
+        found.say("add b 2,3")
+        yield found
+    finally:
+        found.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Launched:
+    """A sweep in a project, launched on the cluster."""
+
+    def __init__(self, project: Project, nodes: Nodes) -> None:
+        self.project, self.nodes = project, nodes
+        project.env |= nodes.auth
+        project.write("train.py", TRAIN)
+        self.sweep = ""
+
+    def create(self, runs: int, seconds: float = 0.3, slow: float = 0, resources: str = "{gpus: 1}") -> str:
+        self.project.write("sweep.yaml", SPEC % (runs, seconds, slow, resources))
+        self.sweep = self.project.create()
+        return self.sweep
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """`sweep launch` in the background; what it says goes to agent-N.log."""
+        with (self.project.folder / f"agent-{len(self.project.agents)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*PYTHON, "launch", self.sweep, "--ray", self.nodes.address, *options],
+                cwd=self.project.folder,
+                env=self.project.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.project.agents.append(process)
+        return process
+
+    def wait_used(self, count: int, what: str = "began") -> None:
+        self.project.wait_for(lambda: sum(entry[0] == what for entry in self.used()) >= count)
+
+    def used(self) -> list[list[Any]]:
+        path = self.project.folder / "used.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def wait_ended(self) -> None:
+        self.project.wait_for(lambda: self.project.status(self.sweep).state == "ended", timeout=90)
+
+    def wait_gone(self) -> None:
+        """Nothing of the sweep runs any more."""
+        self.project.wait_for(lambda: not self.project.processes("") and not launched_agents(self.project))
+
+    def check_gpus(self) -> set[str]:
+        """No GPU had two runs at a time; the GPUs that were used. A run that was killed has no end: nobody may come upon its GPU
+        before it is gone, which the order of its lines shows."""
+        on: dict[str, str] = {}
+        seen = set()
+        for what, run, attempt, gpu, _ in self.used():
+            assert gpu.isdecimal(), f"{run} saw the GPUs {gpu!r}"
+            seen.add(gpu)
+            if what == "began":
+                assert on.get(gpu) is None, f"{run} began on GPU {gpu} while {on[gpu]} was there"
+                on[gpu] = f"{run}.{attempt}"
+            else:
+                assert on.get(gpu) == f"{run}.{attempt}"
+                on[gpu] = None  # type: ignore[assignment]
+        return seen
+
+    def check_record(self, runs: int) -> list[dict[str, Any]]:
+        """Every point has been done exactly once."""
+        found = self.project.runs(self.sweep)
+        assert Counter(run["state"] for run in found) == {"completed": runs}
+        assert sorted(run["objective"] for run in found) == list(range(1, runs + 1))
+        for run in found:
+            *earlier, last = [attempt["outcome"] for attempt in run["attempts"]]
+            assert last == "completed"
+            assert set(earlier) <= {"lost", "preempted"}
+        return found
+
+
+@pytest.fixture
+def launched(project: Project, nodes: Nodes) -> Iterator[Launched]:
+    found = Launched(project, nodes)
+    yield found
+    if found.sweep:
+        project.run("launch", "--down", found.sweep, "--now", "--ray", nodes.address)
+    for pid in launched_agents(project):
+        os.kill(pid, signal.SIGKILL)
+
+
+def launched_agents(project: Project) -> list[int]:
+    """Agents' processes that were launched for this project."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if (
+            b"SWEEP_LAUNCHED=1" in variables
+            and f"SWEEP_STORE=sqlite:///{project.folder}/.sweep/store.db".encode() in variables
+        ):
+            found.append(int(path.parent.name))
+    return found
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
+def test_every_run_has_a_gpu_of_its_own(launched: Launched) -> None:
+    launched.create(12)
+    said = launched.project.wait_end(launched.start(), timeout=90)
+    launched.wait_gone()
+    runs = launched.check_record(12)
+    assert launched.check_gpus() == {"0", "1", "2", "3"}
+    assert len({run["attempts"][0]["agent"] for run in runs}) == 4
+    for run in runs:
+        assert len(run["attempts"]) == 1
+        seen = run["attempts"][0]["env"]["CUDA_VISIBLE_DEVICES"]
+        assert run["gpus"] == [f"GPU-{seen * 3}"]
+        assert f"{run['id']} completed" in said
+    assert "best: " in said
+    [env] = [
+        line
+        for line in launched.project.sweep("logs", f"{launched.sweep}-0").splitlines()
+        if line.startswith("ENV")
+    ]
+    environ = json.loads(env.removeprefix("ENV"))
+    assert [
+        name for name in environ if name.startswith("RAY") or name in ("SWEEP_STORE", "SWEEP_LAUNCHED")
+    ] == []
+    assert environ["OMP_NUM_THREADS"] == "2"  # 4 CPUs are shared by the 2 GPUs of the node
+
+
+def test_a_node_vanishes_and_another_joins(launched: Launched) -> None:
+    launched.create(24, 1.0)
+    launch = launched.start()
+    launched.wait_used(5)
+    launched.nodes.say("remove b")
+    launched.nodes.say("add c 4,5")
+    said = launched.project.wait_end(launch, timeout=120)
+    launched.wait_gone()
+    launched.nodes.say("remove c")
+    launched.nodes.say("add b 2,3")
+    runs = launched.check_record(24)
+    assert launched.check_gpus() >= {"0", "1", "4", "5"}
+    assert any(len(run["attempts"]) > 1 for run in runs)
+    assert "has joined the cluster" in said
+    assert "has left the cluster" in said
+
+
+def test_the_launching_process_is_killed(launched: Launched) -> None:
+    launched.create(10, 1.0)
+    launch = launched.start()
+    launched.wait_used(3)
+    launch.kill()
+    launch.wait()
+    launched.wait_ended()
+    launched.wait_gone()
+    runs = launched.check_record(10)
+    assert all(len(run["attempts"]) == 1 for run in runs)  # nobody noticed
+    launched.check_gpus()
+    assert "not launched at present: the sweep has ended" in launched.project.sweep(
+        "launch", "--status", launched.sweep
+    )
+
+
+def test_an_actor_is_killed_and_its_run_ends_slowly(launched: Launched) -> None:
+    """Ray gives the GPU away at once; the run on it takes its time to end."""
+    launched.create(9, 1.0, slow=2)
+    launch = launched.start()
+    launched.wait_used(4)
+    victims = launched_agents(launched.project)[:2]
+    for agent in victims:
+        os.kill(parent_of(agent), signal.SIGKILL)
+    launched.project.wait_end(launch, timeout=120)
+    launched.wait_gone()
+    runs = launched.check_record(9)
+    assert launched.check_gpus() == {"0", "1", "2", "3"}
+    assert sum(attempt["outcome"] == "preempted" for run in runs for attempt in run["attempts"]) in (1, 2)
+
+
+def test_the_keeper_and_an_agent_are_killed(launched: Launched) -> None:
+    launched.create(10, 1.0)
+    launch = launched.start()
+    launched.wait_used(4)
+    agents = launched_agents(launched.project)
+    workers = {parent_of(agent) for agent in agents}
+    [keeper] = [pid for pid in ray_actors("Keeper") if pid not in workers]
+    os.kill(keeper, signal.SIGKILL)
+    os.kill(agents[0], signal.SIGKILL)
+    launched.project.wait_end(launch, timeout=120)
+    launched.wait_gone()
+    launched.check_record(10)
+    launched.check_gpus()
+
+
+def ray_actors(name: str) -> list[int]:
+    """Processes of Ray's actors of this class: Ray names them so."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(f"ray::{name}".encode()):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_in_the_background_with_fewer_slots_and_down(launched: Launched) -> None:
+    project = launched.project
+    launched.create(400, 0.5, resources="{gpus: 1, labels: {name: b}}")
+    said = project.run("launch", launched.sweep, "--ray", launched.nodes.address, "--detach").stderr
+    assert "is launched: " in said
+    launched.wait_used(3)
+    status = project.json("launch", "--status", launched.sweep)
+    assert (status["state"], status["wanted"] > 2, status["room"]) == ("working", True, 2)
+    assert sorted(slot["gpus"] for slot in status["slots"]) == ["2", "3"]
+    assert "slots of" in project.sweep("launch", "--status", launched.sweep)
+    project.run("launch", launched.sweep, "--ray", launched.nodes.address, "--detach", "--max-slots", "1")
+    project.wait_for(lambda: len(project.json("launch", "--status", launched.sweep)["slots"]) == 1)
+    project.sweep("launch", "--down", launched.sweep)
+    launched.wait_gone()
+    project.wait_for(lambda: project.json("launch", "--status", launched.sweep)["state"] == "ended")
+    assert launched.check_gpus() == {"2", "3"}
+    runs = project.runs(launched.sweep)
+    assert {run["state"] for run in runs} <= {"completed", "queued"}
+    assert 3 <= sum(run["state"] == "completed" for run in runs) < 400
+    assert all(len(run["attempts"]) <= 1 for run in runs)  # those at work were let finish
+
+
+def test_create_launch_and_plot_in_one(launched: Launched) -> None:
+    project = launched.project
+    project.write("sweep.yaml", SPEC % (3, 0.1, 0, "{gpus: 2, custom: {at-a: 1}}"))
+    said = project.run("run", "sweep.yaml", "--ray", launched.nodes.address)
+    assert said.returncode == 0, said.stderr
+    launched.sweep = said.stdout.split()[0]
+    for run in launched.check_record(3):
+        assert set(run["attempts"][0]["env"]["CUDA_VISIBLE_DEVICES"].split(",")) == {"0", "1"}
+    assert "the best so far" in said.stderr
+    assert "best-so-far.png" in said.stdout
+
+
+def test_half_a_gpu_each(launched: Launched) -> None:
+    launched.create(16, 0.3, resources="{gpus: 0.5, custom: {at-b: 0.5}}")
+    launched.project.wait_end(launched.start(), timeout=90)
+    runs = launched.check_record(16)
+    assert {run["gpus"][0] for run in runs} <= {"GPU-222", "GPU-333"}
+    assert len({run["attempts"][0]["agent"] for run in runs}) == 4
+
+
+def test_runs_that_all_fail_end_the_launch(launched: Launched) -> None:
+    project = launched.project
+    project.write("sweep.yaml", SPEC % (40, 0.1, 0, "{gpus: 1}"))
+    project.write("train.py", "raise SystemExit('no good')\n")
+    launched.sweep = project.create()
+    said = project.wait_end(launched.start("--max-slots", "2"), code=3, timeout=90)
+    assert "gave up" in said
+    assert "no slot is left" in said
+
+
+def test_what_no_node_has(launched: Launched) -> None:
+    launched.create(2, resources="{gpus: 1, labels: {name: nowhere}}")
+    launch = launched.start()
+    words = "no node has room for a slot, which takes 1 GPU, name=nowhere; the cluster has 3 nodes: "
+    launched.project.wait_for(lambda: words in launched.project.agent_output())
+    launch.send_signal(signal.SIGINT)
+    launched.project.wait_end(launch, code=130)
+
+
+def test_mistakes(launched: Launched) -> None:
+    project = launched.project
+    launched.create(2)
+    told = project.mistake(
+        "launch", launched.sweep, "--ray", "127.0.0.1:1", RAY_gcs_rpc_server_reconnect_timeout_s="2"
+    )
+    assert "there is no Ray cluster at 127.0.0.1:1" in told
+    told = project.mistake(
+        "launch", launched.sweep, "--ray", launched.nodes.address, RAY_AUTH_MODE="disabled"
+    )
+    assert "RAY_AUTH_MODE" in told
+    told = project.mistake("launch", "--status", launched.sweep)
+    assert "nothing is known of a launch" in told
+
+
+def test_where_ray_is_not_installed(launched: Launched) -> None:
+    launched.project.write("none/ray.py", "raise ImportError('no Ray here')\n")
+    launched.create(2)
+    told = launched.project.mistake(
+        "launch", launched.sweep, PYTHONPATH=str(launched.project.folder / "none")
+    )
+    assert told.endswith("sweep: Ray is not installed here; type: pip install 'sweep[ray]'\n")
+
+
+def test_the_address_of_the_store_is_in_no_log(launched: Launched) -> None:
+    """It may hold a password: not in what Ray writes, and on no command line."""
+    launched.create(8, 1.0)
+    launch = launched.start()
+    launched.wait_used(2)
+    address = f"sqlite:///{launched.project.folder}/.sweep/store.db".encode()
+    assert any(address in path.read_bytes() for path in readable("environ"))  # the agents have it
+    assert [path for path in readable("cmdline") if address in path.read_bytes()] == []
+    launched.project.wait_end(launch, timeout=90)
+    logs = [
+        path
+        for path in Path(launched.nodes.env["RAY_TMPDIR"]).rglob("*")
+        if path.is_file() and path.suffix in LOGS
+    ]
+    assert len(logs) > 10
+    assert [path for path in logs if address in path.read_bytes()] == []
+
+
+LOGS = (".log", ".out", ".err", ".json", ".txt")
+
+
+def readable(name: str) -> Iterator[Path]:
+    """This file of every process that is ours to look at."""
+    for path in Path("/proc").glob(f"[0-9]*/{name}"):
+        try:
+            path.read_bytes()
+        except OSError:
+            continue
+        yield path
+
+
+@pytest.fixture
+def alone(project: Project) -> Iterator[Project]:
+    """A project on a machine where no Ray is at work."""
+    folder = tempfile.mkdtemp(prefix="swr")
+    project.env |= {"RAY_TMPDIR": folder}
+    project.write("train.py", TRAIN)
+    yield project
+    project.end()
+    project.wait_for(lambda: not raylets(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def raylets(folder: str) -> list[Path]:
+    """Processes of the Ray whose files lie in this folder."""
+    return [
+        path
+        for path in readable("cmdline")
+        if b"raylet" in path.read_bytes() and folder.encode() in path.read_bytes()
+    ]
+
+
+def test_a_ray_of_its_own_in_the_background(alone: Project) -> None:
+    alone.write("sweep.yaml", SPEC % (400, 0.3, 0, "{}"))
+    sweep = alone.create()
+    said = alone.run("launch", sweep, "--detach", "--max-slots", "1")
+    assert "on a Ray of its own on this machine" in said.stderr, said.stderr
+    status = alone.json("launch", "--status", sweep)
+    assert (status["state"], len(status["slots"])) == ("working", 1)
+    stranger = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import ray, sys; ray.init(address=sys.argv[1], logging_level='CRITICAL')",
+            status["address"],
+        ],
+        env={**alone.env, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        check=False,
+    )
+    assert stranger.returncode != 0  # whoever has no token gets no code run here
+    assert (alone.folder / ".sweep" / "ray-token").stat().st_mode & 0o077 == 0
+    alone.sweep("launch", "--down", sweep, "--now")
+    alone.wait_for(lambda: not alone.processes("") and not raylets(alone.env["RAY_TMPDIR"]))
+    told = alone.sweep("launch", "--status", sweep)
+    assert "not launched at present: it was told to leave" in told
+
+
+def test_a_ray_of_its_own_goes_with_a_kill_and_the_record_stays(alone: Project) -> None:
+    alone.write("sweep.yaml", SPEC % (6, 1.0, 0, "{}"))
+    sweep = alone.create()
+    with (alone.folder / "agent-0.log").open("wb") as log:
+        launch = subprocess.Popen(
+            [*PYTHON, "launch", sweep, "--ray", "local"],
+            cwd=alone.folder,
+            env=alone.env,
+            stdout=log,
+            stderr=log,
+        )
+    alone.agents.append(launch)
+    alone.wait_running(sweep)
+    launch.kill()
+    launch.wait()
+    alone.wait_for(lambda: not alone.processes("") and not launched_agents(alone))
+    assert "its cluster, is gone" in alone.sweep("launch", "--status", sweep)
+    alone.sweep("agent", sweep)
+    runs = alone.runs(sweep)
+    assert [run["state"] for run in runs] == ["completed"] * 6
+    assert {attempt["outcome"] for run in runs for attempt in run["attempts"]} <= {
+        "completed",
+        "preempted",
+        "lost",
+    }
