@@ -20,6 +20,8 @@ from sweep.stores import open_store
 from tests.integration.conftest import Project
 from tests.redis_server import RedisServer
 
+PLANTED = "-".join(["planted", "pw"])  # not as it stands here: the record holds this file
+
 SPEC = """
 program: train.py
 method: grid
@@ -43,7 +45,7 @@ for step in range(10):
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     made = RedisServer(
-        tmp_path_factory.mktemp("r"), appendonly="yes", appendfsync="always", requirepass="planted-pw"
+        tmp_path_factory.mktemp("r"), appendonly="yes", appendfsync="always", requirepass=PLANTED
     )
     yield made.start()
     made.kill()
@@ -51,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def over_redis(project: Project, server: RedisServer) -> Project:
-    project.env["SWEEP_STORE"] = f"redis://:planted-pw@127.0.0.1:{server.port}/0"
+    project.env["SWEEP_STORE"] = f"redis://:{PLANTED}@127.0.0.1:{server.port}/0"
     return project
 
 
@@ -96,15 +98,15 @@ def test_two_agents_work_off_a_sweep(over_redis: Project) -> None:
     journal = check_whole(over_redis, sweep, 8)
     assert len({r.entry.agent for r in journal if isinstance(r.entry, e.AgentJoined)}) == 2
     said = over_redis.agent_output() + over_redis.sweep("status", sweep) + over_redis.sweep("doctor")
-    assert "planted-pw" not in said
+    assert PLANTED not in said
     assert "appendfsync always" in said
     for file in over_redis.folder.rglob("*"):
-        assert not file.is_file() or b"planted-pw" not in file.read_bytes(), file
-    assert all("planted-pw" not in repr(recorded) for recorded in journal)
+        assert not file.is_file() or PLANTED.encode() not in file.read_bytes(), file
+    assert all(PLANTED not in repr(recorded) for recorded in journal)
     with closing(open_store(over_redis.env["SWEEP_STORE"], over_redis.folder)) as store:
         blobs = [store.get_blob(digest) or b"" for digest in store.blobs()]
-        assert blobs and all(b"planted-pw" not in blob for blob in blobs)
-        assert "planted-pw" not in repr(store.read_index(sweep)) + repr(store.describe())
+        assert blobs and all(PLANTED.encode() not in blob for blob in blobs)
+        assert PLANTED not in repr(store.read_index(sweep)) + repr(store.describe())
 
 
 def test_redis_is_killed_and_comes_back(over_redis: Project, server: RedisServer) -> None:
@@ -170,7 +172,7 @@ def test_an_agent_in_the_background(over_redis: Project) -> None:
     agent = over_redis.sweep("agent", sweep, "--detach").splitlines()[-1]
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            assert b"planted-pw@" not in cmdline.read_bytes(), "a password in the list of processes"
+            assert f"{PLANTED}@".encode() not in cmdline.read_bytes(), "a password in the list of processes"
     over_redis.wait_for(lambda: record(over_redis, sweep)[0].sweep.state == "ended")
     check_whole(over_redis, sweep, 2)
     assert agent

@@ -27,6 +27,7 @@ from sweep.stores import (
     Moved,
     StoreError,
     StoreFull,
+    address_of,
     listen,
     open_store,
 )
@@ -96,6 +97,18 @@ def test_a_password_can_stand_in_a_file(tmp_path: Path) -> None:
     assert PLANTED not in found.shown
     with pytest.raises(StoreError, match=r"the password cannot be read from .*/none: No such file"):
         parse("redis://host?password_file=none", tmp_path)
+
+
+def test_another_process_elsewhere_can_open_it(start: Callable[..., RedisServer], tmp_path: Path) -> None:
+    server = start(requirepass=PLANTED)
+    (tmp_path / "pw").write_text(PLANTED)
+    with closing(open_store(f"redis://127.0.0.1:{server.port}/1?password_file=pw", tmp_path)) as store:
+        assert store.url == f"redis://127.0.0.1:{server.port}/1"
+        address = address_of(store)
+        assert address == f"{store.url}?password_file={tmp_path}/pw"
+    with closing(open_store(address, Path("/"))) as store:
+        assert store.sweeps() == []
+    assert address_of(MemoryStore()) == "memory:"
 
 
 @pytest.mark.parametrize(

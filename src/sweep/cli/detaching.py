@@ -20,7 +20,7 @@ import click
 
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.main import UserMistake
-from sweep.stores import Store, secret_url
+from sweep.stores import Store, address_of
 
 ENOUGH_S = 300.0
 """An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
@@ -35,7 +35,7 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
     log = folder / f"starting-{secrets.token_hex(4)}.log"
     reader, writer = os.pipe()
     try:
-        child = _start(secret_url(store), sweep, options, log, writer)
+        child = _start(address_of(store), sweep, options, log, writer)
     except BaseException:
         os.close(reader)
         raise

@@ -19,7 +19,7 @@ from sweep.api.places import AGENTS, store_folder
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.main import UserMistake
 from sweep.cli.working import GAVE_UP, INTERRUPTED, TERMINATED, check_work, wandb_option
-from sweep.stores import Store
+from sweep.stores import Store, address_of
 
 if TYPE_CHECKING:
     from sweep.cluster import LaunchRecord, LaunchReport
@@ -232,7 +232,7 @@ def _detach_with_ray(store: Store, sweep: str, max_slots: int | None, options: t
         with os.fdopen(fd, "wb") as output:
             child = subprocess.Popen(
                 [*words, "--ready-to", str(writer)],
-                env={**os.environ, "SWEEP_STORE": store.url},
+                env={**os.environ, "SWEEP_STORE": address_of(store)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -421,7 +421,7 @@ def _slurm(
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     script = logs / f"slurm-{sweep}-{secrets.token_hex(2)}.sh"
     script.write_text(text, "utf-8")
-    click.echo(cluster.submit(script, {**os.environ, "SWEEP_STORE": store.url}))
+    click.echo(cluster.submit(script, {**os.environ, "SWEEP_STORE": address_of(store)}))
     click.echo(f"  the script   {script}", err=True)
     click.echo(f"  its agents   sweep agents {sweep}", err=True)
     return 0

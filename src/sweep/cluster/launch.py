@@ -24,7 +24,7 @@ from sweep.cluster.shape import ClusterError, ClusterNode, describe, room_on, sh
 from sweep.cluster.slots import Slot, check_options, keeper_name
 from sweep.core.index import Views
 from sweep.core.spec import Resources
-from sweep.stores import Store, StoreError, secret_url
+from sweep.stores import Store, StoreError, address_of
 
 ANSWER_S = 30.0
 """How long a keeper may take to answer; it may have to be placed first."""
@@ -64,7 +64,7 @@ def launch_order(
     if store.url == "memory:":
         raise ClusterError("a launch needs a store that other processes can open, not memory:")
     passed = {name: environ[name] for name in PASSED_ON if name in environ}
-    address = secret_url(store)
+    address = address_of(store)
     return Order(
         sweep=views.sweep.sweep,
         store_url=address,

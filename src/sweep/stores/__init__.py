@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sweep.stores._common import digest_of
     from sweep.stores._listening import Listener, listen
-    from sweep.stores._open import open_store, secret_url
+    from sweep.stores._open import address_of, open_store
     from sweep.stores.base import (
         Appended,
         HistoryChunk,
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "address_of": "sweep.stores._open",
     "digest_of": "sweep.stores._common",
     "open_store": "sweep.stores._open",
-    "secret_url": "sweep.stores._open",
     "Listener": "sweep.stores._listening",
     "listen": "sweep.stores._listening",
 }
@@ -60,8 +60,8 @@ __all__ = [
     "StoreFull",
     "SweepRemoved",
     "Unreadable",
+    "address_of",
     "digest_of",
     "listen",
     "open_store",
-    "secret_url",
 ]

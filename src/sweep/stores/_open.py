@@ -7,7 +7,7 @@ from pathlib import Path
 from sweep.stores._place import FILE, FOLDER, default_path, is_redis, path_of
 from sweep.stores.base import Store, StoreError
 
-__all__ = ["FILE", "FOLDER", "default_path", "open_store", "secret_url"]
+__all__ = ["FILE", "FOLDER", "address_of", "default_path", "open_store"]
 
 
 def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
@@ -33,6 +33,13 @@ def open_store(url: str | None, cwd: Path, *, create: bool = False) -> Store:
     return SqliteStore(path, create=create)
 
 
+def address_of(store: Store) -> str:
+    """The URL by which another process can open the store. It may hold a password: for its environment, and nothing else;
+    what people see is `store.url`."""
+    address: str = getattr(store, "secret_url", store.url)
+    return address
+
+
 def _open_redis(url: str, cwd: Path) -> Store:
     try:
         from sweep.stores.redis import RedisStore
@@ -43,9 +50,3 @@ def _open_redis(url: str, cwd: Path) -> Store:
             "a store on a Redis server needs the package `redis`: pip install 'sweep[redis]'"
         ) from None
     return RedisStore(url, cwd)
-
-
-def secret_url(store: Store) -> str:
-    """The URL by which another process opens the same store, with its password where it has one: never for a person's eyes, a
-    record or a list of processes."""
-    return getattr(store, "secret_url", store.url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from sweep.stores.base import StoreError
 
@@ -78,6 +78,16 @@ def parse(url: str, cwd: Path) -> Address:
         tls=options if parts.scheme == "rediss" else None,
         shown=shown(url),
     )
+
+
+def from_anywhere(url: str, cwd: Path) -> str:
+    """`url`, which `parse` has taken, with the files that it names as seen from any folder."""
+    head, mark, query = url.partition("?")
+    named = [
+        (name, str(cwd / Path(value).expanduser()) if name in _FILES else value)
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    ]
+    return f"{head}{mark}{urlencode(named, safe='/')}"
 
 
 def _options(url: str, given: dict[str, str], cwd: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ from sweep.stores._redis_keys import AGENTS, SWEEPS, SWEEPS_ABOUT, Keys, blob_ke
 from sweep.stores._redis_link import Link
 from sweep.stores._redis_listener import RedisListener
 from sweep.stores._redis_tidy import Tidy
-from sweep.stores._redis_url import Address, parse
+from sweep.stores._redis_url import Address, from_anywhere, parse
 from sweep.stores.base import (
     Appended,
     HistoryChunk,
@@ -59,8 +59,7 @@ class RedisStore:
         """`options`: those of Link, for tests. Raises StoreError for a server that cannot be reached or cannot serve."""
         self._address: Address = parse(url, cwd or Path.cwd())
         self.url = self._address.shown
-        self.secret_url = url
-        """As it was given, perhaps with a password: for the environment of another process, and nothing else."""
+        self.secret_url = from_anywhere(url, cwd or Path.cwd())
         self._link = Link(self._address, **options)
         self._tidy = Tidy(self._link)
         self._in_batch = False
