@@ -251,7 +251,9 @@ class Session:
 
     def _check_there(self, position: int) -> None:
         """Raise SweepRemoved when the journal, which was at `position`, is not the one that this agent joined."""
-        least = max(self._joined_at, 1) if self.store.whole_batches else 1  # servers may lose entries: see below
+        least = (
+            max(self._joined_at, 1) if self.store.whole_batches else 1
+        )  # servers may lose entries: see below
         if position < least:
             raise SweepRemoved(f"sweep {self.sweep} has been removed")
         if position < self._known:  # what it lost may be this agent's: begin anew, as after a lost lease
