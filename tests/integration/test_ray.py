@@ -6,6 +6,7 @@ read from the store at the end.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -23,11 +24,15 @@ import pytest
 from tests.integration.conftest import PYTHON, Project
 from tests.integration.test_gpu_pinning import NVML
 
-pytest.importorskip("ray", reason="Ray is not installed (pip install 'sweep[ray]')")
+if importlib.util.find_spec("ray") is None:  # not imported: that takes a second of everybody's time
+    pytest.skip("Ray is not installed (pip install 'sweep[ray]')", allow_module_level=True)
 if not sys.platform.startswith("linux"):
     pytest.skip("looks at processes through /proc", allow_module_level=True)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+PATIENCE_S = 150.0
+"""Ray starts processes that take seconds on a busy machine."""
 
 # Says on which GPU it was from when to when, also when it is ended; ends as slowly as it is told to.
 TRAIN = """
@@ -160,18 +165,20 @@ class Launched:
         return process
 
     def wait_used(self, count: int, what: str = "began") -> None:
-        self.project.wait_for(lambda: sum(entry[0] == what for entry in self.used()) >= count)
+        self.project.wait_for(lambda: sum(entry[0] == what for entry in self.used()) >= count, PATIENCE_S)
 
     def used(self) -> list[list[Any]]:
         path = self.project.folder / "used.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def wait_ended(self) -> None:
-        self.project.wait_for(lambda: self.project.status(self.sweep).state == "ended", timeout=90)
+        self.project.wait_for(lambda: self.project.status(self.sweep).state == "ended", PATIENCE_S)
 
     def wait_gone(self) -> None:
         """Nothing of the sweep runs any more."""
-        self.project.wait_for(lambda: not self.project.processes("") and not launched_agents(self.project))
+        self.project.wait_for(
+            lambda: not self.project.processes("") and not launched_agents(self.project), PATIENCE_S
+        )
 
     def check_gpus(self) -> set[str]:
         """No GPU had two runs at a time; the GPUs that were used. A run that was killed has no end: nobody may come upon its GPU
@@ -233,7 +240,7 @@ def parent_of(pid: int) -> int:
 
 def test_every_run_has_a_gpu_of_its_own(launched: Launched) -> None:
     launched.create(12)
-    said = launched.project.wait_end(launched.start(), timeout=90)
+    said = launched.project.wait_end(launched.start(), timeout=PATIENCE_S)
     launched.wait_gone()
     runs = launched.check_record(12)
     assert launched.check_gpus() == {"0", "1", "2", "3"}
@@ -262,7 +269,7 @@ def test_a_node_vanishes_and_another_joins(launched: Launched) -> None:
     launched.wait_used(5)
     launched.nodes.say("remove b")
     launched.nodes.say("add c 4,5")
-    said = launched.project.wait_end(launch, timeout=120)
+    said = launched.project.wait_end(launch, timeout=PATIENCE_S)
     launched.wait_gone()
     launched.nodes.say("remove c")
     launched.nodes.say("add b 2,3")
@@ -297,7 +304,7 @@ def test_an_actor_is_killed_and_its_run_ends_slowly(launched: Launched) -> None:
     victims = launched_agents(launched.project)[:2]
     for agent in victims:
         os.kill(parent_of(agent), signal.SIGKILL)
-    launched.project.wait_end(launch, timeout=120)
+    launched.project.wait_end(launch, timeout=PATIENCE_S)
     launched.wait_gone()
     runs = launched.check_record(9)
     assert launched.check_gpus() == {"0", "1", "2", "3"}
@@ -313,7 +320,7 @@ def test_the_keeper_and_an_agent_are_killed(launched: Launched) -> None:
     [keeper] = [pid for pid in ray_actors("Keeper") if pid not in workers]
     os.kill(keeper, signal.SIGKILL)
     os.kill(agents[0], signal.SIGKILL)
-    launched.project.wait_end(launch, timeout=120)
+    launched.project.wait_end(launch, timeout=PATIENCE_S)
     launched.wait_gone()
     launched.check_record(10)
     launched.check_gpus()
@@ -367,7 +374,7 @@ def test_create_launch_and_plot_in_one(launched: Launched) -> None:
 
 def test_half_a_gpu_each(launched: Launched) -> None:
     launched.create(16, 0.3, resources="{gpus: 0.5, custom: {at-b: 0.5}}")
-    launched.project.wait_end(launched.start(), timeout=90)
+    launched.project.wait_end(launched.start(), timeout=PATIENCE_S)
     runs = launched.check_record(16)
     assert {run["gpus"][0] for run in runs} <= {"GPU-222", "GPU-333"}
     assert len({run["attempts"][0]["agent"] for run in runs}) == 4
@@ -378,7 +385,7 @@ def test_runs_that_all_fail_end_the_launch(launched: Launched) -> None:
     project.write("sweep.yaml", SPEC % (40, 0.1, 0, "{gpus: 1}"))
     project.write("train.py", "raise SystemExit('no good')\n")
     launched.sweep = project.create()
-    said = project.wait_end(launched.start("--max-slots", "2"), code=3, timeout=90)
+    said = project.wait_end(launched.start("--max-slots", "2"), code=3, timeout=PATIENCE_S)
     assert "gave up" in said
     assert "no slot is left" in said
 
@@ -424,7 +431,7 @@ def test_the_address_of_the_store_is_in_no_log(launched: Launched) -> None:
     address = f"sqlite:///{launched.project.folder}/.sweep/store.db".encode()
     assert any(address in path.read_bytes() for path in readable("environ"))  # the agents have it
     assert [path for path in readable("cmdline") if address in path.read_bytes()] == []
-    launched.project.wait_end(launch, timeout=90)
+    launched.project.wait_end(launch, timeout=PATIENCE_S)
     logs = [
         path
         for path in Path(launched.nodes.env["RAY_TMPDIR"]).rglob("*")
@@ -445,77 +452,3 @@ def readable(name: str) -> Iterator[Path]:
         except OSError:
             continue
         yield path
-
-
-@pytest.fixture
-def alone(project: Project) -> Iterator[Project]:
-    """A project on a machine where no Ray is at work."""
-    folder = tempfile.mkdtemp(prefix="swr")
-    project.env |= {"RAY_TMPDIR": folder}
-    project.write("train.py", TRAIN)
-    yield project
-    project.end()
-    project.wait_for(lambda: not raylets(folder))
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def raylets(folder: str) -> list[Path]:
-    """Processes of the Ray whose files lie in this folder."""
-    return [
-        path
-        for path in readable("cmdline")
-        if b"raylet" in path.read_bytes() and folder.encode() in path.read_bytes()
-    ]
-
-
-def test_a_ray_of_its_own_in_the_background(alone: Project) -> None:
-    alone.write("sweep.yaml", SPEC % (400, 0.3, 0, "{}"))
-    sweep = alone.create()
-    said = alone.run("launch", sweep, "--detach", "--max-slots", "1")
-    assert "on a Ray of its own on this machine" in said.stderr, said.stderr
-    status = alone.json("launch", "--status", sweep)
-    assert (status["state"], len(status["slots"])) == ("working", 1)
-    stranger = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import ray, sys; ray.init(address=sys.argv[1], logging_level='CRITICAL')",
-            status["address"],
-        ],
-        env={**alone.env, "RAY_AUTH_MODE": "disabled"},
-        capture_output=True,
-        check=False,
-    )
-    assert stranger.returncode != 0  # whoever has no token gets no code run here
-    assert (alone.folder / ".sweep" / "ray-token").stat().st_mode & 0o077 == 0
-    alone.sweep("launch", "--down", sweep, "--now")
-    alone.wait_for(lambda: not alone.processes("") and not raylets(alone.env["RAY_TMPDIR"]))
-    told = alone.sweep("launch", "--status", sweep)
-    assert "not launched at present: it was told to leave" in told
-
-
-def test_a_ray_of_its_own_goes_with_a_kill_and_the_record_stays(alone: Project) -> None:
-    alone.write("sweep.yaml", SPEC % (6, 1.0, 0, "{}"))
-    sweep = alone.create()
-    with (alone.folder / "agent-0.log").open("wb") as log:
-        launch = subprocess.Popen(
-            [*PYTHON, "launch", sweep, "--ray", "local"],
-            cwd=alone.folder,
-            env=alone.env,
-            stdout=log,
-            stderr=log,
-        )
-    alone.agents.append(launch)
-    alone.wait_running(sweep)
-    launch.kill()
-    launch.wait()
-    alone.wait_for(lambda: not alone.processes("") and not launched_agents(alone))
-    assert "its cluster, is gone" in alone.sweep("launch", "--status", sweep)
-    alone.sweep("agent", sweep)
-    runs = alone.runs(sweep)
-    assert [run["state"] for run in runs] == ["completed"] * 6
-    assert {attempt["outcome"] for run in runs for attempt in run["attempts"]} <= {
-        "completed",
-        "preempted",
-        "lost",
-    }

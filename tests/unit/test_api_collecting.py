@@ -192,6 +192,8 @@ def test_blobs_of_entries_that_the_index_does_not_have_yet_are_needed(store: Sql
     use = BlobUse(store)
     use.refresh()
     node, [a] = record_of(store, b"a")
+    assert use.orphans().keys() == set(), "as of the last look"
+    use.refresh()
     assert use.orphans().keys() == {a}
     store.append("s1", [e.AgentJoined("x", "h", 1, 1, record=node)], writer="x", first_seq=1)
     assert store.read_index("s1").upto < store.position("s1")

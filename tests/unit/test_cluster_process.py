@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sweep.cluster import ClusterError
-from sweep.cluster.cluster import _unreachable, starts_ray
+from sweep.cluster.cluster import _unreachable, connected, starts_ray
 from sweep.cluster.launch import _check_store
 from sweep.cluster.order import Order
 from sweep.cluster.process import AgentProcess, agent_environ, environ_at_start, occupants
@@ -173,3 +173,8 @@ def test_which_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert not starts_ray("auto")
     assert starts_ray("local")
+
+
+def test_a_client_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="give host:port"), connected("ray://head:10001", tmp_path):
+        pass

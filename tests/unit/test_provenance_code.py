@@ -141,6 +141,34 @@ def test_what_is_excluded_is_not_kept(folder: Path, blobs: Blobs) -> None:
     assert blobs.paths(record) == ["train.py"] and record.complete
 
 
+@pytest.mark.parametrize("repository", [True, False])
+@pytest.mark.parametrize("link", [True, False])
+def test_what_is_excluded_is_not_even_listed(
+    folder: Path,
+    tmp_path: Path,
+    git: Callable[..., str],
+    blobs: Blobs,
+    repository: bool,
+    link: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A data set may have millions of files."""
+    (folder / "train.py").write_text("1")
+    data = tmp_path / "mnt" if link else folder / "data"
+    data.mkdir()
+    for number in range(20):
+        (data / str(number)).touch()
+    if link:
+        (folder / "data").symlink_to(data)
+    if repository:
+        git("init", "-q")
+    monkeypatch.setattr("sweep.provenance.listing.MAX_LISTED", 10)
+    record = snapshot(folder, blobs.put, exclude=[folder / "data"])
+    assert "train.py" in blobs.paths(record) and record.complete
+    assert not any(path.startswith("data") for path in blobs.paths(record))
+    assert not [text for text in record.warnings if "more than" in text]
+
+
 def test_pipes_and_sockets_are_not_waited_for(
     folder: Path, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

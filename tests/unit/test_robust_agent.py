@@ -185,7 +185,7 @@ def test_what_counts_as_a_full_disk() -> None:
 
 
 def test_postponed_attempts_come_back_together_after_their_pause() -> None:
-    local = LocalRuns(make_spec())
+    local = LocalRuns(make_spec(), {}.__setitem__)
     one = e.RunAssigned(0, 1, "a", 0, 1, 0, 1, 1, {})
     two = msgspec.structs.replace(one, run=1)
     assert local.postpone(one, 101.0)

@@ -7,9 +7,11 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from sweep.agents.checkpoints import EVERY_S
 from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
 from sweep.agents.guardian import become_subreaper
@@ -81,10 +83,14 @@ def run_agent(
     timing: Timing | None = None,
     wandb: bool = False,
     function: Function | None = None,
+    place: Mapping[str, Any] | None = None,
+    checkpoint_every_s: float = EVERY_S,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
     `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
+    `place`: what is recorded of the code that runs execute here; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
+    in the store while its run is at work, where the spec asks for that.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -97,6 +103,8 @@ def run_agent(
         return digest_of(data)
 
     record = record_node(keep, os.environ)
+    if place is not None:
+        record["place"] = dict(place)
     left, rejoining = count, False
     if spec.preload and not supported():
         view.say("preload works on Linux only: runs start the ordinary way", "warning")
@@ -111,7 +119,12 @@ def run_agent(
             launcher,
             view,
             make_driver,
-            Options(count=left, until=until, timing=timing or Timing()),
+            Options(
+                count=left,
+                until=until,
+                timing=timing or Timing(),
+                checkpoint_every_s=checkpoint_every_s,
+            ),
         )
         loop.session.blobs.extend(blobs)
         try:

@@ -30,6 +30,8 @@ WATCH_S = 1.0
 STANDBY_S = 0.5
 """How often one that does not lead looks at the store, at least."""
 TROUBLE_S = 1.0
+SETTLING = "settle/"
+"""How commands that act on a sweep which nobody leads call themselves (`sweep.controller.settle`)."""
 
 
 class Watcher(Protocol):
@@ -153,6 +155,8 @@ class Alone:
 
     def _say_who_leads(self) -> None:
         other = self._lead.holder()
+        if other is not None and other.startswith(SETTLING):
+            return  # a command has it for a moment
         if other != self._other and other is not None:
             self._watcher.say(f"{other} leads; waiting", "info")
         self._other = other

@@ -121,6 +121,11 @@ class Guardian:
         self._deadline_s: float | None = None
         self._why = ""
 
+    @property
+    def ending(self) -> bool:
+        """Whether the guard has said that it ends everything: what is killed from then on is its doing."""
+        return bool(self._why)
+
     # --- life of the guard
 
     def start(self) -> None:

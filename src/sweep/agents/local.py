@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import math
+import secrets
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ from sweep.agents.causes import KILLED, OomKills, judge
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited
 from sweep.agents.inbox import RunInbox
+from sweep.agents.outputs import Outputs
 from sweep.agents.starting import Prepared
 from sweep.agents.view import SlotLine
 from sweep.core import agent as a
@@ -37,6 +39,13 @@ class LocalRun(msgspec.Struct, gc=False):
     """The kernel's counts when it began."""
 
 
+def new_agent_id(node: str) -> str:
+    """A name for one life of an agent: that of its node, and something random."""
+    name = node.split(".")[0]
+    short = "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"
+    return f"{short}-{secrets.token_hex(4)}"
+
+
 def is_full(error: Exception) -> bool:
     """Whether an attempt could not be started because there is no room on a disk: not its fault, and it may pass."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -45,8 +54,10 @@ def is_full(error: Exception) -> bool:
 class LocalRuns:
     """All attempts on this node, and the history rows that wait for a commit."""
 
-    def __init__(self, spec: SweepSpec) -> None:
+    def __init__(self, spec: SweepSpec, put_cache: Callable[[str, bytes], None]) -> None:
+        """`put_cache(name, content)` has the store keep something with the next commit."""
         self.spec = spec
+        self.outputs = Outputs(put_cache)
         self.kills = OomKills()
         self.runs: dict[int, LocalRun] = {}
         """run -> its attempt here."""
@@ -82,9 +93,12 @@ class LocalRuns:
         local = self.runs.get(int(run))
         return local if local is not None and local.assignment.attempt == int(attempt) else None
 
-    def collect(self, local: LocalRun, add: Callable[[e.AnyEntry], None]) -> None:
-        """Take what a run has said since the last commit: objective values to the journal by `add`, rows to the history."""
+    def collect(self, local: LocalRun, add: Callable[[e.AnyEntry], None], now_s: float | None = None) -> None:
+        """Take what a run has said since the last commit: objective values to the journal by `add`, rows to the history, and
+        with `now_s`, when it is time for that, what it has printed."""
         inbox, assignment = local.inbox, local.assignment
+        if now_s is not None and local.prepared is not None:
+            self.outputs.follow(assignment.run, assignment.attempt, local.prepared.output, now_s)
         if inbox is None:
             return
         taken = inbox.take()
@@ -120,7 +134,8 @@ class LocalRuns:
         """What is known of an attempt when its process has ended and all its rows are in. `output`: the end of what it
         printed, where its cause is to be looked for."""
         inbox = local.inbox
-        assert inbox is not None
+        assert inbox is not None and local.prepared is not None
+        self.outputs.close(local.assignment.run, local.assignment.attempt, local.prepared.output)
         metric = self.spec.metric
         cause = None
         if exited.status in KILLED:

@@ -8,7 +8,6 @@ A loop turn: wait for something (a guard's message, a run's row, a signal, a tim
 from __future__ import annotations
 
 import os
-import secrets
 import selectors
 import signal
 import socket
@@ -17,14 +16,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from sweep.agents.causes import LOOKED_AT_BYTES
+from sweep.agents.checkpoints import EVERY_S, Checkpoints
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
 from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
-from sweep.agents.local import LocalRuns, is_full
+from sweep.agents.local import LocalRun, LocalRuns, is_full, new_agent_id
 from sweep.agents.news import News
 from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
@@ -64,6 +65,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     until: Until | None = None
     """When it must be gone, by the monotonic clock."""
     timing: Timing = Timing()
+    checkpoint_every_s: float = EVERY_S
 
 
 class Loop:
@@ -83,7 +85,7 @@ class Loop:
         self.store, self.sweep, self.spec, self.slots = store, sweep, spec, slots
         self.launcher, self.view, self.options = launcher, view, options
         self.node = node_name(os.environ, socket.gethostname())
-        self.agent = f"{_short(self.node)}-{secrets.token_hex(4)}"
+        self.agent = new_agent_id(self.node)
         now = time.monotonic()
         self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
@@ -91,7 +93,8 @@ class Loop:
         self.server, self.news = RunServer(self.selector), News(self.selector)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
-        self.local = LocalRuns(spec)
+        self.local = LocalRuns(spec, self.session.caches.__setitem__)
+        self.checkpoints = Checkpoints(store, sweep, launcher.root, view, options.checkpoint_every_s)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
         self.lost = False
@@ -148,8 +151,7 @@ class Loop:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        timeout = max(0.0, min(self._times(now)) - now)
-        ready = self.selector.select(timeout)
+        ready = self.selector.select(max(0.0, min(self._times(now)) - now))
         now = time.monotonic()
         for key, _ in ready:
             if callable(key.data):
@@ -163,6 +165,7 @@ class Loop:
         self._perform(self.core.tick(now))
         for assignment in self.local.due(now):
             self._perform(self._start(assignment))
+        self.checkpoints.step(now)
         self.leftovers.tick(now)
         self._unled.tick(now)
         if self._commit_due(now):
@@ -182,6 +185,7 @@ class Loop:
                 self._history_due,
                 self._objective_due,
                 self.server.due_s(),
+                self.checkpoints.due_s(),
             )
             if due is not None
         ]
@@ -254,8 +258,8 @@ class Loop:
         local = self.local.by_guard_id(event.id)
         if local is None or local.prepared is None or local.inbox is None:
             return
-        if event.status == -signal.SIGKILL and self._deadline is not None and now >= self._deadline:
-            return  # the guard ended it, because the lease is over: its own end follows
+        if event.status == -signal.SIGKILL and self.guardian.ending:
+            return  # the guard ended it, because the lease was over when it looked: its own end follows
         run = local.assignment.run
         for connected in self.server.drain(run):
             self._perform(self.core.connected(*connected))
@@ -268,12 +272,17 @@ class Loop:
         if self.core.failed_by_itself(run, event.status):
             output = self.launcher.output_end(local.prepared, LOOKED_AT_BYTES)
         ended = self.local.ended(local, event, tail, output)
-        self._perform(self.core.exited(run, ended, now))
+        self.core.closing(run)
+        self.checkpoints.ended(
+            run,
+            lambda digest: self._perform(self.core.exited(run, replace(ended, checkpoint=digest), now)),
+        )
         for doubt in self.local.doubts(local) if event.status == 0 else ():
             self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
 
     def _guard_died(self) -> None:
         self.selector.unregister(self._guard_fd)
+        self.checkpoints.give_up()
         gone = list(self.local.runs.values())
         for local in gone:
             self.server.drain(local.assignment.run)
@@ -310,8 +319,7 @@ class Loop:
             if number == signal.SIGINT:
                 self._perform(self.core.interrupt(now))
             else:
-                name = signal.Signals(number).name
-                self._perform(self.core.terminate(f"the agent got {name}", now))
+                self._perform(self.core.terminate(f"the agent got {signal.Signals(number).name}", now))
 
     def _beat(self) -> None:
         try:
@@ -376,11 +384,19 @@ class Loop:
                 if isinstance(action, a.Append) and isinstance(action.entry, e.AttemptEnded):
                     self.view.ended(assignment, action.entry, 0.0)
             return actions
+        if self.spec.checkpoints == "store":
+            self.checkpoints.begin(assignment.run, assignment.attempt, lambda: self._spawn(local))
+        else:
+            self._spawn(local)
+        return []
+
+    def _spawn(self, local: LocalRun) -> None:
+        assignment, prepared = local.assignment, local.prepared
+        assert prepared is not None
         metric = self.spec.metric.name if self.spec.metric is not None else None
         local.inbox = self.server.expect(
             assignment.run, self.launcher.run_id(assignment.run), assignment.attempt, metric
         )
-        prepared = local.prepared
         self.guardian.spawn(
             f"{assignment.run}.{assignment.attempt}",
             prepared.argv,
@@ -389,7 +405,6 @@ class Loop:
             prepared.output,
             prepared.warm,
         )
-        return []
 
     def _forget(self, action: a.Forget) -> None:
         self.view.say(f"{action.reason}; everything here is ended and begins anew", "warning")
@@ -398,6 +413,7 @@ class Loop:
         self.local.due(None)
         self.local.gone.clear()
         self.local.history.clear()
+        self.checkpoints.forget()
 
     # --- the store
 
@@ -429,7 +445,7 @@ class Loop:
         while True:
             if not self._trouble:  # else what runs say stays in the sockets, and memory does not grow
                 for local in self.local.runs.values():
-                    self.local.collect(local, self.session.add)
+                    self.local.collect(local, self.session.add, now)
             self._history_due = self._objective_due = None
             try:
                 orders = self.session.commit(self.local.history)
@@ -501,8 +517,3 @@ class Loop:
         sweep = self.session.view or SweepView(sweep=self.sweep, name=self.spec.name or "", state="active")
         lines = self.local.lines(self.slots, self.core, now)
         return Snapshot(sweep, lines, self.session.leads, self.core.draining)
-
-
-def _short(node: str) -> str:
-    name = node.split(".")[0]
-    return "".join(c if c.isalnum() or c == "-" else "-" for c in name)[:20] or "node"

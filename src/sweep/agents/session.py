@@ -72,6 +72,8 @@ class Session:
         self.blobs: list[bytes] = []
         """To be kept with what is pending: in one commit with the entry that names them, so that no clean-up finds them
         without it."""
+        self.caches: dict[str, bytes] = {}
+        """Name -> content, to be kept with the next commit."""
         self._pending: list[e.AnyEntry] = []
         self._renew_at = 0.0
         self._starved = False
@@ -175,7 +177,7 @@ class Session:
         addressed to this agent. One commit of the store; on StoreError all of it stays pending."""
         if self._lease is not None:
             self._lead.seek()
-        if self.driver is None and not self._pending and not history:
+        if self.driver is None and not self._pending and not history and not self.caches:
             position = self.store.position(self.sweep)
             self._check_there(position)
             return self._orders(position)
@@ -196,6 +198,7 @@ class Session:
             raise
         self._pending.clear()
         self.blobs.clear()
+        self.caches.clear()
         self._seq, self._known = seq, position
         return self._orders(position)
 
@@ -233,6 +236,8 @@ class Session:
             self.store.append_history(self.sweep, history)
         for blob in self.blobs:
             self.store.put_blob(blob)
+        for name, data in self.caches.items():
+            self.store.put_cache(self.sweep, name, data)
         if not self._pending:
             position = self.store.position(self.sweep)
             self._check_there(position)

@@ -7,12 +7,39 @@ holds only for what nobody has touched for `IDLE_S`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from sweep.core import entries as e
-from sweep.core.index import AGENT_PREFIX, SPEC_KEY, decode_agents, decode_spec
+from sweep.core.index import AGENT_PREFIX, RUN_PREFIX, SPEC_KEY, decode_agents, decode_run, decode_spec
+from sweep.core.views import AttemptView
 from sweep.provenance import blobs_of
+from sweep.provenance.checkpoint import blobs_of_checkpoint
 from sweep.stores import Store
+from sweep.stores.pointers import read_pointer
+
+
+def checkpoint_blobs(store: Store, sweep: str, run: int, attempts: Sequence[AttemptView]) -> set[str]:
+    """What is kept of the checkpoints of a run's attempts."""
+    found: set[str] = set()
+    for attempt in attempts:
+        found |= read_pointer(store, sweep, run, attempt.attempt).digests
+        if attempt.checkpoint and attempt.checkpoint not in found:
+            found |= blobs_of_checkpoint(attempt.checkpoint, store.get_blob)
+    return found
+
+
+class _Needs(msgspec.Struct):
+    """What a sweep needs, as of a position of its journal."""
+
+    position: int = 0
+    digests: set[str] = set()
+    keeps: bool = False
+    """It keeps checkpoints in the store, or has."""
+    attempts: dict[tuple[int, int], str] = {}
+    """(run, attempt) -> the digest of the checkpoint that it ended with, '' for none (yet)."""
+
 
 IDLE_S = 600.0
 
@@ -22,41 +49,71 @@ class BlobUse:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[int, set[str]]] = {}
+        self._known: dict[str, _Needs] = {}
+        self._present: dict[str, int] = {}
 
     def refresh(self) -> None:
         """Take in what has been recorded since the last time."""
-        sweeps = self._store.sweeps()
-        self._known = {sweep: self._follow(sweep) for sweep in sweeps}
+        # The blobs first: what is kept later than this is not taken for an orphan, even where no batch keeps others out.
+        self._present = self._store.blobs(IDLE_S)
+        self._known = {sweep: self._follow(sweep) for sweep in self._store.sweeps()}
 
     def orphans(self, without: str = "") -> dict[str, int]:
         """Blobs that no sweep (other than `without`) needs, with their sizes in bytes. As of the last `refresh`."""
-        needed = set[str]().union(*(found for name, (_, found) in self._known.items() if name != without))
-        return {digest: size for digest, size in self._store.blobs(IDLE_S).items() if digest not in needed}
+        needed = set[str]().union(*(self.of(name) for name in self._known if name != without))
+        return {digest: size for digest, size in self._present.items() if digest not in needed}
 
     def of(self, sweep: str) -> set[str]:
         """What `sweep` needs, as of the last `refresh`."""
-        return self._known.get(sweep, (0, set[str]()))[1]
+        known = self._known.get(sweep)
+        if known is None:
+            return set()
+        return known.digests | self._checkpoints(sweep, known) if known.keeps else known.digests
 
-    def _follow(self, sweep: str) -> tuple[int, set[str]]:
-        position, found = self._known.get(sweep, (0, set[str]()))
+    def _follow(self, sweep: str) -> _Needs:
+        known = self._known.get(sweep, _Needs())
         end = self._store.position(sweep)
-        if end < position or not position:  # new, or another sweep of that name
-            position, found = self._from_index(sweep)
-        if position < end:
-            entries = self._store.read(sweep, position)
-            kinds = (e.SweepCreated, e.AgentJoined)
-            found = found | self._digests(r.entry.record for r in entries if isinstance(r.entry, kinds))
-        return end, found
+        if end < known.position or not known.position:  # new, or another sweep of that name
+            known = self._from_index(sweep)
+        if known.position < end:
+            for recorded in self._store.read(sweep, known.position):
+                self._take(known, recorded.entry)
+            known.position = end
+        return known
 
-    def _from_index(self, sweep: str) -> tuple[int, set[str]]:
+    def _take(self, known: _Needs, entry: e.AnyEntry) -> None:
+        if isinstance(entry, e.SweepCreated | e.AgentJoined):
+            known.digests |= self._digests([entry.record])
+        if isinstance(entry, e.SweepCreated | e.SpecRevised):
+            known.keeps |= entry.spec.get("checkpoints") == "store"
+        elif isinstance(entry, e.RunAssigned):
+            known.attempts.setdefault((entry.run, entry.attempt), "")
+        elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
+            known.attempts[entry.run, entry.attempt] = entry.checkpoint
+            known.keeps = True
+
+    def _from_index(self, sweep: str) -> _Needs:
         index = self._store.read_index(sweep, SPEC_KEY)
         if SPEC_KEY not in index.rows:
-            return 0, set()
+            return _Needs()
         agents = self._store.read_index(sweep, AGENT_PREFIX)
-        records = [decode_spec(index.rows[SPEC_KEY]).record]
-        records += [agent.record for agent in decode_agents(agents.rows)]
-        return min(index.upto, agents.upto), self._digests(records)
+        view = decode_spec(index.rows[SPEC_KEY])
+        records = [view.record, *(agent.record for agent in decode_agents(agents.rows))]
+        known = _Needs(min(index.upto, agents.upto), self._digests(records))
+        known.keeps = view.spec.get("checkpoints") == "store"
+        if known.keeps:
+            runs = self._store.read_index(sweep, RUN_PREFIX)
+            known.position = min(known.position, runs.upto)
+            for run in map(decode_run, runs.rows.values()):
+                known.attempts |= {(run.run, view.attempt): view.checkpoint for view in run.attempts}
+        return known
+
+    def _checkpoints(self, sweep: str, known: _Needs) -> set[str]:
+        found: set[str] = set()
+        for (run, attempt), manifest in known.attempts.items():
+            view = AttemptView(attempt=attempt, agent="", checkpoint=manifest)
+            found |= checkpoint_blobs(self._store, sweep, run, [view])
+        return found
 
     def _digests(self, records: Iterable[dict[str, object]]) -> set[str]:
         return {digest for record in records for digest in blobs_of(record, self._store.get_blob)}

@@ -8,6 +8,7 @@ store that takes it away, so that a run that was asked to go on in the meantime 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from sweep.api.blobs import BlobUse
+from sweep.api.blobs import BlobUse, checkpoint_blobs
 from sweep.api.places import (
     AGENTS,
     LOCAL,
@@ -60,6 +61,8 @@ class Item(msgspec.Struct, frozen=True):
     sweep: str = ""
     run: int = -1
     name: str = ""
+    blobs: tuple[str, ...] = ()
+    """What of it is in the store."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -94,9 +97,12 @@ def plan_collection(
     for sweep in sweeps:
         views = load_views(store, sweep)
         kept = set[int]().union(*(_kept(views, rule) for rule in keep))
+        sizes = store.blobs() if _keeps(views) else {}
         for run in views.runs:
             if run.state in ENDED:
                 _add_run(items, root, run, run.run not in kept)
+                if sizes and run.run not in kept:
+                    items["checkpoints"] += _in_store(store, run, sizes)
     return Plan(items, tuple(notes))
 
 
@@ -115,6 +121,7 @@ def collect(store: Store, plan: Plan, kinds: Collection[Kind]) -> bool:
                     for item in _still_free(store, kind, part):
                         if item.path is not None:
                             trash.put(item.path)
+                        store.delete_blobs(item.blobs)
             trash.empty()
     return store.compact()
 
@@ -130,6 +137,18 @@ def _add_run(items: dict[Kind, list[Item]], root: Path, run: RunView, checkpoint
     for log in sorted(folder.glob("output-*.log")):
         if log.stat().st_size:
             items["logs"].append(Item(size_bytes(log), log, run.sweep, run.run))
+
+
+def _keeps(views: Views) -> bool:
+    """Whether checkpoints of the sweep may be in the store."""
+    return views.spec.checkpoints == "store" or any(a.checkpoint for run in views.runs for a in run.attempts)
+
+
+def _in_store(store: Store, run: RunView, sizes: dict[str, int]) -> list[Item]:
+    """What the store keeps of a run's checkpoints."""
+    found = sorted(checkpoint_blobs(store, run.sweep, run.run, run.attempts) & sizes.keys())
+    total = sum(sizes[digest] for digest in found)
+    return [Item(total, sweep=run.sweep, run=run.run, blobs=tuple(found))] if found else []
 
 
 def _kept(views: Views, rule: Keep) -> set[int]:
@@ -148,6 +167,10 @@ def _removed_folders(store: Store, root: Path) -> tuple[list[Item], list[str]]:
     """Run folders of sweeps that are gone. Listed before the sweeps are, so that a new sweep's folder is not among them."""
     found = list(folders_in(root / RUNS))
     known = set(store.sweeps())
+    if os.environ.get("SWEEP_FOLDER"):  # several stores may use it, and which they are is not known
+        unknown = [folder for folder in found if folder.name not in known]
+        note = f"run folders in {root} of sweeps that are not in this store are left alone: SWEEP_FOLDER may serve several stores"
+        return [], [note] if unknown else []
     if not all(folder.name in known for folder in found):
         try:
             known |= _sweeps_of_neighbours(root, store.url)

@@ -17,12 +17,15 @@ _ELSEWHERE = "stores-elsewhere"
 
 
 def store_folder(store: Store) -> Path:
-    """Where run folders are made: beside the store file, or in this folder when the store is elsewhere."""
+    """Where run folders are made: the folder that SWEEP_FOLDER names (a fast local disk, say), else beside the store file, or in
+    this folder when the store is elsewhere."""
+    if chosen := os.environ.get("SWEEP_FOLDER"):
+        return Path(chosen).expanduser().absolute()
     return folder_of(store.url, Path.cwd())
 
 
 def folder_of(url: str, cwd: Path) -> Path:
-    """The same of a store's URL, as seen from the folder `cwd`."""
+    """Beside the file of a store's URL, or in the folder `cwd` when the store is elsewhere."""
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///")).parent
     return cwd / ".sweep"

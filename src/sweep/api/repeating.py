@@ -228,9 +228,17 @@ def _looked_up(text: str, names: frozenset[str] | None, environ: Mapping[str, st
 # --- the code
 
 
-def code_change(store: Store, record: Mapping[str, Any], environ: Mapping[str, str]) -> CodeChange:
-    """How the code on disk differs from the one in a sweep's record (`SweepCreated.record`)."""
-    code, workdir = record.get("code") or {}, record.get("workdir")
+def code_change(
+    store: Store,
+    record: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    folder: Path | None = None,
+    exclude: Sequence[Path] = (),
+) -> CodeChange:
+    """How the code on disk differs from the one in a sweep's record (`SweepCreated.record`). `folder`: where runs start, None for
+    the recorded one; `exclude`: what does not count."""
+    code, workdir = record.get("code") or {}, folder or record.get("workdir")
     if not code.get("tree") or not workdir:
         return CodeChange(recorded=False)
     manifests: dict[str, bytes] = {}
@@ -241,7 +249,7 @@ def code_change(store: Store, record: Mapping[str, Any], environ: Mapping[str, s
             manifests[digest] = data
         return digest
 
-    now = snapshot(Path(workdir), keep, known_secrets=known_secrets(environ))
+    now = snapshot(Path(workdir), keep, known_secrets=known_secrets(environ), exclude=exclude)
     if now.tree == code["tree"]:
         return CodeChange()
     before, after = tree_files(store.get_blob(code["tree"])), tree_files(manifests.get(now.tree))

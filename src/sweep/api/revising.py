@@ -188,6 +188,10 @@ def _effects(views: Views, new: SweepSpec, keys: set[str]) -> list[str]:
         found.append(f"{' and '.join(later)}: for runs that start from now on")
     if old.resources != new.resources:
         found.append("resources: for agents that start from now on")
+    if keys & {"code", "links"}:
+        found.append(
+            "code and links: for agents that start from now on; the recorded code stays what it was when the sweep was created"
+        )
     if sweep.state == "ended" and gives_more(old, new):
         found.append("the sweep has ended; it goes on where this leaves it something to do")
     return found

@@ -53,8 +53,10 @@ def create_sweep(
     workdir = working_folder(spec, path, cwd)
     _check_name(workdir)
     with store.batch():
-        record = record_sweep(workdir, path, store.put_blob, environ, argv)
+        links = [workdir / name for name in spec.links]
+        record = record_sweep(workdir, path, store.put_blob, environ, argv, exclude=links)
         record["workdir"] = str(workdir)
+        record["workdir_inode"] = _inode(workdir)
         for warning in (shadow_warning(spec, workdir), missing_program_warning(spec, workdir)):
             if warning is not None:
                 record["warnings"] = [*record.get("warnings", ()), warning]
@@ -62,6 +64,14 @@ def create_sweep(
         appended = store.append(sweep, [entry], writer=f"create/{sweep}", first_seq=1)
         store.write_index(sweep, Index(appended.last, rebuild(State(make_stopper), appended.recorded)))
     return Created(sweep, workdir, tuple(record.get("warnings", ())))
+
+
+def _inode(folder: Path) -> int:
+    """By it another machine knows that it is the same folder, shared by both; 0 where there is none."""
+    try:
+        return folder.stat().st_ino % 2**63
+    except OSError:
+        return 0
 
 
 def _check_name(folder: Path) -> None:

@@ -15,6 +15,7 @@ from sweep.core.index import rebuild
 from sweep.core.journal import from_jsonable, to_jsonable
 from sweep.core.state import State
 from sweep.provenance import blobs_of
+from sweep.provenance.checkpoint import blobs_of_checkpoint
 from sweep.stopping import make_stopper
 from sweep.stores import HistoryChunk, Index, Store
 
@@ -38,6 +39,8 @@ def export_lines(store: Store, sweep: str) -> Iterator[str]:
             runs += 1
         elif isinstance(entry, e.SweepCreated | e.AgentJoined):
             digests += blobs_of(entry.record, store.get_blob)
+        elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
+            digests += sorted(blobs_of_checkpoint(entry.checkpoint, store.get_blob))
     for run in range(runs):
         for chunk in store.read_history(sweep, run):
             yield _line(

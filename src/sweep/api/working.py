@@ -26,6 +26,7 @@ from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
 from sweep.api.finding import find_sweep
 from sweep.api.places import run_root
+from sweep.api.placing import find_place
 from sweep.api.reading import load_views
 from sweep.api.sweeps import create_sweep
 from sweep.api.telling import Lines, tell
@@ -81,6 +82,7 @@ def agent(
     slots: int | None = None,
     gpus: str | Iterable[int | str] | None = None,
     store: Store | str | Path | None = None,
+    links: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> End:
     """Work sweep `id` off on this machine until it has ended or `count` runs are done; why it left.
 
@@ -88,6 +90,7 @@ def agent(
     `sweep.init().config`. A run has succeeded when it returns and failed when it raises. Linux. None: the sweep's program is
     started, as by `sweep agent`. `slots`: at most so many runs at once; `gpus`: only these, or "none"; `store` as in `create`.
     `until`: be gone by then (`17:30`, `90m`), as `sweep agent --until`; the end of a Slurm job counts as well.
+    `links`: where this machine has what the spec's `links` name, as `sweep agent --link`.
 
     In the main thread Ctrl-C lets the runs finish, a second one ends them (they start again later), a third kills them; SIGTERM
     ends them. The signal is then given to this process again, so that Ctrl-C ends in KeyboardInterrupt. In another thread signals
@@ -99,7 +102,7 @@ def agent(
         if number is not None and number < 1:
             raise ValueError(f"{what} must be at least 1, not {number}")
     with _opened(store) as opened:
-        end = _work(opened, find_sweep(opened, id), function, count, until, slots, _gpus(gpus))
+        end = _work(opened, find_sweep(opened, id), function, count, until, slots, _gpus(gpus), links or {})
     if end.signal:
         signal.raise_signal(end.signal)
     return end
@@ -113,12 +116,16 @@ def _work(
     until: str | None,
     slots: int | None,
     gpus: str | None,
+    links: Mapping[str, str | os.PathLike[str]],
 ) -> End:
     views = load_views(store, sweep, ())
     if views.sweep.state == "ended":
         return End(f"the sweep has ended: {views.sweep.reason}")
     check_program(sweep, views.spec) if function is None else _check_function(function, views.spec)
-    recorded = Path(views.created.record.get("workdir") or Path.cwd())
+    place, root = None, run_root(store)
+    if function is None:
+        given, cwd = {name: os.fspath(path) for name, path in links.items()}, Path.cwd()
+        place = find_place(store, views, root=root, cwd=cwd, environ=os.environ, links=given, say=tell)
     node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
     view = Lines(sweep, views.spec)
     view.begin(node)
@@ -129,8 +136,9 @@ def _work(
             sweep,
             views.spec,
             node,
-            root=run_root(store),
-            workdir=recorded if function is None else Path.cwd(),
+            root=root,
+            workdir=place.workdir if place is not None else Path.cwd(),
+            place=place.record if place is not None else None,
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
             count=count,

@@ -35,7 +35,7 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
     log = folder / f"starting-{secrets.token_hex(4)}.log"
     reader, writer = os.pipe()
     try:
-        child = _start(store, sweep, options, log, writer)
+        child = _start(address_of(store), sweep, options, log, writer)
     except BaseException:
         os.close(reader)
         raise
@@ -59,22 +59,20 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
 
 
 def _start(
-    store: Store, sweep: str, options: Sequence[str], log: Path, writer: int
+    address: str, sweep: str, options: Sequence[str], log: Path, writer: int
 ) -> subprocess.Popen[bytes]:
     # -P: a file sweep.py in this folder is not us.
     command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options]
-    # An address may hold a password, which must not stand in the list of processes.
-    environ = {**os.environ, "SWEEP_STORE": address_of(store)}
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as output:
         return subprocess.Popen(
             [*command, "--announce-to", str(writer), "--log-file", str(log)],
+            env={**os.environ, "SWEEP_STORE": address},  # not an argument: everybody may read those
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=(writer,),
             start_new_session=True,
-            env=environ,
         )
 
 

@@ -1,9 +1,8 @@
-"""`sweep ls`, `status`, `runs`, `show`, `best` and `logs`."""
+"""`sweep ls`, `status`, `runs`, `show` and `best`."""
 
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import click
 
 from sweep.analysis.records import duration_s, iso_time, record, records
-from sweep.api import find_run, find_sweep, load_best, load_run, load_sweep_views, load_views
+from sweep.api import find_run, find_sweep, load_best, load_sweep_views, load_views
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
@@ -23,7 +22,6 @@ from sweep.core.names import run_id
 from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView
 
-FOLLOW_S = 0.2
 PART = 500
 """Runs are printed as JSON so many at a time: they need little memory, which is fast memory."""
 
@@ -389,6 +387,8 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
         click.echo(f"    command   {shlex.join(attempt.command)}")
     if attempt.folder:
         click.echo(f"    folder    {attempt.folder}")
+    if attempt.checkpoint:
+        click.echo(f"    kept      its checkpoint, in the store: {attempt.checkpoint[:12]}")
     for line in attempt.tail.rstrip().splitlines():
         click.echo(f"    | {line}")
 
@@ -421,53 +421,6 @@ def best_command(sweep_id: str, as_line: bool, store_url: str | None, as_json: b
     click.echo(f"{best.id}: {views.spec.metric.name} {best.objective:.6g}, seed {best.seed}, {best.state}")
     _print_map("config", dict(flat_config(best.config)))
     _print_map("summary", best.summary)
-
-
-@command("logs", "sweep logs latest-3 -f")
-@click.argument("run", metavar="RUN")
-@click.option("-f", "--follow", is_flag=True, help="Go on printing until the run has ended.")
-@click.option("--attempt", type=click.IntRange(1), help="Of this attempt (default: the last).")
-@store_option
-def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | None) -> None:
-    """Print what RUN has written to standard output and standard error."""
-    with opened(store_url) as store:
-        sweep, number = find_run(store, run)
-        chosen = _log_attempt(load_run(store, sweep, number), attempt)
-        path = log_path(chosen)
-        position = _copy(path, 0)
-        if position == 0 and not follow:
-            click.echo(f"run {run_id(sweep, number)} has printed nothing", err=True)
-        while follow and load_run(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
-            time.sleep(FOLLOW_S)
-            position = _copy(path, position)
-        _copy(path, position)
-
-
-def _log_attempt(view: RunView, attempt: int | None) -> AttemptView:
-    if not view.attempts:
-        raise UserMistake(f"run {view.id} has not started yet")
-    if attempt is not None and attempt > len(view.attempts):
-        raise UserMistake(f"run {view.id} has {len(view.attempts)} attempts")
-    return view.attempts[attempt - 1 if attempt else -1]
-
-
-def log_path(attempt: AttemptView) -> Path:
-    """The file that holds an attempt's output. Raises UserMistake when it is not on this machine."""
-    path = Path(attempt.folder) / f"output-{attempt.attempt}.log"
-    if not attempt.folder or not path.is_file():
-        where = f"on {attempt.host}: {path}" if attempt.folder else "nowhere: its process never started"
-        raise UserMistake(f"its output is not on this machine, but {where}")
-    return path
-
-
-def _copy(path: Path, position: int) -> int:
-    out = sys.stdout.buffer
-    with path.open("rb") as file:
-        file.seek(position)
-        while data := file.read(1 << 16):
-            out.write(data)
-        out.flush()
-        return file.tell()
 
 
 # --- small things

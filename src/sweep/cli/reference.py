@@ -28,6 +28,8 @@ VARIABLES = {
     "SWEEP_WANDB": "`1`: as `sweep agent --wandb`.",
     "SWEEP_LEASE_S": "How long an agent may be silent before it counts as lost: seconds from 1 to 3600 (10).",
     "SWEEP_NODE": "What this node is called in the record, where its host name does not tell it (containers).",
+    "SWEEP_CHECKPOINT_S": "With `checkpoints: store`, how often an agent keeps what has changed: seconds from 1 to 3600 (60).",
+    "SWEEP_FOLDER": "Where run folders, unpacked code and agents' logs are on this machine (beside the store's file, else `.sweep` here).",
     "SWEEP_SEED": "The seed of a program that is started by hand; an agent sets it for its runs.",
     "SWEEP_CONFIG": "The config (a JSON file) of a program that is started by hand; an agent sets it for its runs.",
     "SWEEP_LOCAL_DIR": "The folder for a program that is started by hand, in place of one in `.sweep/local`.",

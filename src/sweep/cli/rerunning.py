@@ -58,7 +58,8 @@ def rerun_command(run: str, extra: tuple[str, ...], store_url: str | None) -> No
         except CannotRepeat as error:
             raise UserMistake(str(error)) from None
         root = store_folder(store)
-        change = code_change(store, views.created.record, os.environ)
+        links = [Path(recipe.workdir) / name for name in views.spec.links]
+        change = code_change(store, views.created.record, os.environ, exclude=links)
     folder = root / LOCAL / f"{view.id}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     _tell(f"run {view.id} again, seed {view.seed}, in {recipe.workdir}")
     _tell_change(change)

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -46,6 +46,13 @@ wandb_option = click.option(
     envvar="SWEEP_WANDB",
     help="Run scripts that are written for wandb as they are: `import wandb` finds sweep. Also: SWEEP_WANDB=1.",
 )
+link_option = click.option(
+    "--link",
+    "links",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="Where this node has a folder that the spec's `links` name; once for each.",
+)
 
 
 @command("agent", "sweep agent latest --slots 2")
@@ -55,6 +62,7 @@ wandb_option = click.option(
 @gpus_option
 @until_option
 @wandb_option
+@link_option
 @click.option(
     "--no-controller",
     is_flag=True,
@@ -75,6 +83,7 @@ def agent_command(
     gpus: str | None,
     until: str | None,
     wandb: bool,
+    links: Sequence[str],
     no_controller: bool,
     detach: bool,
     announce_to: int | None,
@@ -84,6 +93,9 @@ def agent_command(
     store_url: str | None,
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
+
+    Runs start in the folder that the sweep was created in. A machine that has not got it needs no checkout: the recorded code is
+    unpacked there.
 
     Start as many agents as you like. Kill anything at any time: nothing is lost.
     Ctrl-C once lets runs finish, twice ends them (they start again elsewhere), three times kills them.
@@ -100,6 +112,7 @@ def agent_command(
         if detach:
             given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
+            options += [text for link in links for text in ("--link", link)]
             flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
             code = detaching.detach(store, sweep, [*options, *flags])
         else:
@@ -114,6 +127,7 @@ def agent_command(
                 leads=not no_controller,
                 until=until,
                 cpus=cpus,
+                links=links,
             )
     sys.exit(code)
 
@@ -168,19 +182,30 @@ def work(
     leads: bool = True,
     until: str | None = None,
     cpus: float | None = None,
+    links: Sequence[str] = (),
 ) -> int:
     """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
-    `until`: as `--until`; `cpus`: what it may use of this machine's."""
+    `until`: as `--until`; `cpus`: what it may use of this machine's; `links`: `NAME=PATH`, of the spec's `links`."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.leaving import announcement, leave_at
     from sweep.agents.leaving import until as leaving_at
+    from sweep.api.placing import find_place
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
 
     views = check_work(store, sweep)
     if views is None:
         return 0
-    workdir = Path(views.created.record.get("workdir") or Path.cwd())
+    root = run_root(store)
+    place = find_place(
+        store,
+        views,
+        root=root,
+        cwd=Path.cwd(),
+        environ=os.environ,
+        links=parse_links(links),
+        say=lambda text: click.echo(text, err=True),
+    )
     view = make_view(sweep, views.spec)
     view.on_joined = on_joined
     try:
@@ -199,11 +224,13 @@ def work(
             sweep,
             views.spec,
             node,
-            root=run_root(store),
-            workdir=workdir,
+            root=root,
+            workdir=place.workdir,
+            place=place.record,
             count=count,
             until=leaving,
             timing=Timing(lease_s(), lease_s()),
+            checkpoint_every_s=checkpoint_s(),
             wandb=wandb,
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
@@ -244,13 +271,35 @@ def check_work(store: Store, sweep: str) -> Views | None:
     return views
 
 
+def parse_links(texts: Sequence[str]) -> dict[str, str]:
+    """`NAME=PATH` as name -> path. Raises UserMistake."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise UserMistake(f"--link {text}: write NAME=PATH, for example --link data=/mnt/data")
+        if name in found:
+            raise UserMistake(f"--link {name} is given twice")
+        found[name.removesuffix("/")] = path
+    return found
+
+
 def lease_s() -> float:
     """How long an agent may be silent before it counts as lost: SWEEP_LEASE_S, seconds (default 10)."""
-    text = os.environ.get("SWEEP_LEASE_S", "10")
+    return _seconds("SWEEP_LEASE_S", 10.0)
+
+
+def checkpoint_s() -> float:
+    """How often a run's checkpoints are kept in the store while it is at work: SWEEP_CHECKPOINT_S, seconds (default 60)."""
+    return _seconds("SWEEP_CHECKPOINT_S", 60.0)
+
+
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name, "")
     try:
-        seconds = float(text)
+        seconds = float(text or default)
     except ValueError:
         seconds = 0.0
     if not 1.0 <= seconds <= 3600.0:
-        raise UserMistake(f"SWEEP_LEASE_S must be a number of seconds from 1 to 3600, not {text!r}")
+        raise UserMistake(f"{name} must be a number of seconds from 1 to 3600, not {text!r}")
     return seconds

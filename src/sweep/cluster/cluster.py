@@ -45,6 +45,10 @@ def connected(where: str, folder: Path, *, ours: bool = False) -> Iterator[Conne
     """Connect to the Ray that `where` names: `auto` (RAY_ADDRESS, else one that runs here, else a new one), `local` (a new one on
     this machine alone) or an address. `folder`: where the token of a new one is kept; `ours`: a launch on this machine has
     started the one at this address. Raises ClusterError."""
+    if "://" in where:
+        raise ClusterError(
+            f"--ray {where}: give host:port of the cluster's head, and type it on one of the cluster's nodes"
+        )
     local = starts_ray(where)
     where = os.environ.get("RAY_ADDRESS") or where if where == "auto" else where
     _choose_authentication(folder / TOKEN if local or ours else None, create=local)

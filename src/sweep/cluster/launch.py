@@ -21,7 +21,7 @@ from sweep.cluster.keeper import Keeper
 from sweep.cluster.order import NAMESPACE, LaunchReport, Order
 from sweep.cluster.record import LaunchRecord, read_record, write_record
 from sweep.cluster.shape import ClusterError, ClusterNode, describe, room_on, shape_of
-from sweep.cluster.slots import Slot, keeper_name
+from sweep.cluster.slots import Slot, check_options, keeper_name
 from sweep.core.index import Views
 from sweep.core.spec import Resources
 from sweep.stores import Store, StoreError, address_of
@@ -64,16 +64,17 @@ def launch_order(
     if store.url == "memory:":
         raise ClusterError("a launch needs a store that other processes can open, not memory:")
     passed = {name: environ[name] for name in PASSED_ON if name in environ}
+    address = address_of(store)
     return Order(
         sweep=views.sweep.sweep,
-        store_url=address_of(store),
+        store_url=address,
         cwd=str(cwd),
         workdir=str(views.created.record.get("workdir") or cwd),
         kill_after_s=views.spec.limits.kill_after_s,
         cpus=views.spec.resources.cpus,
         labels=views.spec.resources.labels,
         host=socket.gethostname() if store.url.startswith("sqlite:") else "",
-        environ={"SWEEP_STORE": address_of(store), **passed},
+        environ={"SWEEP_STORE": address, **passed},
         options=options,
         max_slots=max_slots,
     )
@@ -85,6 +86,7 @@ def room_or_words(order: Order, resources: Resources, connection: Connection) ->
     nodes = living_nodes()
     _check_store(order, nodes)
     shape = shape_of(resources, nodes)
+    check_options(shape)
     if any(room_on(shape, node) for node in nodes):
         return ""
     text = f"no node has room for a slot, which takes {shape.words}; the cluster has {describe(nodes)}"

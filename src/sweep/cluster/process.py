@@ -178,7 +178,7 @@ class AgentProcess:
             "--slots",
             "1",
             "--cpus",
-            f"{self._cpus:g}",
+            str(self._cpus),
         ]
         command += [*(() if self._gpus else ("--gpus", "none")), *self.order.options]
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -13,7 +13,7 @@ import msgspec
 from sweep.cluster.cluster import living_nodes
 from sweep.cluster.order import NAMESPACE, Order, SlotEnd, SlotReport
 from sweep.cluster.process import AgentProcess
-from sweep.cluster.shape import Shape, cpus_each
+from sweep.cluster.shape import ClusterError, Shape, cpus_each
 
 PREFIX = "sweep/"
 
@@ -82,23 +82,8 @@ class Slot:
     @classmethod
     def start(cls, order: Order, shape: Shape) -> Slot:
         """A new actor, wherever Ray finds room for it, now or later."""
-        import ray
-
         name = slots_prefix(order.sweep) + secrets.token_hex(4)
-        options: dict[str, Any] = {"resources": shape.custom} if shape.custom else {}
-        if shape.labels:
-            options["label_selector"] = shape.labels
-        actor = ray.remote(SlotActor).options(
-            name=name,
-            namespace=NAMESPACE,
-            lifetime="detached",  # the keeper may die and come back: training goes on meanwhile
-            num_cpus=shape.cpus,
-            num_gpus=shape.gpus,
-            max_restarts=0,
-            max_concurrency=8,
-            **options,
-        )
-        return cls(name, actor.remote(name, order, shape))
+        return cls(name, _placed(shape, name).remote(name, order, shape))
 
     @classmethod
     def found(cls, sweep: str) -> list[Slot]:
@@ -156,6 +141,34 @@ class Slot:
             ray.kill(self.handle, no_restart=True)
         except (RayError, ValueError):
             pass  # it is gone
+
+
+def check_options(shape: Shape) -> None:
+    """Raise ClusterError when this Ray cannot place such slots."""
+    try:
+        _placed(shape, "unused")
+    except ValueError as error:
+        raise ClusterError(
+            f"this Ray cannot place a slot with {shape.words}: {error} (a newer one may)"
+        ) from None
+
+
+def _placed(shape: Shape, name: str) -> Any:
+    import ray
+
+    options: dict[str, Any] = {"resources": shape.custom} if shape.custom else {}
+    if shape.labels:
+        options["label_selector"] = shape.labels
+    return ray.remote(SlotActor).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",  # the keeper may die and come back: training goes on meanwhile
+        num_cpus=shape.cpus,
+        num_gpus=shape.gpus,
+        max_restarts=0,
+        max_concurrency=8,
+        **options,
+    )
 
 
 def keepers() -> list[str]:

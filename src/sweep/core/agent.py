@@ -96,6 +96,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     maxrss_bytes: int | None = None
     wall_s: float | None = None
     cause: Cause | None = None
+    checkpoint: str = ""
+    """Digest of what is kept of its checkpoint folder."""
 
 
 class Attempt:
@@ -317,6 +319,12 @@ class AgentCore:
             self.succeeded = True
         return [*actions, *self.offer()]
 
+    def closing(self, run: int) -> None:
+        """The process has ended, and `exited` follows when what it left has been kept: no limit ends it any more."""
+        attempt = self.attempts.get(run)
+        if attempt is not None:
+            attempt.running, attempt.kill_at_s = False, None
+
     def guard_died(self) -> list[Action]:
         """The guard, and with it every process here, is gone."""
         actions: list[Action] = [Say("the guard process died; its runs start again", "warning")]
@@ -464,6 +472,7 @@ class AgentCore:
                 error_class=error_class,
                 score=known.score,
                 summary=known.summary,
+                checkpoint=known.checkpoint,
                 rows=known.rows,
                 tail=known.tail if outcome == "failed" else "",
                 defaults=known.defaults,

@@ -196,6 +196,7 @@ class IndexFold:
                 entry.tail,
             )
             last.cpu_s, last.maxrss_bytes, last.wall_s = entry.cpu_s, entry.maxrss_bytes, entry.wall_s
+            last.checkpoint = entry.checkpoint
             if entry.summary:
                 view.summary = {**view.summary, **entry.summary}
             if entry.defaults:

@@ -26,3 +26,13 @@ def node_name(environ: Mapping[str, str], hostname: str) -> str:
     """What a node is called in the record: what a person says in `SWEEP_NODE` where the host name does not tell (containers get a new
     one each time), else its host name."""
     return environ.get("SWEEP_NODE", "").strip() or hostname
+
+
+def checkpoint_cache(run: int, attempt: int) -> str:
+    """The cache that says which blobs hold what an attempt has kept of its checkpoint folder."""
+    return f"checkpoint/{run}/{attempt}"
+
+
+def output_cache(run: int, attempt: int, slot: int) -> str:
+    """The cache that holds one piece of an attempt's output."""
+    return f"output/{run}/{attempt}/{slot}"

@@ -15,6 +15,8 @@ from sweep.core.space import Space
 Method = Literal["grid", "random", "bayes"]
 Goal = Literal["minimize", "maximize"]
 Determinism = Literal["off", "seeded", "strict"]
+CodeFrom = Literal["snapshot", "local"]
+Checkpoints = Literal["shared", "store"]
 
 DEFAULT_COMMAND: tuple[str, ...] = ("${env}", "${interpreter}", "${program}", "${args}")
 FUNCTION = "python-function"
@@ -117,6 +119,13 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How far runs are kept from differing by chance."""
     workdir: str | None = None
     """Folder that runs start in, relative to the spec file's folder; None: that folder itself."""
+    code: CodeFrom | None = None
+    """What runs execute where a node has other code than the one recorded; None: in the folder that the sweep was created in,
+    what is there, and elsewhere what was recorded."""
+    links: tuple[str, ...] = ()
+    """Paths below the folder that runs start in: not part of the recorded code, each node provides them."""
+    checkpoints: Checkpoints = "shared"
+    """Where checkpoints are for another node: in a folder that all share, or in the store."""
     extra: dict[str, Any] = {}
     """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""
 

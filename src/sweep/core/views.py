@@ -41,6 +41,8 @@ class AttemptView(msgspec.Struct, kw_only=True):
     maxrss_bytes: int | None = None
     wall_s: float | None = None
     """From its process's start to its end by the agent's clock: the times above are those of commits."""
+    checkpoint: str = ""
+    """Digest of what was kept of its checkpoint folder in the store."""
     gpu_share: float = 0.0
     """How many GPUs it holds or held; a share of one that several runs share."""
 

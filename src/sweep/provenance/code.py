@@ -96,10 +96,11 @@ def snapshot(
 
     Nothing on disk is changed. What cannot be read is listed, too; no error is raised for it.
     """
-    listing = list_code(folder)
+    excluded = [where for path in exclude for where in (path.resolve(), path.parent.resolve() / path.name)]
+    listing = list_code(folder, excluded)
     caps = Caps(max_file_bytes, max_total_bytes, max_files, MAX_HASHED_BYTES)
     keeper = _Keeper(listing.root, put_blob, caps, known_secrets)
-    for candidate in _candidates(listing, [path.resolve() for path in exclude], keeper):
+    for candidate in _candidates(listing, excluded, keeper):
         keeper.take(candidate)
     keeper.hash_left_out()
     return _record(folder.resolve(), listing, keeper, known_secrets, caps)

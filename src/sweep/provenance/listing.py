@@ -6,7 +6,7 @@ Only names are looked at here, never contents.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -75,31 +75,36 @@ class Listing(msgspec.Struct):
     warnings: list[str] = []
     truncated: bool = False
     """There are more files than were looked at."""
+    exclude: frozenset[Path] = frozenset()
+    """What is no code, and may be large: not looked into."""
 
 
-def list_code(folder: Path) -> Listing:
+def list_code(folder: Path, exclude: Iterable[Path] = ()) -> Listing:
     """The files of the code that `folder` belongs to. In a repository the root is that of the work tree, so that what a
-    script imports from elsewhere in it is there, too. Never raises for what git or the file system say."""
+    script imports from elsewhere in it is there, too. `exclude`: files and folders that are no code; some of them may still be
+    listed. Never raises for what git or the file system say."""
     folder = folder.resolve()
+    excluded = frozenset(exclude)
     try:
-        listing = _list_repository(folder)
+        listing = _list_repository(folder, excluded)
     except git.NoRepository as error:
-        listing = Listing(folder)
+        listing = Listing(folder, exclude=excluded)
         if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
             listing.warnings.append(f"the commit is not recorded: {error}")
         _walk_into(listing, folder)
     except (git.GitError, OSError) as error:
-        listing = Listing(folder, warnings=[f"git could not be read ({error}): the commit is not recorded"])
+        words = f"git could not be read ({error}): the commit is not recorded"
+        listing = Listing(folder, warnings=[words], exclude=excluded)
         _walk_into(listing, folder)
     return listing
 
 
-def _list_repository(folder: Path) -> Listing:
+def _list_repository(folder: Path, exclude: frozenset[Path]) -> Listing:
     root = top = git.toplevel(folder)
     if top in (_home(), Path("/")):
         # A repository of somebody's settings: all of a home folder is not this sweep's code.
         root = folder
-    listing = Listing(root)
+    listing = Listing(root, exclude=exclude)
     listing.git = _collect(listing, root, "", 0)
     if folder != top and git.is_ignored(top, folder):
         _walk_into(listing, folder)
@@ -127,7 +132,7 @@ def _collect(listing: Listing, folder: Path, prefix: str, depth: int) -> GitReco
             )
         elif ".sweep" not in item.path.split("/"):
             listing.files.append(Listed(prefix + item.path, item.path not in status.changed))
-    untracked = _without_noise(listing, status.untracked)
+    untracked = _without_noise(listing, folder, status.untracked)
     for path in untracked:
         if path.endswith("/"):
             listing.submodules.append(_submodule(listing, folder, prefix, path[:-1], depth))
@@ -158,8 +163,11 @@ def _submodule(listing: Listing, folder: Path, prefix: str, path: str, depth: in
     return Submodule(name, None, False, False)
 
 
-def _without_noise(listing: Listing, untracked: tuple[str, ...]) -> list[str]:
-    """Untracked paths without caches and virtual environments that nobody told git to ignore."""
+def _without_noise(listing: Listing, folder: Path, untracked: tuple[str, ...]) -> list[str]:
+    """Untracked paths in `folder` without what is excluded, caches and virtual environments that nobody told git to ignore."""
+    if listing.exclude:
+        outside = tuple(f"{os.path.relpath(path, folder)}/" for path in listing.exclude)
+        untracked = tuple(path for path in untracked if not f"{path}/".startswith(outside))
     environments = tuple(
         path.removesuffix("pyvenv.cfg") for path in untracked if path.endswith("/pyvenv.cfg")
     )
@@ -178,7 +186,7 @@ def _walk_into(listing: Listing, folder: Path) -> None:
     known = {file.path for file in listing.files}
     start = os.path.relpath(folder, listing.root)
     prefix = "" if start == "." else f"{start}/"
-    for path in _walk(str(folder), prefix):
+    for path in _walk(str(folder), prefix, {str(path) for path in listing.exclude}):
         if path in known:
             continue
         if len(listing.files) >= MAX_LISTED:
@@ -187,7 +195,7 @@ def _walk_into(listing: Listing, folder: Path) -> None:
         listing.files.append(Listed(path, False))
 
 
-def _walk(folder: str, prefix: str) -> Iterable[str]:
+def _walk(folder: str, prefix: str, exclude: Collection[str]) -> Iterable[str]:
     """Files and links below `folder`, hidden folders left out: outside a repository these are settings and caches."""
     waiting = [(folder, prefix)]
     while waiting:
@@ -199,6 +207,8 @@ def _walk(folder: str, prefix: str) -> Iterable[str]:
         if before and any(_is_no_code(entry) for entry in entries):
             continue
         for entry in entries:
+            if entry.path in exclude:
+                continue
             if not entry.is_dir(follow_symlinks=False):
                 yield before + entry.name
             elif entry.name not in SKIPPED_FOLDERS and not entry.name.startswith("."):

@@ -7,7 +7,8 @@ the very values that stand in variables with secret-looking names, wherever else
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import unquote
 
 from sweep.core.secrets import REDACTED, find_tokens, harmless_value, looks_secret_name, redact
 from sweep.provenance.urls import strip_urls
@@ -37,17 +38,28 @@ _BEGINNINGS = (
 _ANYWHERE = (b"bearer ", b"private key-----", b"hooks.slack.com")
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 _USER_INFO = re.compile(rb"://[^/\s@]{0,600}@")
+_PASSWORD = re.compile(r"://[^/\s@:]{0,600}:([^/\s@]{1,600})@|[?&]password=([^&\s]{1,600})")
 _BEFORE, _AFTER = 200, 4000
 
 
 def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of variables that sound secret, the longest first."""
-    values = {
+    """The values of variables that sound secret, and the passwords in addresses (such as SWEEP_STORE's) in any, the longest
+    first."""
+    values = _passwords(environ.values()) | {
         value.strip()
         for name, value in environ.items()
         if looks_secret_name(name) and len(value.strip()) >= _MIN_KNOWN_LENGTH and not harmless_value(value)
     }
     return tuple(sorted(values, key=lambda value: (-len(value), value)))
+
+
+def _passwords(values: Iterable[str]) -> set[str]:
+    """What stands as a password in addresses, as it is written and as it is meant."""
+    found = {
+        part for value in values if "://" in value for match in _PASSWORD.findall(value) for part in match
+    }
+    found |= {unquote(part) for part in found if "%" in part}
+    return {part for part in found if len(part) >= _MIN_KNOWN_LENGTH and not harmless_value(part)}
 
 
 def scrub(text: str, known: Sequence[str] = (), *, assignments: bool = True) -> str:

@@ -8,6 +8,7 @@ the target folder or through a link.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,12 @@ import msgspec
 
 FORMAT = 1
 FILE, EXECUTABLE, LINK = "100644", "100755", "120000"
+MAX_TREE_BYTES = 2_000_000_000
+MAX_TREE_FILES = 200_000
+MAX_MANIFEST_BYTES = 100_000_000
+"""No tree that is recorded is nearly as large (`sweep.provenance.code`): a manifest beyond these is damaged, or made to fill a disk."""
+_MAX_NAME, _MAX_PATH = 255, 4000
+"""In bytes, as file systems have it."""
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,6 +62,8 @@ def manifest_bytes(files: Iterable[TreeFile]) -> bytes:
 
 def parse_manifest(data: bytes) -> tuple[TreeFile, ...]:
     """The files of a manifest. Raises TreeError when it is not one, or when writing it could leave its folder."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise TreeError(f"the manifest is damaged: it is larger than {MAX_MANIFEST_BYTES:,} bytes")
     try:
         content: dict[str, Any] = json.loads(data)
         if content["format"] != FORMAT:
@@ -65,9 +74,9 @@ def parse_manifest(data: bytes) -> tuple[TreeFile, ...]:
             msgspec.convert(dict(zip(TreeFile.__struct_fields__, row, strict=True)), TreeFile)
             for row in content["files"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TreeError(f"the manifest is damaged: {error}") from error
-    _check(files)
+    check_files(files)
     return files
 
 
@@ -91,7 +100,7 @@ def read_file(path: str, limit_bytes: int) -> tuple[bytes, int] | None:
 
 def write_tree(files: Sequence[TreeFile], get_blob: Callable[[str], bytes | None], target: Path) -> None:
     """Write `files` into `target`, which must be empty or not exist. Raises TreeError for a missing or damaged blob."""
-    _check(files)
+    check_files(files)
     target.mkdir(parents=True, exist_ok=True)
     if any(target.iterdir()):
         raise TreeError(
@@ -105,10 +114,25 @@ def write_tree(files: Sequence[TreeFile], get_blob: Callable[[str], bytes | None
             raise TreeError(f"{display(file.path)} is missing: the store has no blob {file.digest}")
         if digest_bytes(data) != file.digest:
             raise TreeError(f"{display(file.path)} is damaged: its blob is not what {file.digest} names")
+        if len(data) > file.size:
+            raise TreeError(f"{display(file.path)} is damaged: it is larger than the manifest says")
         try:
             _write(str(target), file, data, made)
         except OSError as error:
             raise TreeError(f"{display(file.path)} cannot be written: {error.strerror}") from error
+
+
+def differing(files: Sequence[TreeFile], folder: Path) -> list[str]:
+    """The paths of `files` that are not in `folder` as they should be, by content. What else is there does not count."""
+    found: list[str] = []
+    for file in files:
+        try:
+            there = _from_disk(f"{folder}/{file.path}", file.path)
+        except OSError:
+            found.append(file.path)
+        else:
+            found += [file.path] if there != file else []
+    return found
 
 
 def tree_on_disk(folder: Path) -> str:
@@ -133,6 +157,8 @@ def _from_disk(path: str, relative: str) -> TreeFile:
     if stat.S_ISLNK(status.st_mode):
         target = os.fsencode(os.readlink(path))  # noqa: PTH115
         return TreeFile(relative, LINK, len(target), digest_bytes(target))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a file", path)
     with open(path, "rb") as stream:  # noqa: PTH123
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
     return TreeFile(relative, mode_of(status.st_mode), status.st_size, digest)
@@ -143,19 +169,35 @@ def mode_of(permissions: int) -> str:
     return EXECUTABLE if permissions & stat.S_IXUSR else FILE
 
 
-def _check(files: Sequence[TreeFile]) -> None:
+def check_files(files: Sequence[TreeFile]) -> None:
     """Raise TreeError unless every path stays inside the target and none lies below a file or link."""
     paths = {file.path for file in files}
     if len(paths) != len(files):
         raise TreeError("the manifest is damaged: it names a path twice")
+    if len(files) > MAX_TREE_FILES or sum(file.size for file in files) > MAX_TREE_BYTES:
+        raise TreeError(f"the manifest names more than {MAX_TREE_FILES:,} files or {MAX_TREE_BYTES:,} bytes")
     for file in files:
+        _check_length(file.path)
         parts = file.path.split("/")
+        if file.size < 0:
+            raise TreeError(f"the manifest is damaged: {display(file.path)} has {file.size} bytes")
         if any(part in ("", ".", "..") or part.casefold() == ".git" for part in parts) or "\0" in file.path:
             raise TreeError(f"the manifest names {display(file.path)!r}, which must not be written")
         if file.mode not in (FILE, EXECUTABLE, LINK):
             raise TreeError(f"{display(file.path)} has mode {file.mode!r}, which is not known")
         if any("/".join(parts[:n]) in paths for n in range(1, len(parts))):
             raise TreeError(f"{display(file.path)} lies below a path that is itself a file or a link")
+
+
+def _check_length(path: str) -> None:
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise TreeError(
+            f"the manifest names {ascii(path)[:80]}, which cannot be the name of a file"
+        ) from None
+    if len(encoded) > _MAX_PATH or any(len(part) > _MAX_NAME for part in encoded.split(b"/")):
+        raise TreeError(f"the manifest names a path that is too long: {display(path)[:80]}…")
 
 
 def _write(target: str, file: TreeFile, data: bytes, made: set[str]) -> None:

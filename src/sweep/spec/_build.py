@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sweep.core.links import link_problem
 from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Space
 from sweep.core.spec import (
@@ -271,8 +272,16 @@ def _check_together(file: SweepFile, report: Report) -> None:
         report.error(
             ("patience",), "needs a metric to compare trials by; add `metric: {name: …, goal: minimize}`"
         )
+    _check_links(file, report)
     _check_retry(file, report)
     _check_early_terminate(file, report)
+
+
+def _check_links(file: SweepFile, report: Report) -> None:
+    links = file.links or []
+    for index, name in enumerate(links):
+        if message := link_problem(name, links[:index]):
+            report.error(("links", index), message)
 
 
 def _check_retry(file: SweepFile, report: Report) -> None:
@@ -349,6 +358,9 @@ def _spec(
         preload=tuple(file.preload or ()),
         determinism=file.determinism,
         workdir=file.workdir,
+        code=file.code,
+        links=tuple(file.links or ()),
+        checkpoints=file.checkpoints,
         extra=extra,
     )
 

@@ -349,6 +349,21 @@ class SweepFile(Model):
         default=None,
         description="Folder that runs start in, relative to the file's own folder (the default).",
     )
+    code: Literal["snapshot", "local"] | None = Field(
+        default=None,
+        description="What runs execute on a node whose files are not those that were recorded: the recorded ones, or the node's own. Not given: in the folder that the sweep was created in what is there, elsewhere what was recorded. See the guide.",
+        examples=["snapshot"],
+    )
+    links: list[f.Text] | None = Field(
+        default=None,
+        description="Folders or files, relative to where runs start, that are no part of the recorded code: each node provides them (`sweep agent --link data=/mnt/data`).",
+        examples=[["data"]],
+    )
+    checkpoints: Literal["shared", "store"] = Field(
+        default="shared",
+        description="Where a run's checkpoints are for the next node: in the run's folder, which nodes share or not, or kept in the store.",
+        examples=["store"],
+    )
     project: Any = Field(default=None, description="Kept, without effect.")
     entity: Any = Field(default=None, description="Kept, without effect.")
     apiVersion: Any = Field(default=None, description="Kept, without effect.")

@@ -105,6 +105,21 @@ def digest_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
+_SAMPLE_BYTES = 65_536
+_LARGE_BYTES = 4 * _SAMPLE_BYTES
+
+
+def packed(data: bytes) -> tuple[int, bytes]:
+    """(codec, bytes to store) of a blob: 1 for zlib, 0 for as it is. What is large and does not shrink at its beginning (weights of
+    a network) is not tried whole."""
+    import zlib  # listings need none
+
+    if len(data) >= _LARGE_BYTES and len(zlib.compress(data[:_SAMPLE_BYTES], 1)) > 0.9 * _SAMPLE_BYTES:
+        return 0, data
+    small = zlib.compress(data, 1)
+    return (1, small) if len(small) < len(data) else (0, data)
+
+
 # --- history ---------------------------------------------------------------------------------------------------
 
 

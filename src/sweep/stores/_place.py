@@ -34,13 +34,22 @@ def default_path(cwd: Path) -> Path:
     return top / FOLDER / FILE
 
 
+def shown(url: str) -> str:
+    """A URL as it may stand in a message: without user, password and options."""
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme == "sqlite":
+        return url
+    place = rest.rpartition("@")[2].partition("?")[0].partition("#")[0]
+    return f"{scheme}://{place}"
+
+
 def path_of(url: str, cwd: Path) -> Path:
     """The file that a URL other than `memory:` names. Raises ValueError for one that names none, in words."""
     scheme = _SCHEME.match(url)
     if is_redis(url):
         raise ValueError("a Redis store is no file")  # said without the address: that may hold a password
     if scheme and not url.startswith("sqlite:///"):
-        raise ValueError(f"{url}: this is no store; use {_FORMS}")
+        raise ValueError(f"{shown(url)}: this is no store; use {_FORMS}")
     name = url.removeprefix("sqlite:///")
     if not name or "\0" in name:
         raise ValueError(f"{url!r}: this names no file; use {_FORMS}")

@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 from sweep.stores._common import digest_of
 
-_PLAIN, _ZLIB = 0, 1
-"""Values of the column `codec`."""
+_ZLIB = 1
+"""Value of the column `codec`; 0 is for what is kept as it is."""
 
 
 def has(db: sqlite3.Connection, digest: str) -> bool:
@@ -17,14 +17,8 @@ def has(db: sqlite3.Connection, digest: str) -> bool:
     return db.execute("SELECT 1 FROM blob WHERE digest = ?", (digest,)).fetchone() is not None
 
 
-def packed(digest: str, data: bytes) -> tuple[str, int, bytes]:
-    """The row of a blob. Takes its time: not for within a transaction."""
-    short = zlib.compress(data, 1)
-    return (digest, _ZLIB, short) if len(short) < len(data) else (digest, _PLAIN, data)
-
-
 def put(db: sqlite3.Connection, row: tuple[str, int, bytes]) -> None:
-    """Keep what `packed` made, within the transaction that is open."""
+    """Keep a blob as (digest, codec, bytes), packed beforehand, within the transaction that is open."""
     db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", row)
 
 

@@ -27,6 +27,7 @@ from sweep.stores._common import (
     check_there,
     condemned,
     digest_of,
+    packed,
     prefix_end,
     recorded_all,
     settle_all,
@@ -448,7 +449,7 @@ class SqliteStore:
     def put_blob(self, data: bytes) -> str:
         digest = digest_of(data)
         if not _sqlite_blobs.has(self._db, digest):
-            row = _sqlite_blobs.packed(digest, data)
+            row = (digest, *packed(data))
             with self._writing():
                 _sqlite_blobs.put(self._db, row)
         return digest

@@ -1,0 +1,61 @@
+"""What runs print, on its way into the store: `sweep logs` works from any machine.
+
+The rules of this file: a run that prints nothing costs one look at its file's size a second, and writes nothing; what is written goes
+with a commit that is made anyway.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sweep.core.names import output_cache
+from sweep.stores.output import PIECE_BYTES, pack, pieces_to_keep, place_of
+
+EVERY_S = 1.0
+
+
+class Outputs:
+    """Follows the output files of an agent's attempts."""
+
+    def __init__(self, put: Callable[[str, bytes], None]) -> None:
+        """`put(name, content)` keeps something with the next commit, in place of what it was told under that name before."""
+        self._put = put
+        self._kept: dict[tuple[int, int], int] = {}
+        self._next_s: dict[tuple[int, int], float] = {}
+
+    def follow(self, run: int, attempt: int, path: Path | str, now_s: float) -> None:
+        """Take in what an attempt has printed, when it is time."""
+        key = (run, attempt)
+        if now_s >= self._next_s.get(key, 0.0):
+            self._next_s[key] = now_s + EVERY_S
+            self._take(key, path)
+
+    def close(self, run: int, attempt: int, path: Path | str) -> None:
+        """Take in the rest: the attempt has ended."""
+        self._take((run, attempt), path)
+        self._kept.pop((run, attempt), None)
+        self._next_s.pop((run, attempt), None)
+
+    def forget(self) -> None:
+        """Nothing that runs here counts any more."""
+        self._kept.clear()
+        self._next_s.clear()
+
+    def _take(self, key: tuple[int, int], path: Path | str) -> None:
+        kept = self._kept.get(key, 0)
+        try:
+            size = os.stat(path).st_size  # noqa: PTH116  # once a second for each run
+            if size <= kept:
+                return
+            with Path(path).open("rb") as file:
+                for piece in pieces_to_keep(kept, size):
+                    file.seek(piece * PIECE_BYTES)
+                    data = file.read(PIECE_BYTES)
+                    if data:
+                        self._put(output_cache(*key, place_of(piece)), pack(piece, data))
+                        size = max(size, piece * PIECE_BYTES + len(data))
+        except OSError:
+            return
+        self._kept[key] = size

@@ -1,0 +1,262 @@
+"""Where a sweep's runs start on this node: in the folder that the sweep was created in, in another checkout of the same code, or in
+the recorded code, unpacked.
+
+The rules of this file: in the folder that the sweep was created in nothing is looked at, unless the spec says `code: snapshot`;
+nothing is ever written into anybody's checkout; what is not run although it is there is said, with the files that differ.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from sweep.api.comparing import tree_files
+from sweep.api.repeating import CodeChange, code_change
+from sweep.core.errors import SweepError
+from sweep.core.index import Views
+from sweep.core.links import link_problem
+from sweep.core.spec import SweepSpec
+from sweep.provenance import TreeError
+from sweep.provenance.git import GitError, toplevel
+from sweep.provenance.tree import display, parse_manifest
+from sweep.provenance.unpacking import unpack
+from sweep.stores import Store
+
+MOST_NAMES = 5
+_ALIKE = 0.5
+"""A folder that has so many of the recorded paths is a checkout of this code, maybe a changed one."""
+
+
+class NoPlace(SweepError):
+    """Runs cannot start on this node; the message says what to do about it."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where runs start on this node."""
+
+    workdir: Path
+    code: Literal["as it is", "same", "local", "unpacked"]
+    """Not compared with the record; compared and the same; compared and different; written from the record."""
+    differs: tuple[str, ...] = ()
+    """Some of the paths in which it differs from the record."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the record of an agent."""
+        return {"workdir": str(self.workdir), "code": self.code, "differs": list(self.differs)}
+
+
+def find_place(
+    store: Store,
+    views: Views,
+    *,
+    root: Path,
+    cwd: Path,
+    environ: Mapping[str, str],
+    links: Mapping[str, str] | None = None,
+    say: Callable[[str], None],
+) -> Place:
+    """The folder for runs of the sweep that `views` shows; the recorded code is unpacked below `root` where that is what to run.
+
+    `cwd`: where the agent was started, which may be a checkout; `links`: what the person said of where the spec's `links` are. `say`
+    gets what a person should know. Raises NoPlace, StoreError.
+    """
+    spec, record = views.spec, views.created.record
+    given = _given(spec, links or {}, cwd)
+    recorded = record.get("workdir")
+    if not recorded:
+        return Place(cwd, "as it is")
+    folder, code = Path(recorded), record.get("code") or {}
+    if not code.get("tree") or (spec.code != "snapshot" and _is_home(record, folder)):
+        _check_in_place(spec, folder, given)
+        return Place(folder, "as it is")
+    found = _Finder(store, views, root, cwd, environ, given, say)
+    return found.find(folder)
+
+
+def _is_home(record: Mapping[str, Any], folder: Path) -> bool:
+    """Whether `folder` is the one that the sweep was created in: on this machine, or shared by both."""
+    try:
+        inode = folder.stat().st_ino % 2**63
+    except OSError:
+        return False
+    here = record.get("created_by", {}).get("host") == socket.gethostname()
+    return folder.is_dir() and (here or 0 != inode == record.get("workdir_inode"))
+
+
+class _Finder:
+    """Looks at what is here, one place after the other."""
+
+    def __init__(
+        self,
+        store: Store,
+        views: Views,
+        root: Path,
+        cwd: Path,
+        environ: Mapping[str, str],
+        given: Mapping[str, Path],
+        say: Callable[[str], None],
+    ) -> None:
+        self.store, self.spec, self.record = store, views.spec, views.created.record
+        self.sweep, self.root, self.cwd, self.environ, self.given, self.say = (
+            views.sweep.sweep,
+            root,
+            cwd,
+            environ,
+            given,
+            say,
+        )
+        self.code: dict[str, Any] = self.record["code"]
+
+    def find(self, folder: Path) -> Place:
+        candidates = [path for path in dict.fromkeys([folder, self._around()]) if path and path.is_dir()]
+        differing: list[tuple[Path, CodeChange]] = []
+        for path in candidates:
+            change = self._change(path)
+            if change is None:
+                continue
+            if not change and self._serves(path):
+                return Place(path, "same")
+            if change:
+                differing.append((path, change))
+        if self.spec.code == "local":
+            return self._local(differing)
+        for path, change in differing:
+            self.say(
+                f"the code in {path} is not the recorded one ({change_words(change)}); runs use the recorded code"
+            )
+        return Place(self._unpacked(), "unpacked")
+
+    def _around(self) -> Path | None:
+        """The folder that runs would start in, if the agent was started in a checkout."""
+        top = self.cwd
+        if self.code.get("git"):
+            try:
+                top = toplevel(self.cwd)
+            except (GitError, OSError):
+                top = self.cwd
+        return top / self.code["folder"] if self.code["folder"] else top
+
+    def _change(self, path: Path) -> CodeChange | None:
+        """How the code there differs; None where it is no checkout of this code at all."""
+        top = path.parents[self.code["folder"].count("/")] if self.code["folder"] else path
+        known = tree_files(self.store.get_blob(self.code["tree"]))
+        there = sum(os.path.lexists(f"{top}/{name}") for name in known)
+        if not known or there < _ALIKE * len(known):
+            return None
+        exclude = [path / name for name in self.spec.links]
+        return code_change(self.store, self.record, self.environ, folder=path, exclude=exclude)
+
+    def _serves(self, path: Path) -> bool:
+        """Whether a checkout of the same code has all links as well, where they should lead."""
+        return all((path / name).exists() for name in self.spec.links) and all(
+            _same(path / name, target) for name, target in self.given.items()
+        )
+
+    def _local(self, differing: Sequence[tuple[Path, CodeChange]]) -> Place:
+        if not differing:
+            raise NoPlace(
+                f"the spec says `code: local`, and there is no checkout of the code of sweep {self.sweep} here: start the agent "
+                f"in one, or let it use the recorded code (`sweep edit {self.sweep}`: `code: snapshot`)"
+            )
+        path, change = differing[0]
+        _check_in_place(self.spec, path, self.given)
+        self.say(f"the code in {path} is not the recorded one ({change_words(change)}); runs use it as it is")
+        return Place(path, "local", tuple([*change.changed, *change.removed, *change.added][:MOST_NAMES]))
+
+    def _unpacked(self) -> Path:
+        missing = [name for name in self.spec.links if name not in self.given]
+        if missing:
+            options = " ".join(f"--link {name}=/where/it/is" for name in missing)
+            raise NoPlace(
+                f"the spec's links name {', '.join(missing)}, which the recorded code leaves out and this node must provide: "
+                f"`sweep agent {self.sweep} {options}`"
+            )
+        self._tell_left_out()
+        try:
+            manifest = self.store.get_blob(self.code["tree"])
+            if manifest is None:
+                raise TreeError(f"the store has no blob {self.code['tree']}")
+            place = unpack(
+                self.code["tree"],
+                parse_manifest(manifest),
+                self.store.get_blob,
+                self.root,
+                self.code["folder"],
+                self.given,
+                self.say,
+            )
+        except TreeError as error:
+            raise NoPlace(f"the code of sweep {self.sweep} cannot be unpacked: {error}") from None
+        folder = self.record["workdir"]
+        why = "" if Path(folder).is_dir() else f"the folder {folder}, where runs start, is not here: "
+        self.say(f"{why}runs use the recorded code, unpacked in {place}")
+        return place
+
+    def _tell_left_out(self) -> None:
+        left_out = [item for item in self.code.get("left_out", ()) if not item["reason"].startswith("secret")]
+        count = self.code.get("left_out_count", 0) - (len(self.code.get("left_out", ())) - len(left_out))
+        if count > 0:
+            names = _names([item["path"] for item in left_out], count)
+            self.say(
+                f"the recorded code lacks {names}: too large, or not to be read; runs that need them will fail here (name their "
+                "folder in the spec's `links`, and each node provides it)"
+            )
+
+
+def _given(spec: SweepSpec, links: Mapping[str, str], cwd: Path) -> dict[str, Path]:
+    """Name -> path of what the person said, made absolute. Raises NoPlace."""
+    found: dict[str, Path] = {}
+    for name in spec.links:
+        if problem := link_problem(name):
+            raise NoPlace(f"links: {problem}")
+    for name, text in links.items():
+        if name not in spec.links:
+            known = f"its links are {', '.join(spec.links)}" if spec.links else "it has none"
+            raise NoPlace(f"--link {name}=…: the spec names no such link ({known})")
+        path = Path(os.path.abspath(cwd / Path(text).expanduser()))  # noqa: PTH100  # links in it stay as they are
+        if not path.exists():
+            raise NoPlace(f"--link {name}={text}: there is no {path} on this node")
+        found[name] = path
+    return found
+
+
+def _check_in_place(spec: SweepSpec, folder: Path, given: Mapping[str, Path]) -> None:
+    """In a folder that is used as it is, links must be there already: nothing is put into it. Raises NoPlace."""
+    for name in spec.links:
+        there = folder / name
+        target = given.get(name)
+        if folder.is_dir() and not there.exists():
+            raise NoPlace(
+                f"the spec's links name {name}, and it is not in {folder}, where runs start; nothing is put there for you: "
+                f"`ln -s {target or '/where/it/is'} {there}`"
+            )
+        if target is not None and not _same(there, target):
+            raise NoPlace(
+                f"--link {name}={target}: runs start in {folder}, where {name} is something else; leave --link out, or "
+                "write `code: snapshot` into the spec, so that runs start in a folder of their own"
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def change_words(change: CodeChange) -> str:
+    """`changed: a.py, b.py and 3 more; new: c.py`."""
+    parts = [("changed", change.changed), ("new", change.added), ("gone", change.removed)]
+    return "; ".join(f"{what}: {_names(paths, len(paths))}" for what, paths in parts if paths)
+
+
+def _names(paths: Sequence[str], count: int) -> str:
+    shown = [display(path) for path in paths[:MOST_NAMES]]
+    rest = count - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

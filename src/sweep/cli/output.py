@@ -1,0 +1,99 @@
+"""`sweep logs`: a run's output, from its file where that is on this machine, else from what the store keeps of it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from sweep.api import find_run, load_run
+from sweep.cli.common import command, opened, store_option
+from sweep.cli.main import UserMistake
+from sweep.core.names import output_cache, run_id
+from sweep.core.views import AttemptView, RunView
+from sweep.stores import Store
+from sweep.stores.output import Reader
+
+FOLLOW_S = 0.2
+
+
+@command("logs", "sweep logs latest-3 -f")
+@click.argument("run", metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the run has ended.")
+@click.option("--attempt", type=click.IntRange(1), help="Of this attempt (default: the last).")
+@store_option
+def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | None) -> None:
+    """Print what RUN has written to standard output and standard error.
+
+    On another machine than the run's, that is what the store keeps: the first 16 KB and the last 112 KB of each attempt, at most a
+    second or two behind.
+    """
+    with opened(store_url) as store:
+        sweep, number = find_run(store, run)
+        chosen = _log_attempt(load_run(store, sweep, number), attempt)
+        source = _source(store, sweep, number, chosen)
+        some = _print(source)
+        if not some and not follow:
+            if isinstance(source, Reader) and chosen.host in ("", socket.gethostname()):
+                raise UserMistake(_elsewhere(chosen))
+            where = "" if isinstance(source, _File) else f" that the store knows of ({_elsewhere(chosen)})"
+            click.echo(f"run {run_id(sweep, number)} has printed nothing{where}", err=True)
+        while follow and load_run(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
+            time.sleep(FOLLOW_S)
+            _print(source)
+        _print(source)
+
+
+def _log_attempt(view: RunView, attempt: int | None) -> AttemptView:
+    if not view.attempts:
+        raise UserMistake(f"run {view.id} has not started yet")
+    if attempt is not None and attempt > len(view.attempts):
+        raise UserMistake(f"run {view.id} has {len(view.attempts)} attempts")
+    return view.attempts[attempt - 1 if attempt else -1]
+
+
+class _File:
+    """An output file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._position = path, 0
+
+    def read(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            while data := file.read(1 << 16):
+                self._position = file.tell()
+                yield data
+
+
+def _source(store: Store, sweep: str, run: int, attempt: AttemptView) -> _File | Reader:
+    """Where an attempt's output is to be had. Raises UserMistake when it never can be."""
+    if not attempt.folder:
+        if attempt.outcome is not None:
+            raise UserMistake("it has no output: its process never started")
+    elif (path := Path(attempt.folder) / f"output-{attempt.attempt}.log").is_file():
+        return _File(path)
+    return Reader(lambda place: store.get_cache(sweep, output_cache(run, attempt.attempt, place)))
+
+
+def _elsewhere(attempt: AttemptView) -> str:
+    path = f"{attempt.folder}/output-{attempt.attempt}.log"
+    return (
+        f"its output is not on this machine, but on {attempt.host}: {path}"
+        if attempt.folder
+        else "not started"
+    )
+
+
+def _print(source: _File | Reader) -> bool:
+    """Print what has come since the last time; whether there was anything."""
+    out, some = sys.stdout.buffer, False
+    for data in source.read():
+        out.write(data)
+        some = True
+    out.flush()
+    return some

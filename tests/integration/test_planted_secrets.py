@@ -1,0 +1,105 @@
+"""Passwords in the store's address, planted wherever they could get out: messages, records, process lists, runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweep.provenance import known_secrets, record_node, scrub
+from sweep.stores._place import shown
+from tests.integration.conftest import Project
+
+PLANTED = "pLaNtEd-s3cret%2F77"
+MEANT = "pLaNtEd-s3cret/77"
+ADDRESSES = (
+    f"redis://me:{PLANTED}@127.0.0.1:1/0",
+    f"rediss://:{PLANTED}@127.0.0.1:1",
+    f"nosuch://me:{PLANTED}@127.0.0.1:1/x?password={PLANTED}",
+)
+SPEC = "program: train.py\nmethod: grid\nparameters: {x: {values: [1, 2]}}\n"
+TRAIN = """
+import os, subprocess, sys, time
+print(dict(os.environ), sys.argv)
+while os.path.exists("wait"):
+    time.sleep(0.05)
+"""
+
+
+def holds(text: str | bytes, *wanted: str) -> bool:
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    return any(secret.encode() in data for secret in wanted or (PLANTED, MEANT))
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_message_has_it(project: Project, address: str) -> None:
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC)
+    for words in (
+        ["ls"],
+        ["create", "sweep.yaml"],
+        ["agent", "latest", "-d"],
+        ["doctor"],
+        ["logs", "latest-0"],
+    ):
+        for done in (project.run(*words, SWEEP_STORE=address), project.run(*words, "--store", address)):
+            assert done.returncode != 0
+            assert not holds(done.stdout + done.stderr), words
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_no_record_process_list_or_run_has_it(project: Project) -> None:
+    secret = secrets.token_hex(12)  # nobody else's on this machine
+    project.env["SWEEP_STORE"] = f"redis://me:{secret}@127.0.0.1:1/0"
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC)
+    project.write("notes.txt", f"connect with {secret}\n")
+    project.write("wait", "")
+    at = ["--store", str(project.folder / "x.db")]
+    made = project.run("create", "sweep.yaml", *at)
+    sweep = made.stdout.strip()
+    assert "notes.txt" in made.stderr, "a file with the password is left out, and that is said"
+    assert not holds(made.stderr, secret)
+    agent = project.sweep("agent", sweep, "--detach", "--slots", "1", *at).strip()
+
+    def running() -> bool:
+        return bool(project.processes(f"SWEEP_ID={sweep}"))
+
+    project.wait_for(running)
+    [pid] = [a["pid"] for a in json.loads(project.sweep("agents", sweep, "--json", *at)) if a["id"] == agent]
+    assert b"--store" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "an address may hold a password"
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert not holds(path.read_bytes(), secret), path
+        except OSError:
+            continue
+    for process in project.processes(f"SWEEP_ID={sweep}"):
+        variables = Path(f"/proc/{process}/environ").read_bytes()
+        assert not holds(variables, secret) and b"SWEEP_STORE" not in variables
+    (project.folder / "wait").unlink()
+    project.wait_for(lambda: json.loads(project.sweep("status", sweep, "--json", *at))["state"] == "ended")
+    project.wait_for(lambda: json.loads(project.sweep("agents", "--json", *at)) == [])
+    assert "SWEEP_RUN_ID" in project.sweep("logs", f"{sweep}-0", *at)
+    for line in project.sweep("export", sweep, *at).splitlines():
+        found = json.loads(line)
+        assert not holds(line, secret)
+        assert "blob" not in found or not holds(base64.b64decode(found["blob"]["data"]), secret)
+    for path in project.folder.rglob("*"):
+        assert path.name == "notes.txt" or not path.is_file() or not holds(path.read_bytes(), secret), path
+
+
+def test_a_password_in_an_address_counts_as_known() -> None:
+    for address in ADDRESSES:
+        known = known_secrets({"SWEEP_STORE": address})
+        assert known == (PLANTED, MEANT)
+        for text in (f"it says {address}", f"AUTH {MEANT}", f"AUTH {PLANTED} failed"):
+            assert not holds(scrub(text, known))
+        assert not holds(json.dumps(record_node(environ={"SWEEP_STORE": address, "LANG": MEANT})))
+        assert not holds(shown(address)) and shown(address).partition("://")[0] == address.partition("://")[0]
+    assert known_secrets({"A": "http://host:8080/a:b@c", "B": "redis://h/0", "C": "x://u:short@h"}) == ()
+    assert shown("sqlite:///a@b?c.db") == "sqlite:///a@b?c.db"
+    assert shown("redis://me@host:1/2?x=y") == "redis://host:1/2"

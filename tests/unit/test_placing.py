@@ -1,0 +1,151 @@
+"""Which folder runs start in on a node that shares the path of the sweep's folder: the same folder, a clone, nothing at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweep.api import create_sweep, load_views
+from sweep.api.placing import NoPlace, Place, find_place
+from sweep.core.index import Views
+from sweep.spec import parse
+from sweep.stores.sqlite import SqliteStore
+
+SPEC = "program: train.py\nmethod: grid\nparameters: {x: {values: [1, 2]}}\n"
+
+
+class Lab:
+    def __init__(self, top: Path) -> None:
+        self.top, self.folder = top, top / "project"
+        self.folder.mkdir()
+        (self.folder / "train.py").write_text("print(1)\n")
+        (self.folder / "more.py").write_text("")
+        self.store = SqliteStore(top / "store" / "store.db", create=True)
+        self.said: list[str] = []
+
+    def created(self, more: str = "") -> Views:
+        """A sweep as another machine sees that created none of it."""
+        text = SPEC + more
+        (self.folder / "sweep.yaml").write_text(text)
+        spec = parse(text, draw_seed=lambda: 1).spec
+        path = self.folder / "sweep.yaml"
+        made = create_sweep(self.store, spec, text, path, cwd=self.folder, environ={}, argv=[])
+        views = load_views(self.store, made.sweep)
+        views.created.record["created_by"]["host"] = "somewhere-else"
+        return views
+
+    def place(self, views: Views, cwd: Path | None = None, **links: str) -> Place:
+        root, at = self.top / "node", cwd or self.top
+        return find_place(self.store, views, root=root, cwd=at, environ={}, links=links, say=self.said.append)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    found = Lab(tmp_path)
+    yield found
+    found.store.close()
+
+
+def clone(folder: Path) -> None:
+    """As if every machine had its own folder of that path."""
+    shutil.copytree(folder, folder.with_name("copy"))
+    folder.rename(folder.with_name("was"))
+    folder.with_name("copy").rename(folder)
+
+
+def test_a_folder_that_is_shared_is_used_as_it_is(lab: Lab) -> None:
+    views = lab.created()
+    (lab.folder / "train.py").write_text("print(2)\n")
+    assert lab.place(views) == Place(lab.folder, "as it is")
+    assert lab.said == []
+
+
+def test_a_clone_at_the_same_path_is_looked_at(lab: Lab) -> None:
+    views = lab.created()
+    clone(lab.folder)
+    assert lab.place(views) == Place(lab.folder, "same")
+    (lab.folder / "train.py").write_text("print(2)\n")
+    (lab.folder / "more.py").unlink()
+    place = lab.place(views)
+    assert place.code == "unpacked" and place.workdir.parent == lab.top / "node" / "code"
+    assert (place.workdir / "train.py").read_text() == "print(1)\n"
+    assert (
+        f"the code in {lab.folder} is not the recorded one (changed: train.py; gone: more.py)" in lab.said[0]
+    )
+
+
+def test_some_other_project_is_no_checkout(lab: Lab) -> None:
+    """And is not spoken of, wherever an agent was started."""
+    views = lab.created()
+    shutil.rmtree(lab.folder)
+    other = lab.top / "other"
+    other.mkdir()
+    (other / "train.py").write_text("something else")
+    place = lab.place(views, other)
+    assert place.code == "unpacked" and len(lab.said) == 1
+    with pytest.raises(NoPlace, match="there is no checkout of the code"):
+        lab.place(lab_local(lab, views), other)
+
+
+def lab_local(lab: Lab, views: Views) -> Views:
+    lab.folder.mkdir()
+    (lab.folder / "train.py").write_text("print(1)\n")
+    (lab.folder / "more.py").write_text("")
+    found = lab.created("code: local\n")
+    shutil.rmtree(lab.folder)
+    return found
+
+
+def test_files_that_were_too_large_to_record_are_named(lab: Lab) -> None:
+    (lab.folder / "weights.bin").write_bytes(b"x" * 5_000_001)
+    (lab.folder / ".env").write_text("X=1")
+    views = lab.created()
+    shutil.rmtree(lab.folder)
+    lab.place(views)
+    assert "the recorded code lacks weights.bin: too large" in lab.said[0]
+    assert ".env" not in lab.said[0]
+
+
+def test_links_in_a_checkout_must_lead_where_they_should(lab: Lab) -> None:
+    views = lab.created("links: [data]\n")
+    data = lab.top / "data"
+    data.mkdir()
+    clone(lab.folder)
+    with pytest.raises(NoPlace, match="--link data=/where/it/is"):
+        lab.place(views)
+    (lab.folder / "data").symlink_to(data)
+    assert lab.place(views).code == "same"
+    assert lab.place(views, data=str(data)).code == "same"
+    other = lab.top / "other"
+    other.mkdir()
+    place = lab.place(views, data=str(other))
+    assert place.code == "unpacked" and (place.workdir / "data").readlink() == other
+
+
+def test_in_the_folder_itself_nothing_is_put_for_anybody(lab: Lab) -> None:
+    views = lab.created("links: [data]\n")
+    data = lab.top / "data"
+    data.mkdir()
+    with pytest.raises(NoPlace, match=f"ln -s /where/it/is {lab.folder}/data"):
+        lab.place(views)
+    with pytest.raises(NoPlace, match=f"ln -s {data} {lab.folder}/data"):
+        lab.place(views, data=str(data))
+    (lab.folder / "data").mkdir()
+    assert lab.place(views).workdir == lab.folder
+    with pytest.raises(NoPlace, match="is something else"):
+        lab.place(views, data=str(data))
+    assert list((lab.folder / "data").iterdir()) == []
+
+
+def test_a_record_that_is_not_whole_is_said_and_nothing_runs(lab: Lab) -> None:
+    views = lab.created()
+    lab.store.delete_blobs(lab.store.blobs().keys() - {views.created.record["code"]["tree"]})
+    shutil.rmtree(lab.folder)
+    with pytest.raises(NoPlace, match=r"cannot be unpacked: .* is missing: the store has no blob"):
+        lab.place(views)
+    lab.store.delete_blobs(lab.store.blobs().keys())
+    with pytest.raises(NoPlace, match="cannot be unpacked: the store has no blob"):
+        lab.place(views)
