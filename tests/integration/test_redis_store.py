@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,7 @@ import pytest
 from sweep.api import find_sweep, load_views
 from sweep.core import entries as e
 from sweep.stores import open_store
-from tests.integration.conftest import Project
+from tests.integration.conftest import PYTHON, Project
 from tests.redis_server import RedisServer
 
 PLANTED = "-".join(["planted", "pw"])  # not as it stands here: the record holds this file
@@ -165,6 +166,18 @@ def test_an_agent_is_killed(over_redis: Project) -> None:
     over_redis.wait_end(second)
     journal = check_whole(over_redis, sweep, 6)
     assert [r for r in journal if isinstance(r.entry, e.AgentLost)]
+
+
+def test_a_controller_of_its_own(over_redis: Project) -> None:
+    sweep = create(over_redis, 4, 0.01)
+    controller = subprocess.Popen(
+        [*PYTHON, "controller", sweep], cwd=over_redis.folder, env=over_redis.env, stdout=subprocess.DEVNULL
+    )
+    over_redis.sweep("agent", sweep, "--slots", "2", "--no-controller")
+    assert controller.wait(60) == 0
+    journal = check_whole(over_redis, sweep, 4)
+    writers = {r.writer for r in journal if isinstance(r.entry, e.RunAssigned)}
+    assert len(writers) == 1
 
 
 def test_an_agent_in_the_background(over_redis: Project) -> None:

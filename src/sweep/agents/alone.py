@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sweep.agents.clocks import StoreTime
 from sweep.agents.leading import Lead, MakeDriver
+from sweep.agents.news import News
 from sweep.agents.session import Timing
 from sweep.agents.signals import Signals
 from sweep.agents.view import Level
@@ -62,6 +63,7 @@ class Alone:
         self.name, self._time, self._monotonic_s = name, StoreTime(unix_s), monotonic_s
         self._lead = Lead(store, sweep, name, make_driver, timing.controller_ttl_s)
         self._selector = selectors.DefaultSelector()
+        self._news = News(self._selector)
         self._renew_at = 0.0
         self._seen = 0
         """The journal's position when it was last brought to rest, or looked at."""
@@ -78,9 +80,11 @@ class Alone:
         """Work; the sweep's row as it was last seen, and the signal that made an end, 0 for none. Raises SweepRemoved."""
         signals = Signals(self._selector)
         try:
+            self._news.follow(self._store, self._sweep, self.name)
             while True:
                 for key, _ in self._selector.select(self._pause()):
                     key.data()
+                self._news.take(self.leads)
                 taken = signals.take()
                 if taken:
                     return self._view, taken[-1]
@@ -89,6 +93,7 @@ class Alone:
         finally:
             with contextlib.suppress(StoreError):
                 self._lead.stop(release=True)
+            self._news.close()
             self._selector.close()
             signals.close()
 
