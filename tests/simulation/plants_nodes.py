@@ -46,11 +46,9 @@ def what_runs_elsewhere_counts_before_it_has_outlived_anything(patch: pytest.Mon
 @plant
 def a_success_does_not_begin_the_row_anew(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        def note_end(
-            folded: state.State, run: Any, host: str, entry: e.AttemptEnded, lasted_s: float
-        ) -> None:
-            row = folded.in_a_row.get(host)
-            real(folded, run, host, entry, lasted_s)
+        def note_end(folded: state.State, run: Any, host: str, entry: e.AttemptEnded, began_s: float) -> None:
+            row = list(folded.in_a_row.get(host, ()))
+            real(folded, run, host, entry, began_s)
             if row:
                 folded.in_a_row[host] = row
 

@@ -110,6 +110,29 @@ def test_a_success_begins_the_row_anew() -> None:
     assert aside(made) == []
 
 
+def test_a_success_that_began_before_the_failures_says_nothing_of_the_node_since() -> None:
+    made = lab(bad_slots=2)
+    early = max(made.state.agents["b"].runs)
+    made.start(early)
+    for _ in range(17):
+        finish(made, "g")
+    failed = []
+    for _ in range(2):
+        [number] = made.state.agents["b"].runs - {early}
+        made.now += 1
+        made.start(number)
+        made.end(number, "failed")
+        failed.append(number)
+        if len(failed) == 2:
+            made.end(early, "completed")
+        made.offer("b", 0)
+        made.work()
+    assert [failure[0] for failure in made.state.in_a_row["bad"]] == failed
+    failed.append(finish(made, "b", "failed"))
+    assert [entry.runs for entry in aside(made)] == [tuple(failed)]
+    check(made)
+
+
 def test_what_is_nobodys_fault_does_not_count() -> None:
     made = lab()
     for _ in range(19):

@@ -330,8 +330,8 @@ def _ended_attempt(state: State, run: Run, before: RunState, holder: str, entry:
     agent = state.agents[holder]
     agent.runs.discard(run.run)
     if not agent.aside:
-        lasted_s = state.last_s - run.started_s if before == "running" else 0.0
-        note_end(state, run, agent.host, entry, lasted_s)
+        began_s = run.started_s if before == "running" else state.last_s
+        note_end(state, run, agent.host, entry, began_s)
     if run.gpus:
         state.gpu_s += run.gpus * (state.last_s - run.started_s)
         run.gpus = 0.0

@@ -7,6 +7,7 @@ The rule of this file: functions of the state and the time that is given, called
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from sweep.core import entries as e
 from sweep.core.retries import RETRY_CLASS
@@ -26,12 +27,13 @@ SEVERAL = "*"
 """In `Run.failed_on`: more than one node."""
 
 
-def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, lasted_s: float) -> None:
-    """An attempt has ended on `host` after so many seconds (0 when it never started)."""
+def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, began_s: float) -> None:
+    """An attempt that began at `began_s` (now when it never started) has ended on `host`."""
     if entry.outcome in ("completed", "pruned"):
-        state.in_a_row.pop(host, None)
+        # What began before a failure did says nothing of the node since then.
+        _keep(state, host, lambda failure: failure[2] > began_s)
     elif entry.outcome == "failed":
-        _note_failure(state, run, host, entry.error_class or "exit", lasted_s)
+        _note_failure(state, run, host, entry.error_class or "exit", began_s)
     else:
         return
     state.lately.append((host, entry.outcome != "failed"))
@@ -39,17 +41,22 @@ def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, lasted_s:
         del state.lately[0]
 
 
-def _note_failure(state: State, run: Run, host: str, error: e.ErrorClass, lasted_s: float) -> None:
+def _keep(state: State, host: str, wanted: Callable[[tuple[int, e.ErrorClass, float, float]], bool]) -> None:
+    """Only those failures of a node's row."""
+    kept = [failure for failure in state.in_a_row.pop(host, ()) if wanted(failure)]
+    if kept:
+        state.in_a_row[host] = kept
+
+
+def _note_failure(state: State, run: Run, host: str, error: e.ErrorClass, began_s: float) -> None:
     if run.failed_on not in ("", host):
         run.failed_on = SEVERAL
-        for other, failures in list(state.in_a_row.items()):
-            state.in_a_row[other] = [one for one in failures if one[0] != run.run]
-            if not state.in_a_row[other]:
-                del state.in_a_row[other]
+        for other in list(state.in_a_row):
+            _keep(state, other, lambda failure: failure[0] != run.run)
         return
     run.failed_on = host
     mine = state.in_a_row.setdefault(host, [])
-    mine.append((run.run, error, lasted_s))
+    mine.append((run.run, error, began_s, state.last_s - began_s))
     if len(mine) > KEPT_FAILURES:
         del mine[0]
 
@@ -81,10 +88,10 @@ def setting_aside(state: State, now_s: float) -> list[e.AnyEntry]:
 def _evidence(state: State, host: str, now_s: float) -> str | None:
     """Why it is the node and not what runs there, None while that may be chance."""
     failures = state.in_a_row[host]
-    count = len({run for run, _, _ in failures})
+    count = len({failure[0] for failure in failures})
     elsewhere = [good for other, good in state.lately if other != host][-LATELY:]
     bad = elsewhere.count(False)
-    longest_s = max(lasted_s for _, _, lasted_s in failures)
+    longest_s = max(failure[3] for failure in failures)
     good = len(elsewhere) - bad + _outlived(state, host, longest_s, now_s)
     if count < FEWEST or not (chance_of(count, bad, good) < CHANCE or (count >= MANY and not bad and good)):
         return None
@@ -112,7 +119,7 @@ def chance_of(count: int, bad: int, good: int) -> float:
 
 def forgive(state: State, run: Run, host: str) -> None:
     """The failures of `run` that stand in the row of `host` were the node's: they do not count against it."""
-    for number, error, _ in state.in_a_row.get(host, ()):
+    for number, error, *_ in state.in_a_row.get(host, ()):
         if number == run.run:
             name = RETRY_CLASS[error]
             run.failures[name] = max(0, run.failures.get(name, 0) - 1)

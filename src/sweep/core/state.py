@@ -138,8 +138,9 @@ class State:
         self.trials: list[Trial] = []
         self.runs: list[Run] = []
         self.agents: dict[str, Agent] = {}
-        self.in_a_row: dict[str, list[tuple[int, ErrorClass, float]]] = {}
-        """Node -> run, class of error and seconds of each attempt that has failed there since one last succeeded."""
+        self.in_a_row: dict[str, list[tuple[int, ErrorClass, float, float]]] = {}
+        """Node -> run, class of error, start (Unix time) and seconds of each attempt that has failed there, while none that
+        started later has succeeded."""
         self.lately: list[tuple[str, bool]] = []
         """Node, and whether it went well, of the attempts that ended last."""
         self.exhausted = False

@@ -24,16 +24,23 @@ class End(NamedTuple):
     """How often the run had been asked for, or its node blamed, before."""
     good: bool
     error: str
+    began_s: float
     lasted_s: float
     purged: bool
     """Its node has been set aside since."""
 
 
 def naive_row(ends: Sequence[End], host: str) -> list[End]:
-    """The failures on a node since the last success there that no other node has had of the same run."""
+    """The failures on a node after which no attempt has succeeded there that had begun no sooner, and that no other node has
+    had of the same run."""
     here = [end for end in ends if end.host == host and not end.purged]
-    last = max((place for place, end in enumerate(here) if end.good), default=-1)
-    return [end for end in here[last + 1 :] if not failed_elsewhere(ends, end)]
+    return [
+        end
+        for place, end in enumerate(here)
+        if not end.good
+        and not any(later.good and later.began_s >= end.began_s for later in here[place + 1 :])
+        and not failed_elsewhere(ends, end)
+    ]
 
 
 def failed_elsewhere(ends: Sequence[End], end: End) -> bool:
@@ -71,9 +78,11 @@ class NodesAccount:
         """An attempt has ended; what it says about its node."""
         agent = attempt.assigned.agent
         if entry.outcome in ("completed", "pruned", "failed") and agent not in self.aside:
-            lasted_s = at_s - attempt.started_s if attempt.started else 0.0
+            began_s = attempt.started_s if attempt.started else at_s
             good, error = entry.outcome != "failed", entry.error_class or "exit"
-            self.ends.append(End(self.hosts[agent], run.added.run, run.life, good, error, lasted_s, False))
+            self.ends.append(
+                End(self.hosts[agent], run.added.run, run.life, good, error, began_s, at_s - began_s, False)
+            )
 
     def blamed(self, host: str, alive: Mapping[str, bool]) -> bool:
         """Whether a node must be set aside, whatever still runs elsewhere."""
