@@ -228,16 +228,33 @@ def test_a_user_who_may_too_little(start: Callable[..., RedisServer]) -> None:
         )
         client.execute_command("ACL", "SETUSER", "other", "on", f">{PLANTED}", "~other:*", "+@all")
         client.execute_command(
-            "ACL", "SETUSER", "fine", "on", ">pw", "~sweep:*", "+@all", "-@dangerous", "+info"
+            "ACL",
+            "SETUSER",
+            "fine",
+            "on",
+            ">pw",
+            "~sweep:*",
+            "resetchannels",
+            "&sweep:*",
+            "+@all",
+            "-@dangerous",
+            "+info",
         )
     fails(
         f"redis://me:{PLANTED}@127.0.0.1:{server.port}",
-        r"does not let the user 'me' .* ACL SETUSER me ~sweep:\* &sweep:\*",
+        r"does not let the user 'me' .* ACL SETUSER me ~sweep:\* resetchannels &sweep:\*",
     )
     fails(f"redis://other:{PLANTED}@127.0.0.1:{server.port}", "does not let the user 'other'")
     with closing(RedisStore(f"redis://fine:pw@127.0.0.1:{server.port}")) as store:
-        append(store)
-        assert store.blobs() == {}
+        work(store, range(3))
+        store.compact()
+        assert [chunk.count for chunk in store.read_history("s", 1)] == [4]
+        assert store.blobs(60.0) == {}
+        listener = store.listener("s", "a")
+        assert hears(listener)
+        store.append("s", [assigned("a")], writer="w", first_seq=7)
+        assert hears(listener)
+        listener.close()
         store.delete_sweep("s")
         assert "does not tell" in store.describe()["durability"] or not store.describe()["appendonly"]
 

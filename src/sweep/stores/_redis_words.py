@@ -50,7 +50,7 @@ def in_words(error: BaseException, address: Address) -> StoreError:
         name = address.user or "default"
         return StoreError(
             f"the Redis server {where} does not let the user {name!r} do what sweep needs ({said}); as its administrator: "
-            f"ACL SETUSER {name} ~sweep:* &sweep:* +@all -@dangerous +info"
+            f"ACL SETUSER {name} ~sweep:* resetchannels &sweep:* +@all -@dangerous +info"
         )
     if "READONLY" in said or isinstance(error, wrong.ReadOnlyError):
         return StoreError(f"the Redis server {where} is a read-only replica; name its primary server")
