@@ -124,16 +124,16 @@ def launch(
     view.on_joined = on_joined
     if cluster.starts_ray(where):
         view.line("starting Ray on this machine; it ends with this command")
-    with cluster.connected(where, store_folder(store)) as connection:
+    with cluster.connected(where, store_folder(store)) as connection, cluster.signals() as arrived:
         if words := cluster.room_or_words(order, views.spec.resources, connection):
             view.say(words, "warning")
-        started = cluster.start(store, order, views.spec.resources, connection, store_folder(store))
+        started = cluster.start(store, order, views.spec.resources, connection, store_folder(store), arrived)
         if started.found:
             view.line(f"sweep {sweep} is launched there already: showing it")
         with view:
             view.begin_launch(views, connection.address)
             watched = cluster.watch(
-                store, order, started.keeper, view, lambda text: view.say(text, "warning")
+                store, order, started.keeper, view, lambda text: view.say(text, "warning"), arrived
             )
     view.finish(load_best(store, sweep))
     if watched.broken:

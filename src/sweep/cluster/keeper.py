@@ -18,7 +18,7 @@ from sweep.cluster import planning
 from sweep.cluster.cluster import ask_autoscaler, living_nodes
 from sweep.cluster.following import Following
 from sweep.cluster.order import NAMESPACE, LaunchReport, Order, SlotEnd
-from sweep.cluster.record import note_end
+from sweep.cluster.record import note_end, note_leaving, read_record
 from sweep.cluster.shape import ClusterNode, Shape, describe, shape_of
 from sweep.cluster.slots import Slot, keeper_name, keepers
 from sweep.core.spec import Resources
@@ -103,6 +103,9 @@ class Keeper:
             self._finish(None, f"the store cannot be opened on the cluster: {error}", True)
             return
         self._slots = Slot.found(self._order.sweep)
+        record = read_record(store, self._order.sweep)
+        if record is not None and not record.ended and record.leaving is not None:
+            self._leaving = record.leaving
         following: Following | None = None
         while True:
             began_s = time.monotonic()
@@ -136,6 +139,7 @@ class Keeper:
         closed = sum(self._closed.values())
         self._allowed = planning.slots_allowed(self._wanted, self._max_slots, self._room, closed)
         if self._leaving is not None:
+            note_leaving(store, self._order.sweep, self._leaving)  # for another life of this actor
             return self._close(store, "it was told to leave", now_s)
         self._end_s = None
         if self._gave_up():
@@ -285,7 +289,6 @@ class Keeper:
         """The last words, and the end of this actor."""
         import ray
 
-        self._over, self._done = (reason, broken), True
         with contextlib.suppress(Exception):
             ask_autoscaler(_of_others(self._order.sweep))
         for slot in self._slots:
@@ -295,7 +298,8 @@ class Keeper:
             with contextlib.suppress(StoreError):
                 note_end(store, self._order.sweep, reason, broken)
             store.close()
-        time.sleep(2 * TICK_S)  # whoever watches should see these words
+        self._over, self._done = (reason, broken), True  # from now on whoever watches may take Ray away
+        time.sleep(2 * TICK_S)  # and should see these words
         ray.kill(ray.get_actor(keeper_name(self._order.sweep), NAMESPACE), no_restart=True)
 
     def _note(self, text: str) -> None:

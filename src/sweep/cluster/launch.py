@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,8 +97,16 @@ def room_or_words(order: Order, resources: Resources, connection: Connection) ->
     return f"{text}; asking the autoscaler for one, and waiting (Ctrl-C ends it)"
 
 
-def start(store: Store, order: Order, resources: Resources, connection: Connection, folder: Path) -> Launch:
-    """Start the sweep's keeper on the cluster, or find the one that is at work there. Raises ClusterError."""
+def start(
+    store: Store,
+    order: Order,
+    resources: Resources,
+    connection: Connection,
+    folder: Path,
+    arrived: Sequence[int] = (),
+) -> Launch:
+    """Start the sweep's keeper on the cluster, or find the one that is at work there. `arrived`: signals, of which any ends the
+    attempt. Raises ClusterError, KeyboardInterrupt."""
     import ray
     from ray.exceptions import RayError
 
@@ -133,10 +141,15 @@ def start(store: Store, order: Order, resources: Resources, connection: Connecti
         )
         .remote(order, resources)
     )
+    answer, until_s = keeper.look.remote(), time.monotonic() + 4 * ANSWER_S
+    while not ray.wait([answer], timeout=TURN_S)[0] and time.monotonic() < until_s and not arrived:
+        pass
     try:
-        ray.get(keeper.look.remote(), timeout=4 * ANSWER_S)
+        ray.get(answer, timeout=0 if arrived else TURN_S)
     except RayError as error:
         ray.kill(keeper, no_restart=True)
+        if arrived:
+            raise KeyboardInterrupt from None
         raise ClusterError(_why_not(error)) from None
     return Launch(keeper, False)
 
@@ -190,33 +203,46 @@ def wait_over(store: Store, sweep: str, timeout_s: float) -> bool:
     return False
 
 
-def watch(store: Store, order: Order, keeper: Any, view: View, say: Callable[[str], None]) -> Watched:
+def watch(
+    store: Store, order: Order, keeper: Any, view: View, say: Callable[[str], None], arrived: Sequence[int]
+) -> Watched:
     """Show a launch to a person until it is over. Ctrl-C has its agents leave when their runs have ended; again: ends the runs, which
-    start again elsewhere; SIGTERM ends them at once. `say`: a line about what a signal does."""
+    start again elsewhere; SIGTERM ends them at once. `say`: a line about what a signal does; `arrived`: as `signals` gives it."""
     following = Following(store, order.sweep)
-    noted, looked_s, missing = 0, 0.0, 0
-    with _signals() as arrived:
-        told = 0
-        while True:
-            _follow(following, view)
-            draining = "the agents leave" if told else ""
-            view.show(following.snapshot(draining))
-            while told < len(arrived):
-                told += 1
-                _pass_on(keeper, arrived[:told], say)
-            if time.monotonic() - looked_s >= LOOK_S:
-                looked_s = time.monotonic()
-                report = look(keeper, 10.0)
-                missing = missing + 1 if report is None else 0
-                for number, text in report.notes if report is not None else ():
-                    if number > noted:
-                        view.say(text, "info")
-                        noted = number
-                over = _over(store, order.sweep, report, missing)
-                if over is not None:
-                    _follow(following, view)
-                    return msgspec.structs.replace(over, signal=arrived[0] if arrived else 0)
-            time.sleep(TURN_S)
+    noted, looked_s, missing, told = 0, 0.0, 0, 0
+    while True:
+        _follow(following, view)
+        draining = "the agents leave" if told else ""
+        view.show(following.snapshot(draining))
+        while told < len(arrived):
+            told += 1
+            _pass_on(keeper, arrived[:told], say)
+        if time.monotonic() - looked_s >= LOOK_S:
+            looked_s = time.monotonic()
+            report = look(keeper, 10.0)
+            missing = missing + 1 if report is None else 0
+            for number, text in report.notes if report is not None else ():
+                if number > noted:
+                    view.say(text, "info")
+                    noted = number
+            over = _over(store, order.sweep, report, missing)
+            if over is not None:
+                _follow(following, view)
+                return msgspec.structs.replace(over, signal=arrived[0] if arrived else 0)
+        time.sleep(TURN_S)
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+    """The signals that have arrived, in order. After Ray, which has handlers of its own."""
+    arrived: list[int] = []
+    heeded = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in heeded}
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 # --- inside -----------------------------------------------------------------------------------------------------
@@ -269,20 +295,7 @@ def _over(store: Store, sweep: str, report: LaunchReport | None, missing: int) -
     return None
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The signals that have arrived, in order. After Ray, which has handlers of its own."""
-    arrived: list[int] = []
-    heeded = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in heeded}
-    try:
-        yield arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _pass_on(keeper: Any, arrived: list[int], say: Callable[[str], None]) -> None:
+def _pass_on(keeper: Any, arrived: Sequence[int], say: Callable[[str], None]) -> None:
     now = len(arrived) > 1 or arrived[-1] != signal.SIGINT
     keeper.leave.remote(now)
     if now:

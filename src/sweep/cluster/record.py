@@ -24,6 +24,8 @@ class LaunchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where the token of such a Ray is kept."""
     pid: int
     began_s: float
+    leaving: bool | None = None
+    """It was told to leave, and (true) to end its runs; None while it works."""
     ended: bool = False
     reason: str = ""
     broken: bool = False
@@ -48,3 +50,10 @@ def note_end(store: Store, sweep: str, reason: str, broken: bool) -> None:
     record = read_record(store, sweep)
     if record is not None:
         write_record(store, sweep, msgspec.structs.replace(record, ended=True, reason=reason, broken=broken))
+
+
+def note_leaving(store: Store, sweep: str, now: bool) -> None:
+    """The launch was told to leave. Cheap when that is known already."""
+    record = read_record(store, sweep)
+    if record is not None and record.leaving != now:
+        write_record(store, sweep, msgspec.structs.replace(record, leaving=now))
