@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -73,3 +74,21 @@ except KeyboardInterrupt:
 """
     )
     assert out in ("ended\n", "interrupted\n") and (err, code) == ("", 0)
+
+
+def test_one_just_before_it_would_end_the_process_ends_it() -> None:
+    out, err, code = said(
+        """
+set_ = interrupts._set
+def late(*args):
+    signal.raise_signal(signal.SIGINT)
+    set_(*args)
+interrupts._set = late
+try:
+    pass
+finally:
+    interrupts.end_at_once()
+print("ended", flush=True)
+"""
+    )
+    assert (out, err, code) == ("", "", -signal.SIGINT)

@@ -48,11 +48,15 @@ def _interrupt(number: int, frame: "FrameType | None") -> None:
     _came = True
     if _signal.getsignal(_signal.SIGINT) is not _interrupt:
         return  # the timer was late: the command is at its end
-    while frame is not None:
-        if frame.f_code is _again.__code__:  # raised in there, it would only be printed
+    at = frame
+    while at is not None:
+        if at.f_code is _again.__code__:  # raised in there, it would only be printed
             _soon()
             return
-        frame = frame.f_back
+        if at.f_code is end_at_once.__code__:  # nobody catches anything any more
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            _signal.raise_signal(_signal.SIGINT)
+        at = at.f_back
     _signal.default_int_handler(number, frame)
 
 
