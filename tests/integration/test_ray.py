@@ -291,9 +291,8 @@ def test_the_launching_process_is_killed(launched: Launched) -> None:
     runs = launched.check_record(10)
     assert all(len(run["attempts"]) == 1 for run in runs)  # nobody noticed
     launched.check_gpus()
-    assert "not launched at present: the sweep has ended" in launched.project.sweep(
-        "launch", "--status", launched.sweep
-    )
+    words = "not launched at present: the sweep has ended"
+    launched.project.wait_for(lambda: words in launched.project.sweep("launch", "--status", launched.sweep))
 
 
 def test_an_actor_is_killed_and_its_run_ends_slowly(launched: Launched) -> None:
