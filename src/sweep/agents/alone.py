@@ -15,6 +15,7 @@ from typing import Protocol
 from sweep.agents.clocks import StoreTime
 from sweep.agents.leading import Lead, MakeDriver
 from sweep.agents.news import News
+from sweep.agents.searching import SearchWatch
 from sweep.agents.session import Timing
 from sweep.agents.signals import Signals
 from sweep.agents.view import Level
@@ -69,8 +70,7 @@ class Alone:
         """The journal's position when it was last brought to rest, or looked at."""
         self._told = 0
         self._next_watch = 0.0
-        self._search_fd: int | None = None
-        self._search_ready = False
+        self._search = SearchWatch(self._selector)
         self._other: str | None = ""
         """Whom the person was told to lead; None: nobody, '': not told anything yet."""
         self._trouble = ""
@@ -167,12 +167,12 @@ class Alone:
             return False
         now, waiting = self._monotonic_s(), driver.wake_at_s
         due = (
-            self._search_ready
+            self._search.take()
             or now >= self._next_watch
             or (waiting is not None and self._time.now_s() >= waiting)
         )
         if due or self._store.position(self._sweep) != self._seen:
-            self._search_ready, self._next_watch = False, now + WATCH_S
+            self._next_watch = now + WATCH_S
             return True
         return False
 
@@ -191,7 +191,7 @@ class Alone:
         except BaseException:
             driver.forget()
             raise
-        self._watch_search()
+        self._search.follow(self._lead.driver)
 
     def _look(self) -> None:
         """Tell what was written, and see how the sweep stands."""
@@ -216,18 +216,3 @@ class Alone:
         if position < max(1, self._seen):
             raise SweepRemoved(f"sweep {self._sweep} has been removed")
         return position
-
-    def _watch_search(self) -> None:
-        """Have the selector wake us when a proposal is ready."""
-        driver = self._lead.driver
-        wanted = driver.search_fileno() if driver is not None else None
-        if wanted == self._search_fd:
-            return
-        if self._search_fd is not None:
-            self._selector.unregister(self._search_fd)
-        if wanted is not None:
-            self._selector.register(wanted, selectors.EVENT_READ, self._note_answer)
-        self._search_fd = wanted
-
-    def _note_answer(self) -> None:
-        self._search_ready = True

@@ -78,6 +78,23 @@ class LocalRuns:
         self.runs[assignment.run] = local
         return local
 
+    def started(self, local: LocalRun, agent: str, node: str, pid: int, slot: Slot) -> e.RunStarted:
+        """The event of its process having begun as `pid`."""
+        assignment, prepared = local.assignment, local.prepared
+        assert prepared is not None
+        return e.RunStarted(
+            assignment.run,
+            assignment.attempt,
+            agent,
+            pid,
+            node,
+            assignment.slot,
+            tuple(gpu.uuid for gpu in slot.gpus),
+            tuple(prepared.recorded_argv),
+            prepared.recorded_env,
+            prepared.folder,
+        )
+
     def over(self, run: int, now_s: float) -> None:
         """The process of this attempt is gone, or could not be started."""
         self.gone[run] = (self.runs.pop(run), now_s)

@@ -27,10 +27,12 @@ from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
 from sweep.agents.local import LocalRun, LocalRuns, is_full, new_agent_id
 from sweep.agents.news import News
+from sweep.agents.searching import SearchWatch
 from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
 from sweep.agents.starting import Launcher
+from sweep.agents.trouble import Trouble
 from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
 from sweep.core import agent as a
@@ -51,8 +53,8 @@ POLL_S = 0.05
 WATCH_S = 1.0
 """How often a leading agent looks for agents that have vanished."""
 SHOW_S = 0.5
-TROUBLE_S = 1.0
-"""Pause before a store that failed is tried again."""
+AGAIN_S = 1.0
+"""Pause before a run that found no room on the disk is started again."""
 GUARD_MARGIN_S = 0.5
 """The guard ends everything this long before the lease runs out by the store's clock."""
 TAIL_LINES = 20
@@ -106,10 +108,8 @@ class Loop:
         self._objective_due: float | None = None
         self._next_poll = 0.0
         self._next_show = 0.0
-        self._trouble_until = 0.0
-        self._trouble = ""
-        self._search_fd: int | None = None
-        self._search_ready = False
+        self._trouble = Trouble(view)
+        self._search = SearchWatch(self.selector)
         self._next_watch = 0.0
         self._said_phase = "active"
         self._unled = Unled(self.session, view)
@@ -192,9 +192,7 @@ class Loop:
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
             times.append(now + max(0.0, driver.wake_at_s - self.session.time.now_s()))
-        if self._trouble_until > now:
-            return [min(max(t, min(self._trouble_until, now + TROUBLE_S)) for t in times)]
-        return times
+        return self._trouble.wake_s(times, now)
 
     # --- what happened
 
@@ -227,19 +225,8 @@ class Loop:
         local = self.local.by_guard_id(event.id)
         if local is None or local.prepared is None:
             return
-        assignment, prepared = local.assignment, local.prepared
-        started = e.RunStarted(
-            assignment.run,
-            assignment.attempt,
-            self.agent,
-            event.pid,
-            self.node,
-            assignment.slot,
-            tuple(gpu.uuid for gpu in self.slots[assignment.slot].gpus),
-            tuple(prepared.recorded_argv),
-            prepared.recorded_env,
-            prepared.folder,
-        )
+        assignment = local.assignment
+        started = self.local.started(local, self.agent, self.node, event.pid, self.slots[assignment.slot])
         self._perform(self.core.started(assignment.run, started, now))
         if self._objective_due is None:
             self._objective_due = now + OBJECTIVE_S
@@ -329,7 +316,7 @@ class Loop:
             self._perform(self.core.lease_lost(str(lost)))
             return
         except StoreError as error:
-            self._in_trouble(error, time.monotonic())
+            self._trouble.begins(error, time.monotonic())
             if isinstance(error, StoreFull):  # the lease runs out, but nobody can say so: training goes on
                 self._set_deadline(self.store.clock() + self.options.timing.agent_ttl_s)
             return
@@ -376,7 +363,7 @@ class Loop:
         except (OSError, MissingVariable, CommandError) as error:
             del self.local.runs[assignment.run]
             if is_full(error) and self.core.attempts[assignment.run].order is None:
-                if self.local.postpone(assignment, now + TROUBLE_S):
+                if self.local.postpone(assignment, now + AGAIN_S):
                     self.view.say(f"cannot start a run: {error} (trying again every second)", "error")
                 return []
             actions = self.core.start_failed(assignment.run, str(error), now)
@@ -418,7 +405,7 @@ class Loop:
     # --- the store
 
     def _commit_due(self, now: float) -> bool:
-        if now < self._trouble_until:
+        if self._trouble.waits(now):
             return False
         if self.session.urgent or any(
             due is not None and now >= due for due in (self._history_due, self._objective_due)
@@ -428,8 +415,8 @@ class Loop:
         if driver is not None:
             if driver.wake_at_s is not None and self.session.time.now_s() >= driver.wake_at_s:
                 return True
-            if self._search_ready or now >= self._next_watch:
-                self._search_ready, self._next_watch = False, now + WATCH_S
+            if self._search.take() or now >= self._next_watch:
+                self._next_watch = now + WATCH_S
                 return True
         if not self.news.take(self.session.leads) and now < self._next_poll:
             return False
@@ -437,7 +424,7 @@ class Loop:
         try:
             return self.session.behind() or self.session.driver is None
         except StoreError as error:
-            self._in_trouble(error, now)
+            self._trouble.begins(error, now)
             return False
 
     def _commit(self, now: float) -> None:
@@ -452,45 +439,22 @@ class Loop:
             except SweepRemoved:
                 raise
             except StoreError as error:
-                self._in_trouble(error, now)
+                self._trouble.begins(error, now)
                 return
             self.local.history.clear()
-            if self._trouble:
-                self.view.say("the store works again", "info")
-            caught_up, self._trouble = not self._trouble, ""
-            self._watch_search()
+            caught_up = self._trouble.over()
+            self._search.follow(self.session.driver)
             self._follow_spec()
             self._perform(carry_orders(self.core, orders, now))
             if caught_up and not self.session.urgent:
                 return
-
-    def _watch_search(self) -> None:
-        """Have the selector wake us when a proposal is ready."""
-        driver = self.session.driver
-        wanted = driver.search_fileno() if driver is not None else None
-        if wanted == self._search_fd:
-            return
-        if self._search_fd is not None:
-            self.selector.unregister(self._search_fd)
-        if wanted is not None:
-            self.selector.register(wanted, selectors.EVENT_READ, self._note_answer)
-        self._search_fd = wanted
-
-    def _note_answer(self) -> None:
-        self._search_ready = True
-
-    def _in_trouble(self, error: StoreError, now: float) -> None:
-        self._trouble_until = now + TROUBLE_S
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            self.view.say(f"{error} (training goes on; trying again every second)", "error")
 
     def _follow_spec(self) -> None:
         """Take over a revised spec, before anything is started that was decided by it."""
         try:
             spec = self.session.revised()
         except StoreError as error:
-            self._in_trouble(error, time.monotonic())
+            self._trouble.begins(error, time.monotonic())
             return
         if spec is None or spec == self.spec:
             return

@@ -8,13 +8,12 @@ after every rollback; no read transaction outlives its call, so that the log can
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
 from sweep.stores import _sqlite_blobs, _sqlite_cache, _sqlite_compact, _sqlite_history
@@ -35,41 +34,14 @@ from sweep.stores._common import (
     unexpired,
 )
 from sweep.stores._filesystem import Mount
-from sweep.stores._sqlite_file import LOCK_POLL_S, describe_file, in_words, is_busy, open_file, take_lock
+from sweep.stores._sqlite_file import describe_file, in_words, open_file, take_lock
 from sweep.stores._sqlite_known import Known
+from sweep.stores._sqlite_words import as_store_errors
 from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
 _COLUMNS, _BARE = "position, at, writer, seq, entry, addressee, based_on, format", "position, at, entry"
 _FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
-
-P = ParamSpec("P")
-R = TypeVar("R")
-_Method = Callable[Concatenate["SqliteStore", P], R]
-
-
-def _in_words(method: _Method[P, R]) -> _Method[P, R]:
-    """SQLite's errors come out as StoreError; inside a batch they condemn all of it, also when the caller goes on."""
-
-    @functools.wraps(method)
-    def wrapped(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        deadline_s: float | None = None
-        while True:
-            try:
-                return method(self, *args, **kwargs)
-            except sqlite3.Error as error:
-                if (
-                    is_busy(error) and not self._in_batch
-                ):  # nothing was written: the same again, as often as it takes
-                    now_s = time.monotonic()
-                    deadline_s = now_s + self._busy_timeout_s if deadline_s is None else deadline_s
-                    if now_s < deadline_s:
-                        time.sleep(LOCK_POLL_S)
-                        continue
-                self._broken = in_words(error, self.path)
-                raise self._broken from error
-
-    return wrapped
 
 
 class SqliteStore:
@@ -102,7 +74,7 @@ class SqliteStore:
         """Found to hold in this batch: nobody can take it before its end."""
         self._version = -1
 
-    @_in_words
+    @as_store_errors
     def close(self) -> None:
         self._db.close()
 
@@ -176,7 +148,7 @@ class SqliteStore:
 
     # --- journal
 
-    @_in_words
+    @as_store_errors
     def append(
         self,
         sweep: str,
@@ -236,7 +208,7 @@ class SqliteStore:
         self._known.appended(sweep, writer, rows)
         return tuple(recorded)
 
-    @_in_words
+    @as_store_errors
     def read(
         self,
         sweep: str,
@@ -283,7 +255,7 @@ class SqliteStore:
             pause_s = min(pause_s * 1.5, _LAST_POLL_S)
         return True
 
-    @_in_words
+    @as_store_errors
     def position(self, sweep: str) -> int:
         if not self._in_batch:
             self._refresh()
@@ -308,11 +280,11 @@ class SqliteStore:
         self._known.clear()
         return True
 
-    @_in_words
+    @as_store_errors
     def sweeps(self) -> list[str]:
         return [name for (name,) in self._db.execute("SELECT name FROM sweep ORDER BY number").fetchall()]
 
-    @_in_words
+    @as_store_errors
     def last_seq(self, sweep: str, writer: str) -> int:
         if not self._in_batch:
             self._refresh()
@@ -326,7 +298,7 @@ class SqliteStore:
 
     # --- index
 
-    @_in_words
+    @as_store_errors
     def read_index(self, sweep: str, prefix: str = "") -> Index:
         query, values = "SELECT key, row FROM listing WHERE sweep = ? AND key >= ?", [sweep, prefix]
         end = prefix_end(prefix)
@@ -339,7 +311,7 @@ class SqliteStore:
             rows = self._db.execute(f"{query} ORDER BY key", values).fetchall()
         return Index(upto, dict(rows))
 
-    @_in_words
+    @as_store_errors
     def write_index(self, sweep: str, index: Index) -> None:
         with self._writing():
             self._db.execute("DELETE FROM listing WHERE sweep = ?", (sweep,))
@@ -365,7 +337,7 @@ class SqliteStore:
 
     # --- history
 
-    @_in_words
+    @as_store_errors
     def append_history(self, sweep: str, chunks: Sequence[HistoryChunk]) -> None:
         for chunk in chunks:
             check_chunk(chunk)
@@ -373,7 +345,7 @@ class SqliteStore:
             for chunk in chunks:
                 _sqlite_history.append(self._db, sweep, chunk)
 
-    @_in_words
+    @as_store_errors
     def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
         return _sqlite_history.read(self._db, sweep, run, attempt)
 
@@ -382,7 +354,7 @@ class SqliteStore:
     def clock(self) -> float:
         return self._clock()
 
-    @_in_words
+    @as_store_errors
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
         if self._held(name) is not None:  # without waiting for the lock: agents ask again and again
             return None
@@ -396,7 +368,7 @@ class SqliteStore:
             self._db.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?)", row)
         return Lease(name, holder, token, expires_s)
 
-    @_in_words
+    @as_store_errors
     def renew(self, lease: Lease, ttl_s: float) -> Lease | None:
         with self._writing():
             held = self._held(lease.name)
@@ -408,14 +380,14 @@ class SqliteStore:
             )
         return Lease(lease.name, lease.holder, lease.token, expires_s)
 
-    @_in_words
+    @as_store_errors
     def release(self, lease: Lease) -> None:
         self._fenced = None
         mine = (lease.name, lease.holder, lease.token)
         with self._writing():
             self._db.execute("DELETE FROM lease WHERE name = ? AND holder = ? AND token = ?", mine)
 
-    @_in_words
+    @as_store_errors
     def leases(self, prefix: str) -> list[Lease]:
         rows = self._db.execute("SELECT * FROM lease ORDER BY name").fetchall()
         return [
@@ -445,7 +417,7 @@ class SqliteStore:
 
     # --- blobs
 
-    @_in_words
+    @as_store_errors
     def put_blob(self, data: bytes) -> str:
         digest = digest_of(data)
         if not _sqlite_blobs.has(self._db, digest):
@@ -454,36 +426,36 @@ class SqliteStore:
                 _sqlite_blobs.put(self._db, row)
         return digest
 
-    @_in_words
+    @as_store_errors
     def get_blob(self, digest: str) -> bytes | None:
         try:
             return _sqlite_blobs.get(self._db, digest)
         except ValueError as error:
             raise StoreError(f"{self.path}: {error}") from None
 
-    @_in_words
+    @as_store_errors
     def blobs(self, idle_s: float = 0.0) -> dict[str, int]:  # noqa: ARG002
         return _sqlite_blobs.sizes(self._db)
 
-    @_in_words
+    @as_store_errors
     def delete_blobs(self, digests: Collection[str]) -> None:
         with self._writing():
             _sqlite_blobs.delete(self._db, digests)
 
     # --- caches
 
-    @_in_words
+    @as_store_errors
     def put_cache(self, sweep: str, name: str, data: bytes) -> None:
         with self._writing():
             _sqlite_cache.put(self._db, sweep, name, data)
 
-    @_in_words
+    @as_store_errors
     def get_cache(self, sweep: str, name: str) -> bytes | None:
         return _sqlite_cache.get(self._db, sweep, name)
 
     # --- housekeeping
 
-    @_in_words
+    @as_store_errors
     def delete_sweep(self, sweep: str) -> None:
         with self._writing():
             for table in ("journal", "history", "listing", "listing_upto"):
@@ -492,7 +464,7 @@ class SqliteStore:
             self._db.execute("DELETE FROM sweep WHERE name = ?", (sweep,))
             self._known.clear()
 
-    @_in_words
+    @as_store_errors
     def compact(self) -> bool:
         self._db.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
         try:
@@ -500,7 +472,7 @@ class SqliteStore:
         finally:
             self._db.execute("PRAGMA busy_timeout = 0")
 
-    @_in_words
+    @as_store_errors
     def describe(self) -> dict[str, Any]:
         """What a person who looks after the store wants to know; plain values, sizes in bytes."""
         return {"url": self.url, **describe_file(self._db, self.path)}
