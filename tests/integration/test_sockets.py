@@ -36,6 +36,9 @@ class World:
             for key, _ in self.selector.select(0):
                 key.data()
             self.connected += self.server.poll(self.now_s)
+            due_s = self.server.due_s()
+            if due_s is not None:  # a new connection is read from a moment later
+                self.connected += self.server.poll(due_s)
 
     def expect(self, run: int = 7, attempt: int = 1, metric: str | None = "loss") -> RunInbox:
         return self.server.expect(run, f"abc-{run}", attempt, metric)
@@ -96,7 +99,23 @@ def test_rows_reach_the_inbox_of_their_run(world: World) -> None:
     assert first.take().values == [1.0, 0.5]
     assert sorted(world.server.reported()) == [7, 8]
     assert world.server.reported() == []
-    assert first.last_report_s == 1.0
+    assert first.last_report_s == 1.0 + sockets.FRESH_S
+
+
+def test_a_new_connection_is_read_from_a_moment_later_and_then_at_once(world: World) -> None:
+    box = world.expect()
+    client = world.client(row(0, loss=1.0))
+    for key, _ in world.selector.select(5):
+        key.data()
+    assert world.server.poll(1.0) == [] and world.server.due_s() == 1.0 + sockets.FRESH_S
+    assert world.selector.select(0) == []  # nobody is woken by what it says meanwhile
+    assert world.server.poll(1.0 + sockets.FRESH_S) == [(7, 1, False)]
+    assert (box.rows, world.server.due_s()) == (1, None)
+    send(client, row(1, loss=0.5))
+    for key, _ in world.selector.select(5):
+        key.data()
+    world.server.poll(1.0 + sockets.FRESH_S)
+    assert box.rows == 2
 
 
 def test_a_line_in_pieces(world: World) -> None:

@@ -121,6 +121,8 @@ def _fail_to_parse(error: yaml.MarkedYAMLError, report: Report) -> NoReturn:
     problem = error.problem or "it cannot be read"
     if "expected <block end>" in problem:  # the parser in Python; libyaml says it this way:
         problem = "expected '-' indicator" if "collection" in (error.context or "") else "expected key"
+    if "maximum nesting depth" in problem:  # the parser's own limit, which it reaches before we are asked
+        _fail(report, place, f"nested more than {MAX_DEPTH} deep")
     for words, meaning in _WORDS_OF_THE_PARSER.items():
         if words in problem:
             _fail(report, place, f"this is not YAML: {meaning}")
