@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,7 +79,7 @@ class Launcher:
 
     def prepare(self, agent: str, assignment: e.RunAssigned, slot: Slot, socket: str) -> Prepared:
         """Make the folder, write the config, put together command and environment. Raises OSError, MissingVariable."""
-        if not self.workdir.is_dir():
+        if not os.path.isdir(self.workdir):  # noqa: PTH112 - before every run
             raise FileNotFoundError(
                 f"the folder that runs start in does not exist on this node: {self.workdir}"
             )
