@@ -85,12 +85,14 @@ def run_agent(
     function: Function | None = None,
     place: Mapping[str, Any] | None = None,
     checkpoint_every_s: float = EVERY_S,
+    avoid_busy: bool = False,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
     `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
     `place`: what is recorded of the code that runs execute here; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
-    in the store while its run is at work, where the spec asks for that.
+    in the store while its run is at work, where the spec asks for that; `avoid_busy`: no slot is offered while another program computes
+    on its GPUs.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -106,6 +108,7 @@ def run_agent(
     if place is not None:
         record["place"] = dict(place)
     left, rejoining = count, False
+    aside: dict[int, str] = {}
     if spec.preload and not supported():
         view.say("preload works on Linux only: runs start the ordinary way", "warning")
     if (warning := shadow_warning(spec, workdir)) is not None:
@@ -124,6 +127,8 @@ def run_agent(
                 until=until,
                 timing=timing or Timing(),
                 checkpoint_every_s=checkpoint_every_s,
+                avoid_busy=avoid_busy,
+                aside=aside,
             ),
         )
         loop.session.blobs.extend(blobs)
@@ -145,6 +150,7 @@ def run_agent(
             view.say(f"{error} (trying again)", "error")
             time.sleep(REJOIN_S)
             continue
+        aside = loop.core.gpus.aside
         if left is not None:
             left = max(0, left - loop.core.taken)
         if not loop.lost or left == 0:
