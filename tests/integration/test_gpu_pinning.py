@@ -148,6 +148,12 @@ def test_a_gpu_that_is_not_there(project: Project, path: str) -> None:
     project.write("sweep.yaml", SPEC % 2 + "resources: {gpus: 3}\n")
     sweep = project.create()
     assert "each run needs 3 GPUs, this node has 2" in project.mistake("agent", sweep, PYTHONPATH=path)
+    hidden = project.mistake("agent", sweep, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="-1")
+    assert "each run needs 3 GPUs, this node has none, where CUDA_VISIBLE_DEVICES=-1 was inherited" in hidden
+    elsewhere = project.mistake(
+        "agent", sweep, "--gpus", "0", PYTHONPATH=path, CUDA_VISIBLE_DEVICES="GPU-111"
+    )
+    assert "there is no GPU 0; this agent can use 1, where CUDA_VISIBLE_DEVICES=GPU-111" in elsewhere
     assert not Path(project.folder / "used.jsonl").exists()
 
 
@@ -259,3 +265,12 @@ def test_an_agent_whose_only_gpu_is_lost_gives_up(project: Project, path: str) -
     done = project.run("agent", sweep, "--gpus", "0", PYTHONPATH=path)
     assert done.returncode == 3
     assert "this agent stops: every slot is set aside (GPU 0 cannot be reached any more" in done.stderr
+
+
+def test_an_inherited_name_of_no_gpu_is_said(project: Project, path: str) -> None:
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC % 2)
+    sweep = project.create()
+    said = project.run("agent", sweep, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="GPU-111,7").stderr
+    assert "warning: CUDA_VISIBLE_DEVICES=GPU-111,7: there is no GPU 7 here (there is 0, 1)" in said
+    assert [visible for visible, *_ in used(project)] == ["1", "1"]

@@ -13,7 +13,7 @@ import msgspec
 
 from sweep.agents.checkpoints import EVERY_S
 from sweep.agents.functions import Function
-from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
+from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, plan_slots, select, usable
 from sweep.agents.guardian import become_subreaper
 from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.agents.loop import Loop, Options
@@ -39,6 +39,8 @@ class Node(msgspec.Struct, frozen=True):
     slots: tuple[Slot, ...]
     gpus: tuple[Gpu, ...]
     cpus: float
+    doubt: str = ""
+    """What a person should know about its GPUs."""
 
     @classmethod
     def plan(
@@ -51,9 +53,19 @@ class Node(msgspec.Struct, frozen=True):
         cpus: float | None = None,
     ) -> Node:
         """As many slots as the machine has room for, or as fit into `cpus` of its CPUs. Raises NotEnough."""
-        chosen = select(discover(environ), gpus)
+        found, doubt = usable(environ)
         cpus = cpu_count() if cpus is None else cpus
-        return cls(tuple(plan_slots(cpus, chosen, spec.resources, slots)), tuple(chosen), cpus)
+        try:
+            chosen = select(found, gpus)
+            planned = plan_slots(cpus, chosen, spec.resources, slots)
+        except NotEnough as error:
+            allowed = environ.get("CUDA_VISIBLE_DEVICES")
+            if allowed is None or "GPU" not in str(error):
+                raise
+            raise NotEnough(
+                f"{error}, where CUDA_VISIBLE_DEVICES={allowed or '(empty)'} was inherited"
+            ) from None
+        return cls(tuple(planned), tuple(chosen), cpus, doubt)
 
 
 class End(msgspec.Struct, frozen=True):
@@ -111,6 +123,8 @@ def run_agent(
     aside: dict[int, str] = {}
     if spec.preload and not supported():
         view.say("preload works on Linux only: runs start the ordinary way", "warning")
+    if node.doubt:
+        view.say(node.doubt, "warning")
     if (warning := shadow_warning(spec, workdir)) is not None:
         view.say(warning, "warning")
     while True:
