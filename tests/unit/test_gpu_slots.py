@@ -205,3 +205,6 @@ def test_an_agent_without_a_slot_that_works_gives_up() -> None:
 def test_a_slot_stays_aside_in_the_next_life() -> None:
     core = a.AgentCore("ag2", 2, Limits(), 0.0, gpus=GpuSlots([0, 1], False, {0: "GPU 0 is gone"}))
     assert offered(core.begin(0.0)) == [1]
+    nothing = a.AgentCore("ag3", 1, Limits(), 0.0, gpus=GpuSlots([0], False, {0: "GPU 0 is gone"}))
+    assert said(nothing.begin(0.0)) == ["this agent stops: every slot is set aside (GPU 0 is gone)"]
+    assert nothing.draining

@@ -238,6 +238,7 @@ def test_looks_wake_the_selector_and_never_hold_it_up(
 ) -> None:
     nvml.blocked.clear()
     watch = GpuWatch(selector, SLOTS, "ag", nvml)
+    watch.begin()
     watch.look((1,), frozenset())
     assert watch.take() == []
     assert selector.select(0) == []
@@ -252,6 +253,7 @@ def test_looks_wake_the_selector_and_never_hold_it_up(
 def test_a_library_that_misbehaves_says_nothing(nvml: FakeNvml, selector: selectors.BaseSelector) -> None:
     nvml.nvmlDeviceGetTotalEccErrors = None  # type: ignore[assignment, method-assign]
     watch = GpuWatch(selector, SLOTS, "ag", nvml)
+    watch.begin()
     watch.look((0,), frozenset())
     assert wait(watch, selector) == {0: Finding()}
     watch.close()
@@ -260,6 +262,7 @@ def test_a_library_that_misbehaves_says_nothing(nvml: FakeNvml, selector: select
 def test_a_watch_that_is_closed_while_it_looks(nvml: FakeNvml, selector: selectors.BaseSelector) -> None:
     nvml.blocked.clear()
     watch = GpuWatch(selector, SLOTS, "ag", nvml)
+    watch.begin()
     watch.look((0,), frozenset())
     watch.close()
     nvml.blocked.set()

@@ -44,8 +44,12 @@ class GpuWatch:
         for end in (self._ours, self._theirs):
             end.setblocking(False)
         selector.register(self._ours, selectors.EVENT_READ, self._empty)
-        if any(slot.gpus for slot in slots):
-            self.look((), frozenset())  # what the GPUs' counts of errors begin with
+
+    def begin(self) -> None:
+        """Note what the GPUs' counts of errors begin with. Apart, since the first guard may be a fork of this process, which
+        should have one thread only then."""
+        if any(slot.gpus for slot in self._slots):
+            self.look((), frozenset())
 
     def look(self, numbers: Sequence[int], running: frozenset[str]) -> None:
         """Have these slots looked at; `running`: UUIDs of the GPUs on which runs of this agent are."""

@@ -130,6 +130,7 @@ class Loop:
         signals = self._signals = Signals(self.selector)
         try:
             self._start_guard()
+            self.gpu_watch.begin()
             self._set_deadline(self.session.join(joined(self.agent)))
             self.leftovers.tick(time.monotonic())
             self.news.follow(self.store, self.sweep, self.agent)

@@ -138,7 +138,7 @@ class AgentCore:
 
     def begin(self, now_s: float) -> list[Action]:
         """The agent has joined: offer what there is time for."""
-        return [*self._leave_in_time(now_s), *self.offer()]
+        return [*self._leave_in_time(now_s), *self._leave_without_slots(), *self.offer()]
 
     def offer(self) -> list[Action]:
         """Offer every free slot, as far as `count` allows, or have its GPUs looked at first; with all of them taken, this
@@ -174,10 +174,7 @@ class AgentCore:
                     cause = Cause("node", f"the node failed ({finding.lost})")
                     ended = msgspec.structs.replace(ended, cause=cause)
                 actions += self._judge(attempt, ended, now_s)
-        if len(self.gpus.aside) == self.slots and not self.draining:
-            self.broken = f"every slot is set aside ({next(iter(self.gpus.aside.values()))})"
-            return [*actions, Say(f"this agent stops: {self.broken}", "error"), *self.drain(self.broken)]
-        return [*actions, *self.offer()]
+        return [*actions, *self._leave_without_slots(), *self.offer()]
 
     def drain(self, reason: str) -> list[Action]:
         """Take back every offer; runs go on."""
@@ -378,6 +375,12 @@ class AgentCore:
         if self.attempts and now_s >= until.end_runs_s(limits):
             actions += self.terminate(f"the agent leaves at {until.text}", now_s)
         return actions
+
+    def _leave_without_slots(self) -> list[Action]:
+        if not self.gpus.aside or len(self.gpus.aside) < self.slots or self.draining:
+            return []
+        self.broken = f"every slot is set aside ({next(iter(self.gpus.aside.values()))})"
+        return [Say(f"this agent stops: {self.broken}", "error"), *self.drain(self.broken)]
 
     def _current(self, run: int, number: int) -> Attempt | None:
         attempt = self.attempts.get(run)
