@@ -188,6 +188,7 @@ def test_a_driver_that_does_not_answer_is_not_waited_for_forever() -> None:
     assert entry.error_class == "node"
     assert "NVML has given no answer" in core.gpus.aside[0]
     assert core.looked({0: FREE}, 60.0) == []  # too late
+    assert core.looked({0: LOST}, 61.0) == []  # said once
     assert core.gpus.aside
 
 
