@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,20 @@ import pytest
 from tests.integration.conftest import Project
 
 NVML = """
+import os, types
+from pathlib import Path
+
+# Beside this file, a person's hand on the machine: `lost` names GPUs that fell off the bus, `GPU-…` lists processes.
+here = Path(__file__).parent
+
 class NVMLError(Exception):
-    pass
+    def __init__(self, text, value=3):
+        super().__init__(text)
+        self.value = value
 
 class Memory:
     total = 80 << 30
-    used = free = 40 << 30
+    used, free = 0, 80 << 30
 
 def nvmlInit(): pass
 def nvmlShutdown(): pass
@@ -26,6 +37,17 @@ def nvmlDeviceGetUUID(handle): return f"GPU-{handle}{handle}{handle}"
 def nvmlDeviceGetName(handle): return "Made-up 100"
 def nvmlDeviceGetMemoryInfo(handle): return Memory
 def nvmlDeviceGetMigMode(handle): raise NVMLError("no MIG")
+
+def nvmlDeviceGetHandleByUUID(uuid):
+    if (here / "lost").exists() and uuid in (here / "lost").read_text():
+        raise NVMLError("GPU is lost", 15)
+    return int(uuid[-1])
+
+def nvmlDeviceGetComputeRunningProcesses(handle):
+    listed = here / nvmlDeviceGetUUID(handle)
+    pids = map(int, listed.read_text().split()) if listed.exists() else ()
+    there = [pid for pid in pids if os.path.exists(f"/proc/{pid}/exe") and os.path.exists(os.path.realpath(f"/proc/{pid}/exe"))]
+    return [types.SimpleNamespace(pid=pid, usedGpuMemory=10 << 30) for pid in there]
 
 def __getattr__(name):
     if name.startswith("nvml"):
@@ -126,4 +148,129 @@ def test_a_gpu_that_is_not_there(project: Project, path: str) -> None:
     project.write("sweep.yaml", SPEC % 2 + "resources: {gpus: 3}\n")
     sweep = project.create()
     assert "each run needs 3 GPUs, this node has 2" in project.mistake("agent", sweep, PYTHONPATH=path)
+    hidden = project.mistake("agent", sweep, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="-1")
+    assert "each run needs 3 GPUs, this node has none, where CUDA_VISIBLE_DEVICES=-1 was inherited" in hidden
+    elsewhere = project.mistake(
+        "agent", sweep, "--gpus", "0", PYTHONPATH=path, CUDA_VISIBLE_DEVICES="GPU-111"
+    )
+    assert "there is no GPU 0; this agent can use 1, where CUDA_VISIBLE_DEVICES=GPU-111" in elsewhere
     assert not Path(project.folder / "used.jsonl").exists()
+
+
+# --- GPUs that other programs use
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A program that has nothing to do with sweep."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    )
+    yield process
+    process.communicate()
+
+
+def occupy(project: Project, gpu: str, pid: int) -> None:
+    with (project.folder / "fake" / gpu).open("a") as file:
+        file.write(f"{pid}\n")
+
+
+def test_a_gpu_that_another_program_uses_is_avoided(
+    project: Project, path: str, stranger: subprocess.Popen[bytes]
+) -> None:
+    occupy(project, "GPU-111", stranger.pid)
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC % 4)
+    sweep = project.create()
+    said = project.run("agent", sweep, "--avoid-busy", PYTHONPATH=path).stderr
+    assert said.count(f"GPU 1 is used by process {stranger.pid} (") == 1
+    assert "11 GB): its slot waits" in said
+    assert {visible for visible, *_ in used(project)} == {"0"}
+    assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 4
+    project.write("sweep.yaml", SPEC % 2)
+    project.sweep(
+        "run", "sweep.yaml", "--gpus", "1", PYTHONPATH=path
+    )  # who does not ask for it does not wait
+    assert {visible for visible, *_ in used(project)} == {"0", "1"}
+
+
+def test_an_agent_waits_for_a_gpu_and_goes_on_when_it_is_free(
+    project: Project, path: str, stranger: subprocess.Popen[bytes]
+) -> None:
+    occupy(project, "GPU-000", stranger.pid)
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC % 2)
+    sweep = project.create()
+    agent = project.agent(sweep, "--avoid-busy", "--gpus", "0", PYTHONPATH=path)
+    project.wait_for(lambda: "its slot waits" in project.agent_output())
+    assert not (project.folder / "used.jsonl").exists()
+    stranger.communicate()
+    project.wait_end(agent)
+    assert "slot 0 goes on" in project.agent_output()
+    assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 2
+
+
+def test_runs_that_share_a_gpu_are_no_strangers_to_each_other(project: Project, path: str) -> None:
+    note = "import os\nfor gpu in '01': open(f'fake/GPU-{gpu * 3}', 'a').write(f'{os.getpid()}\\n')\n"
+    project.write("train.py", note + TRAIN)
+    project.write("sweep.yaml", SPEC % 6 + "resources: {gpus: 0.5}\n")
+    sweep = project.create()
+    said = project.run("agent", sweep, "--avoid-busy", PYTHONPATH=path).stderr
+    assert "is used by" not in said
+    assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 6
+
+
+def test_an_agent_in_the_background_avoids_busy_gpus_as_well(
+    project: Project, path: str, stranger: subprocess.Popen[bytes]
+) -> None:
+    occupy(project, "GPU-111", stranger.pid)
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC % 3)
+    sweep = project.create()
+    agent = project.sweep("agent", sweep, "--avoid-busy", "--detach", PYTHONPATH=path).strip()
+    project.wait_for(lambda: project.status(sweep).state == "ended")
+    log = project.folder / ".sweep" / "agents" / f"{agent}.log"
+    project.wait_for(lambda: "has ended" in log.read_text())
+    assert f"GPU 1 is used by process {stranger.pid}" in log.read_text()
+    assert {visible for visible, *_ in used(project)} == {"0"}
+
+
+# --- GPUs that are lost
+
+
+def test_a_gpu_that_falls_off_the_bus_takes_no_further_run(project: Project, path: str) -> None:
+    fall = """
+import os, sys
+if os.environ["CUDA_VISIBLE_DEVICES"] == "1":
+    open("fake/lost", "w").write("GPU-111")
+    sys.exit("CUDA error: unspecified launch failure")
+"""
+    project.write("train.py", fall + TRAIN)
+    project.write("sweep.yaml", SPEC % 6 + "retry: {node: {max: 2}}\n")
+    sweep = project.create()
+    said = project.run("agent", sweep, PYTHONPATH=path).stderr
+    assert said.count("slot 1 is set aside: GPU 1 cannot be reached any more (NVML: GPU is lost)") == 1
+    runs = project.runs(sweep)
+    assert [run["state"] for run in runs] == ["completed"] * 6
+    assert {visible for visible, *_ in used(project)} == {"0"}
+    [failed] = [attempt for run in runs for attempt in run["attempts"] if attempt["outcome"] == "failed"]
+    assert failed["error_class"] == "node"
+    assert failed["reason"].startswith("the node failed (GPU 1 cannot be reached any more")
+
+
+def test_an_agent_whose_only_gpu_is_lost_gives_up(project: Project, path: str) -> None:
+    project.write("train.py", "open('fake/lost', 'w').write('GPU-000')\nraise SystemExit(1)\n")
+    project.write("sweep.yaml", SPEC % 6)
+    sweep = project.create()
+    done = project.run("agent", sweep, "--gpus", "0", PYTHONPATH=path)
+    assert done.returncode == 3
+    assert "this agent stops: every slot is set aside (GPU 0 cannot be reached any more" in done.stderr
+
+
+def test_an_inherited_name_of_no_gpu_is_said(project: Project, path: str) -> None:
+    project.write("train.py", TRAIN)
+    project.write("sweep.yaml", SPEC % 2)
+    sweep = project.create()
+    said = project.run("agent", sweep, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="GPU-111,7").stderr
+    assert "warning: CUDA_VISIBLE_DEVICES=GPU-111,7: there is no GPU 7 here (there is 0, 1)" in said
+    assert [visible for visible, *_ in used(project)] == ["1", "1"]

@@ -122,3 +122,10 @@ def test_mistakes(slurm: Project) -> None:
     assert "there is no sbatch" in slurm.mistake(
         "launch", sweep, "--slurm", "--", "-w", HERE, PATH="/usr/bin:/bin"
     )
+
+
+def test_agents_of_a_launch_are_told_to_avoid_busy_gpus(slurm: Project) -> None:
+    slurm.write("sweep.yaml", SPEC % (2, 0))
+    sweep = slurm.create()
+    script = slurm.sweep("launch", sweep, "--slurm", "--dry-run", "--avoid-busy", "--wandb")
+    assert re.search(rf"-m sweep agent {sweep} .*--wandb --avoid-busy$", script, re.M), script

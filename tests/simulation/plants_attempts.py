@@ -107,7 +107,7 @@ def the_death_of_the_guard_is_the_runs_fault(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def every_exit_is_a_success(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(agent, "_verdict", lambda attempt, ended: ("completed", "", ""))
+    patch.setattr(agent, "verdict", lambda attempt, ended: ("completed", "", ""))
 
 
 @plant

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sweep.agents.gpus import Gpu, NotEnough, cpu_count, discover, plan_slots, select, visible_env
+from sweep.agents.gpus import Gpu, NotEnough, cpu_count, discover, plan_slots, select, usable, visible_env
 from sweep.core.spec import Resources
 
 GIB = 1 << 30
@@ -126,6 +126,24 @@ def test_a_divided_gpu_is_its_instances() -> None:
 def test_an_inherited_cuda_visible_devices_is_obeyed(value: str, indices: list[int]) -> None:
     found = discover({"CUDA_VISIBLE_DEVICES": value}, FakeNvml("a", "b", "c"))
     assert [gpu.index for gpu in found] == indices
+
+
+@pytest.mark.parametrize(
+    "value", ["", "-1", "NoDevFiles", "none", "void", "0,1", "GPU-1", "1,-1,9", "MIG-20"]
+)
+def test_what_hides_gpus_on_purpose_is_nothing_to_talk_about(value: str) -> None:
+    assert usable({"CUDA_VISIBLE_DEVICES": value}, FakeNvml("a", "b", ["1g"]))[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "entry"),
+    [("7", "7"), ("0,7", "7"), ("GPU-nope", "GPU-nope"), ("MIG-9,0", "MIG-9"), ("gpu0", "gpu0")],
+)
+def test_an_inherited_entry_that_names_nothing_is_said(value: str, entry: str) -> None:
+    says = usable({"CUDA_VISIBLE_DEVICES": value}, FakeNvml("a", "b", ["1g"]))[1]
+    assert says.startswith(
+        f"CUDA_VISIBLE_DEVICES={value}: there is no GPU {entry} here (there is 0, 1, MIG-20bbb)"
+    )
 
 
 def test_an_inherited_instance_is_obeyed() -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from sweep.agents.checkpoints import EVERY_S
 from sweep.agents.functions import Function
-from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, discover, plan_slots, select
+from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, plan_slots, select, usable
 from sweep.agents.guardian import become_subreaper
 from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.agents.loop import Loop, Options
@@ -39,6 +39,8 @@ class Node(msgspec.Struct, frozen=True):
     slots: tuple[Slot, ...]
     gpus: tuple[Gpu, ...]
     cpus: float
+    doubt: str = ""
+    """What a person should know about its GPUs."""
 
     @classmethod
     def plan(
@@ -51,9 +53,19 @@ class Node(msgspec.Struct, frozen=True):
         cpus: float | None = None,
     ) -> Node:
         """As many slots as the machine has room for, or as fit into `cpus` of its CPUs. Raises NotEnough."""
-        chosen = select(discover(environ), gpus)
+        found, doubt = usable(environ)
         cpus = cpu_count() if cpus is None else cpus
-        return cls(tuple(plan_slots(cpus, chosen, spec.resources, slots)), tuple(chosen), cpus)
+        try:
+            chosen = select(found, gpus)
+            planned = plan_slots(cpus, chosen, spec.resources, slots)
+        except NotEnough as error:
+            allowed = environ.get("CUDA_VISIBLE_DEVICES")
+            if allowed is None or "GPU" not in str(error):
+                raise
+            raise NotEnough(
+                f"{error}, where CUDA_VISIBLE_DEVICES={allowed or '(empty)'} was inherited"
+            ) from None
+        return cls(tuple(planned), tuple(chosen), cpus, doubt)
 
 
 class End(msgspec.Struct, frozen=True):
@@ -85,12 +97,14 @@ def run_agent(
     function: Function | None = None,
     place: Mapping[str, Any] | None = None,
     checkpoint_every_s: float = EVERY_S,
+    avoid_busy: bool = False,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
     `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
     `place`: what is recorded of the code that runs execute here; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
-    in the store while its run is at work, where the spec asks for that.
+    in the store while its run is at work, where the spec asks for that; `avoid_busy`: no slot is offered while another program computes
+    on its GPUs.
 
     When the agent's lease is lost (the machine was frozen or cut off), its runs are ended and it joins anew.
     """
@@ -106,8 +120,11 @@ def run_agent(
     if place is not None:
         record["place"] = dict(place)
     left, rejoining = count, False
+    aside: dict[int, str] = {}
     if spec.preload and not supported():
         view.say("preload works on Linux only: runs start the ordinary way", "warning")
+    if node.doubt:
+        view.say(node.doubt, "warning")
     if (warning := shadow_warning(spec, workdir)) is not None:
         view.say(warning, "warning")
     while True:
@@ -124,6 +141,8 @@ def run_agent(
                 until=until,
                 timing=timing or Timing(),
                 checkpoint_every_s=checkpoint_every_s,
+                avoid_busy=avoid_busy,
+                aside=aside,
             ),
         )
         loop.session.blobs.extend(blobs)
@@ -145,6 +164,7 @@ def run_agent(
             view.say(f"{error} (trying again)", "error")
             time.sleep(REJOIN_S)
             continue
+        aside = loop.core.gpus.aside
         if left is not None:
             left = max(0, left - loop.core.taken)
         if not loop.lost or left == 0:

@@ -1,6 +1,6 @@
 """What this node has, and how it is divided into slots.
 
-Rule of this file: NVML is the only thing asked about GPUs, and only in `discover`; everything else computes. A GPU's
+Rule of this file: NVML is the only thing asked about GPUs, and only in `usable`; everything else computes. A GPU's
 index is NVML's, which is the order of the PCI bus; runs are started with CUDA_DEVICE_ORDER=PCI_BUS_ID, so that CUDA
 counts the same way.
 """
@@ -21,6 +21,8 @@ from sweep.core.spec import Resources
 
 _EPSILON = 1e-9
 """0.1 CPUs ten times are one CPU."""
+_NO_MORE = ("", "-1", "nodevfiles", "none", "void")
+"""Entries of CUDA_VISIBLE_DEVICES that are there to hide GPUs, as Slurm, Ray and NVIDIA's containers write them."""
 
 
 class NotEnough(SweepError):
@@ -59,20 +61,25 @@ class Slot(msgspec.Struct, frozen=True):
 def discover(environ: Mapping[str, str], nvml: Any = None) -> list[Gpu]:
     """The GPUs that this process may use, as an inherited CUDA_VISIBLE_DEVICES allows (and in its order). Empty on a
     machine without an NVIDIA driver. `nvml`: a module like `pynvml`, for tests."""
+    return usable(environ, nvml)[0]
+
+
+def usable(environ: Mapping[str, str], nvml: Any = None) -> tuple[list[Gpu], str]:
+    """(what `discover` finds, in words what of an inherited CUDA_VISIBLE_DEVICES names nothing here, '' when all is well)."""
     if nvml is None:
         nvml = importlib.import_module("pynvml")  # here, because it takes longer to import than all the rest
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:  # no driver, or none that works
-        return []
+        return [], ""
     try:
         found = [gpu for i in range(nvml.nvmlDeviceGetCount()) for gpu in _devices(nvml, i)]
     except nvml.NVMLError:
-        return []
+        return [], ""
     finally:
         nvml.nvmlShutdown()
     allowed = environ.get("CUDA_VISIBLE_DEVICES")
-    return found if allowed is None else _visible(found, allowed)
+    return (found, "") if allowed is None else (_visible(found, allowed), _doubt(found, allowed))
 
 
 def _devices(nvml: Any, index: int) -> Iterator[Gpu]:
@@ -120,6 +127,19 @@ def _visible(gpus: Sequence[Gpu], allowed: str) -> list[Gpu]:
             break
         chosen += [gpu for gpu in named if gpu not in chosen]
     return chosen
+
+
+def _doubt(gpus: Sequence[Gpu], allowed: str) -> str:
+    for entry in (text.strip() for text in allowed.split(",")):
+        if entry.lower() in _NO_MORE:
+            return ""
+        if not _named(gpus, entry):
+            here = ", ".join(dict.fromkeys(gpu.device for gpu in gpus)) or "none"
+            return (
+                f"CUDA_VISIBLE_DEVICES={allowed}: there is no GPU {entry} here (there is {here}); CUDA ignores it and "
+                "what follows it, and so do runs"
+            )
+    return ""
 
 
 def _named(gpus: Sequence[Gpu], entry: str) -> list[Gpu]:

@@ -369,7 +369,7 @@ def end_leftovers(is_lost: Callable[[str], bool], limit_s: float = 5.0) -> int:
     itself have been started by a run). Returns how many processes there were; 0 where there is no /proc (macOS). Blocks
     until they are gone, `limit_s` seconds at most.
     """
-    spared = _ancestors()
+    spared = set(trees.ancestry(os.getpid()))
     killed: set[int] = set()
 
     def left() -> list[int]:
@@ -399,17 +399,6 @@ def _dying(pid: int) -> bool:
     except OSError:
         return False
     return leads and trees.read_bytes(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] not in (b"", b"Z", b"X")
-
-
-def _ancestors() -> set[int]:
-    """This process and its parents, up to the first."""
-    found: set[int] = set()
-    pid = os.getpid()
-    while pid > 0 and pid not in found:
-        found.add(pid)
-        fields = trees.read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 else 0
-    return found
 
 
 def _reap(pid: int, wait: bool = False) -> bool:

@@ -171,6 +171,12 @@ class LocalRuns:
             cause=cause,
         )
 
+    def gpus(self, slots: Sequence[Slot]) -> frozenset[str]:
+        """UUIDs of the GPUs that runs here have."""
+        return frozenset(
+            gpu.uuid for local in self.runs.values() for gpu in slots[local.assignment.slot].gpus
+        )
+
     def lines(self, slots: Sequence[Slot], core: a.AgentCore, now: float) -> tuple[SlotLine, ...]:
         """One line per slot, for the person at the terminal."""
         busy = {local.assignment.slot: local for local in self.runs.values()}
@@ -180,7 +186,7 @@ class LocalRuns:
 def _line(number: int, slot: Slot, local: LocalRun | None, core: a.AgentCore, now: float) -> SlotLine:
     gpus = tuple(gpu.name for gpu in slot.gpus)
     if local is None:
-        return SlotLine(number, gpus)
+        return SlotLine(number, gpus, waits=core.gpus.why(number))
     assignment, inbox = local.assignment, local.inbox
     known = core.attempts.get(assignment.run)
     return SlotLine(

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from sweep.agents.causes import LOOKED_AT_BYTES
 from sweep.agents.checkpoints import EVERY_S, Checkpoints
 from sweep.agents.environment import MissingVariable
+from sweep.agents.gpu_watch import GpuWatch
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, GuardDied, Spawned, SpawnFailed, WarmGone
 from sweep.agents.leading import MakeDriver
@@ -37,6 +38,7 @@ from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
 from sweep.core import agent as a
 from sweep.core import entries as e
+from sweep.core.gpu_slots import GpuSlots
 from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec
 from sweep.core.until import Until
@@ -68,6 +70,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """When it must be gone, by the monotonic clock."""
     timing: Timing = Timing()
     checkpoint_every_s: float = EVERY_S
+    avoid_busy: bool = False
+    """Offer no slot while another program computes on its GPUs."""
+    aside: dict[int, str] = {}
+    """slot -> why it was set aside in an earlier life of this agent."""
 
 
 class Loop:
@@ -89,10 +95,12 @@ class Loop:
         self.node = node_name(os.environ, socket.gethostname())
         self.agent = new_agent_id(self.node)
         now = time.monotonic()
-        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until)
+        gpus = GpuSlots([s.number for s in slots if s.gpus], options.avoid_busy, options.aside)
+        self.core = a.AgentCore(self.agent, len(slots), spec.limits, now, options.count, options.until, gpus)
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server, self.news = RunServer(self.selector), News(self.selector)
+        self.gpu_watch = GpuWatch(self.selector, slots, self.agent)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
         self.local = LocalRuns(spec, self.session.caches.__setitem__)
@@ -122,6 +130,7 @@ class Loop:
         signals = self._signals = Signals(self.selector)
         try:
             self._start_guard()
+            self.gpu_watch.begin()
             self._set_deadline(self.session.join(joined(self.agent)))
             self.leftovers.tick(time.monotonic())
             self.news.follow(self.store, self.sweep, self.agent)
@@ -138,6 +147,7 @@ class Loop:
             self.local.kills.close()
             self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
             self.server.close()
+            self.gpu_watch.close()
             self.selector.close()
             signals.close()
 
@@ -162,6 +172,8 @@ class Loop:
         self._take_signals(now)
         self._guard_events(now)
         self._read_runs(now)
+        for found in self.gpu_watch.take():
+            self._perform(self.core.looked(found, now))
         self._perform(self.core.tick(now))
         for assignment in self.local.due(now):
             self._perform(self._start(assignment))
@@ -348,6 +360,8 @@ class Loop:
                 self.server.send_stop(action.run, action.reason)
             elif isinstance(action, a.Say):
                 self.view.say(action.text, action.level)
+            elif isinstance(action, a.Look):
+                self.gpu_watch.look(action.slots, self.local.gpus(self.slots))
             else:
                 self._forget(action)
 

@@ -128,6 +128,16 @@ def descendants(roots: Iterable[int]) -> list[int]:
     return found
 
 
+def ancestry(pid: int) -> list[int]:
+    """A process and its parents, up to the first; only `pid` where there is no /proc."""
+    found: list[int] = []
+    while pid > 0 and pid not in found:
+        found.append(pid)
+        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 0
+    return found
+
+
 def children() -> list[int]:
     """The children of this (single-threaded) process, or of its main thread; zombies, too."""
     me = os.getpid()

@@ -26,6 +26,8 @@ class SlotLine(msgspec.Struct, frozen=True):
     """The objective's latest value."""
     ending: str = ""
     """Why the run is being ended, if it is."""
+    waits: str = ""
+    """Why the slot is not offered: another program uses its GPU, or that is lost."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

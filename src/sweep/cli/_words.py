@@ -34,6 +34,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--count': ('Leave after N runs', ()),
             '--slots': ('Run at most N at once (default: what the machine has room for)', ()),
             '--gpus': ('Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows)', ('none',)),
+            '--avoid-busy': ('Start nothing on a GPU while another program computes there', None),
             '--until': ('Be gone by then (17:30, 2026-03-01T17:30, 90m): start nothing that could not end before, and end the rest in time, to go on elsewhere', ()),
             '--wandb': ('Run scripts that are written for wandb as they are: `import wandb` finds sweep', None),
             '--link': ("Where this node has a folder that the spec's `links` name; once for each", ()),
@@ -78,6 +79,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--slurm': ('Submit agents to Slurm, as an array of jobs', None),
             '--array': ('With --slurm: N jobs', ()),
             '--dry-run': ('With --slurm: print the script, and submit nothing', None),
+            '--avoid-busy': ('Start nothing on a GPU while another program computes there', None),
             '--wandb': ('Run scripts that are written for wandb as they are: `import wandb` finds sweep', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--json': ('Print JSON for programs', None),
@@ -90,6 +92,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'options': {
             '--slots': ('Run at most N at once (default: what the machine has room for)', ()),
             '--gpus': ('Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows)', ('none',)),
+            '--avoid-busy': ('Start nothing on a GPU while another program computes there', None),
             '--ray': ('Work it off on a Ray cluster, as `sweep launch` does: --slots is then how many slots at most', ()),
             '--wandb': ('Run scripts that are written for wandb as they are: `import wandb` finds sweep', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),

@@ -18,7 +18,7 @@ from sweep.api import find_sweep, load_best
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.main import UserMistake
-from sweep.cli.working import GAVE_UP, INTERRUPTED, TERMINATED, check_work, wandb_option
+from sweep.cli.working import GAVE_UP, INTERRUPTED, TERMINATED, avoid_busy_option, check_work, wandb_option
 from sweep.stores import Store, address_of
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ max_slots_option = click.option(
     "--array", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="With --slurm: N jobs."
 )
 @click.option("--dry-run", is_flag=True, help="With --slurm: print the script, and submit nothing.")
+@avoid_busy_option
 @wandb_option
 @click.option("--ready-to", type=int, hidden=True)
 @store_option
@@ -72,6 +73,7 @@ def launch_command(
     slurm: bool,
     array: int,
     dry_run: bool,
+    avoid_busy: bool,
     wandb: bool,
     ready_to: int | None,
     store_url: str | None,
@@ -85,7 +87,7 @@ def launch_command(
     _check_options(
         sbatch, where, slurm=slurm, dry_run=dry_run, status=status, down=down, now=now, as_json=as_json
     )
-    options = ("--wandb",) if wandb else ()
+    options = agent_options(wandb, avoid_busy)
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if status:
@@ -100,6 +102,11 @@ def launch_command(
         else:
             code = launch(store, sweep, where or "auto", max_slots, options, _announcer(ready_to))
     sys.exit(code)
+
+
+def agent_options(wandb: bool, avoid_busy: bool) -> tuple[str, ...]:
+    """What every agent of a launch is told."""
+    return (*["--wandb"] * wandb, *["--avoid-busy"] * avoid_busy)
 
 
 def launch(

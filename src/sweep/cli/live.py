@@ -203,7 +203,7 @@ class LiveView(PlainView):
         for slot in snapshot.slots:
             where = f"{slot.slot}" + (f" {slot.gpus[0]}" if slot.gpus else "")
             if slot.run is None:
-                table.add_row(where, Text("free", style="dim"))
+                table.add_row(where, Text(slot.waits or "free", style="yellow" if slot.waits else "dim"))
                 continue
             last = "" if slot.last is None else f"{slot.last:.5g}"
             table.add_row(

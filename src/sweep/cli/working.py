@@ -34,6 +34,11 @@ gpus_option = click.option(
     metavar="0,1|none",
     help="Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows).",
 )
+avoid_busy_option = click.option(
+    "--avoid-busy",
+    is_flag=True,
+    help="Start nothing on a GPU while another program computes there.",
+)
 until_option = click.option(
     "--until",
     metavar="TIME|DURATION",
@@ -60,6 +65,7 @@ link_option = click.option(
 @count_option
 @slots_option
 @gpus_option
+@avoid_busy_option
 @until_option
 @wandb_option
 @link_option
@@ -81,6 +87,7 @@ def agent_command(
     count: int | None,
     slots: int | None,
     gpus: str | None,
+    avoid_busy: bool,
     until: str | None,
     wandb: bool,
     links: Sequence[str],
@@ -113,7 +120,7 @@ def agent_command(
             given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
             options += [text for link in links for text in ("--link", link)]
-            flags = [*["--wandb"] * wandb, *["--no-controller"] * no_controller]
+            flags = ["--wandb"] * wandb + ["--no-controller"] * no_controller + ["--avoid-busy"] * avoid_busy
             code = detaching.detach(store, sweep, [*options, *flags])
         else:
             code = work(
@@ -128,6 +135,7 @@ def agent_command(
                 until=until,
                 cpus=cpus,
                 links=links,
+                avoid_busy=avoid_busy,
             )
     sys.exit(code)
 
@@ -136,6 +144,7 @@ def agent_command(
 @file_argument
 @slots_option
 @gpus_option
+@avoid_busy_option
 @click.option(
     "--ray",
     metavar="auto|local|ADDRESS",
@@ -144,7 +153,13 @@ def agent_command(
 @wandb_option
 @store_option
 def run_command(
-    file: Path, slots: int | None, gpus: str | None, ray: str | None, wandb: bool, store_url: str | None
+    file: Path,
+    slots: int | None,
+    gpus: str | None,
+    avoid_busy: bool,
+    ray: str | None,
+    wandb: bool,
+    store_url: str | None,
 ) -> None:
     """Create the sweep in FILE, work it off here or on a Ray cluster, and plot it."""
     if ray is not None and gpus is not None:
@@ -161,11 +176,11 @@ def run_command(
         sweep = record(store, parsed, file).sweep
         click.echo(sweep)
         if ray is None:
-            code = work(store, sweep, None, slots, gpus, wandb)
+            code = work(store, sweep, None, slots, gpus, wandb, avoid_busy=avoid_busy)
         else:
-            from sweep.cli.launching import launch
+            from sweep.cli.launching import agent_options, launch
 
-            code = launch(store, sweep, ray, slots, ("--wandb",) if wandb else ())
+            code = launch(store, sweep, ray, slots, agent_options(wandb, avoid_busy))
         if code == 0:
             plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)
@@ -183,9 +198,11 @@ def work(
     until: str | None = None,
     cpus: float | None = None,
     links: Sequence[str] = (),
+    avoid_busy: bool = False,
 ) -> int:
     """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
-    `until`: as `--until`; `cpus`: what it may use of this machine's; `links`: `NAME=PATH`, of the spec's `links`."""
+    `until`: as `--until`; `cpus`: what it may use of this machine's; `links`: `NAME=PATH`, of the spec's `links`;
+    `avoid_busy`: no run on a GPU while another program computes there."""
     from sweep.agents import Node, NotEnough, Timing, run_agent
     from sweep.agents.leaving import announcement, leave_at
     from sweep.agents.leaving import until as leaving_at
@@ -232,6 +249,7 @@ def work(
             timing=Timing(lease_s(), lease_s()),
             checkpoint_every_s=checkpoint_s(),
             wandb=wandb,
+            avoid_busy=avoid_busy,
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )

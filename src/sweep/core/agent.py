@@ -7,6 +7,7 @@ out the actions that come back, in order. Times are seconds of one clock that ne
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 
 import msgspec
 
@@ -16,12 +17,16 @@ from sweep.core.agent_actions import (
     Append,
     Cause,
     Ended,
+    Finding,
     Forget,
+    Look,
     Say,
     Signal,
     Start,
     TellStop,
 )
+from sweep.core.attempt import Attempt, verdict
+from sweep.core.gpu_slots import LOOK_LIMIT_S, GpuSlots
 from sweep.core.spec import Limits
 from sweep.core.until import Until
 
@@ -47,8 +52,10 @@ __all__ = [
     "EARLY_FAILURES",
     "EARLY_WINDOW_S",
     "Ended",
+    "Finding",
     "Forget",
     "KILL",
+    "Look",
     "Say",
     "Signal",
     "Start",
@@ -56,40 +63,6 @@ __all__ = [
     "TellStop",
     "UNEXPLAINED_S",
 ]
-
-
-class Attempt:
-    """One attempt on this node."""
-
-    __slots__ = (
-        "assignment",
-        "error_class",
-        "gone",
-        "judge_at_s",
-        "kill_at_s",
-        "order",
-        "progress_s",
-        "raises",
-        "reason",
-        "running",
-        "started_s",
-    )  # fmt: skip
-
-    def __init__(self, assignment: e.RunAssigned, now_s: float) -> None:
-        self.assignment = assignment
-        self.started_s = now_s
-        self.progress_s = now_s
-        self.order: e.Outcome | None = None
-        """How the attempt is to end, once that is decided from outside."""
-        self.reason = ""
-        self.error_class: e.ErrorClass = ""
-        self.kill_at_s: float | None = None
-        self.raises = False
-        """The program asked to be told (`init(stop="raise")`) instead of getting SIGTERM."""
-        self.running = False
-        self.gone: Ended | None = None
-        """How its process has ended, while it is not judged yet."""
-        self.judge_at_s = 0.0
 
 
 class AgentCore:
@@ -103,10 +76,11 @@ class AgentCore:
         now_s: float,
         count: int | None = None,
         until: Until | None = None,
+        gpus: GpuSlots | None = None,
     ) -> None:
-        """`count`: how many runs it takes at most; `until`: when it must be gone."""
+        """`count`: how many runs it takes at most; `until`: when it must be gone; `gpus`: the slots with GPUs."""
         self.agent, self.limits, self.count, self.until = agent, limits, count, until
-        self.slots = slots
+        self.slots, self.gpus = slots, gpus or GpuSlots()
         self.began_s = now_s
         self.offers: dict[int, int] = {}
         """slot -> number of its open offer."""
@@ -143,6 +117,8 @@ class AgentCore:
             times.append(self.until.last_start_s(self.limits))
         if self.until is not None and any(one.order is None for one in self.attempts.values()):
             times.append(self.until.end_runs_s(self.limits))
+        if (look_s := self.gpus.next_wake_s()) is not None:
+            times.append(look_s)
         return min(times, default=None)
 
     def _deadlines(self, attempt: Attempt) -> list[float]:
@@ -162,25 +138,43 @@ class AgentCore:
 
     def begin(self, now_s: float) -> list[Action]:
         """The agent has joined: offer what there is time for."""
-        return [*self._leave_in_time(now_s), *self.offer()]
+        return [*self._leave_in_time(now_s), *self._leave_without_slots(), *self.offer()]
 
     def offer(self) -> list[Action]:
-        """Offer every free slot, as far as `count` allows; with all of them taken, this agent is on its way out."""
+        """Offer every free slot, as far as `count` allows, or have its GPUs looked at first; with all of them taken, this
+        agent is on its way out."""
         if self.draining:
             return []
         if self.count is not None and self.taken >= self.count:
             return self.drain(f"its {self.count} runs are done")
         busy = {attempt.assignment.slot for attempt in self.attempts.values()}
         actions: list[Action] = []
+        looks: list[int] = []
         for slot in range(self.slots):
-            if slot in busy or slot in self.offers:
+            if slot in busy or slot in self.offers or self.gpus.keeps(slot):
                 continue
-            if self.count is not None and self.taken + len(self.offers) >= self.count:
+            if self.count is not None and self.taken + len(self.offers) + self.gpus.asked >= self.count:
                 break
+            if self.gpus.asks(slot):
+                looks.append(slot)
+                continue
             self._last_offer += 1
             self.offers[slot] = self._last_offer
             actions.append(Append(e.SlotOffered(self.agent, slot, self._last_offer)))
-        return actions
+        return [*actions, Look(tuple(looks))] if looks else actions
+
+    def looked(self, found: Mapping[int, Finding], now_s: float) -> list[Action]:
+        """What a look at the GPUs of slots has found."""
+        actions: list[Action] = [*self.gpus.learn(found, now_s)]
+        for attempt in list(self.attempts.values()):
+            finding = found.get(attempt.assignment.slot)
+            if finding is not None and attempt.examined and attempt.gone is not None:
+                ended = attempt.gone
+                if finding.lost and (ended.cause is None or ended.cause.error_class != "node"):
+                    cause = Cause("node", f"the node failed ({finding.lost})")
+                    ended = msgspec.structs.replace(ended, cause=cause)
+                actions += self._judge(attempt, ended, now_s)
+        return [*actions, *self._leave_without_slots(), *self.offer()]
 
     def drain(self, reason: str) -> list[Action]:
         """Take back every offer; runs go on."""
@@ -188,6 +182,7 @@ class AgentCore:
             self.draining = reason
         withdrawn = [Append(e.SlotWithdrawn(self.agent, slot, offer)) for slot, offer in self.offers.items()]
         self.offers.clear()
+        self.gpus.rest()
         return [*withdrawn]
 
     # --- orders from the controller
@@ -263,11 +258,15 @@ class AgentCore:
         if attempt.order is None and ended.exit_code in BATCH_SIGNALS:
             attempt.gone, attempt.judge_at_s = ended, now_s + UNEXPLAINED_S
             return []
+        slot = attempt.assignment.slot
+        if self.failed_by_itself(run, ended.exit_code) and self.gpus.examines(slot):
+            attempt.gone, attempt.judge_at_s, attempt.examined = ended, now_s + 2 * LOOK_LIMIT_S, True
+            return [Look((slot,))]
         return self._judge(attempt, ended, now_s)
 
     def _judge(self, attempt: Attempt, ended: Ended, now_s: float) -> list[Action]:
         del self.attempts[attempt.assignment.run]
-        outcome, reason, error_class = _verdict(attempt, ended)
+        outcome, reason, error_class = verdict(attempt, ended)
         actions: list[Action] = [
             self._ended(attempt.assignment, outcome, reason=reason, error_class=error_class, ended=ended)
         ]
@@ -302,6 +301,9 @@ class AgentCore:
     def tick(self, now_s: float) -> list[Action]:
         """Limits and escalations that are due."""
         actions: list[Action] = self._leave_in_time(now_s)
+        again, unanswered = self.gpus.tick(now_s)
+        actions += [Look(again)] if again else []
+        actions += self.looked(unanswered, now_s) if unanswered else []
         limits = self.limits
         for attempt in list(self.attempts.values()):
             if attempt.gone is not None:
@@ -374,6 +376,12 @@ class AgentCore:
             actions += self.terminate(f"the agent leaves at {until.text}", now_s)
         return actions
 
+    def _leave_without_slots(self) -> list[Action]:
+        if not self.gpus.aside or len(self.gpus.aside) < self.slots or self.draining:
+            return []
+        self.broken = f"every slot is set aside ({next(iter(self.gpus.aside.values()))})"
+        return [Say(f"this agent stops: {self.broken}", "error"), *self.drain(self.broken)]
+
     def _current(self, run: int, number: int) -> Attempt | None:
         attempt = self.attempts.get(run)
         return attempt if attempt is not None and attempt.assignment.attempt == number else None
@@ -439,27 +447,3 @@ class AgentCore:
                 wall_s=known.wall_s,
             )
         )
-
-
-def _verdict(attempt: Attempt, ended: Ended) -> tuple[e.Outcome, str, e.ErrorClass]:
-    """Outcome, reason and class of error of an attempt whose process is gone."""
-    if attempt.order is not None:
-        finished_first = attempt.order == "preempted" and ended.exit_code == 0
-        return (
-            ("completed", "", "") if finished_first else (attempt.order, attempt.reason, attempt.error_class)
-        )
-    code = ended.exit_code
-    if code == 0:
-        return "completed", "", ""
-    if ended.cause is not None:
-        return "failed", ended.cause.text, ended.cause.error_class
-    if code is not None and code < 0:
-        return "failed", f"killed by {_signal_name(-code)}", "signal"
-    return "failed", f"exit code {code}", "exit"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

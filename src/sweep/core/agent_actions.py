@@ -51,7 +51,22 @@ class Say(msgspec.Struct, frozen=True):
     level: Literal["info", "warning", "error"] = "info"
 
 
-Action = Append | Start | Signal | TellStop | Forget | Say
+class Look(msgspec.Struct, frozen=True):
+    """Look at the GPUs of these slots; then call `looked`."""
+
+    slots: tuple[int, ...]
+
+
+Action = Append | Start | Signal | TellStop | Forget | Say | Look
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a look at the GPUs of a slot has found, in words for a person."""
+
+    busy: str = ""
+    """Who else computes there."""
+    lost: str = ""
+    """Why no run can compute there any more."""
 
 
 class Cause(msgspec.Struct, frozen=True):

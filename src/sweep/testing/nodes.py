@@ -321,6 +321,8 @@ class SimAgent(Listener):
                     self.guard.tell(action.run)
             elif isinstance(action, a.Forget):
                 self._forget()
+            elif isinstance(action, a.Look):
+                raise AssertionError("simulated slots have no GPUs to look at")
             elif "set aside" in action.text:
                 self.world.counts["agent set aside"] += 1
             elif "stops" in action.text:
