@@ -660,10 +660,16 @@ def test_a_killed_agent_and_guard_leave_forked_runs_that_the_next_agent_ends(pro
     project.wait_running(sweep)
     [run] = project.processes(f"SWEEP_RUN_ID={sweep}-0")
     guard = [pid for pid in trees.descendants([agent.pid]) if parent(pid) == agent.pid]
+    above, pid = [], parent(run)
+    while pid != agent.pid:
+        above.append(pid)
+        pid = parent(pid)
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in [agent.pid, *guard]:
             os.kill(pid, number)
     agent.wait()
+    # Stopped before they are gone, it would get SIGHUP from the kernel, as of a process group that is orphaned.
+    until(lambda: not any(map(alive, above)))
     assert alive(run)
     project.agents.clear()
     os.kill(run, signal.SIGSTOP)  # else it ends by itself when it sees the file
