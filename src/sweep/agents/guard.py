@@ -48,8 +48,6 @@ SETTLE_S = 2.0
 """How long the end of a run waits for its killed descendants to vanish before it is reported anyway."""
 GIVE_UP_S = 30.0
 """How long a guard that ends everything waits for processes that do not die of SIGKILL (stuck in the kernel)."""
-SPAWNED_S = 0.0
-"""That a run has started may be told so much later. 25 ms cost short runs less, but then their length is measured as nothing."""
 TICK_S = 0.005
 CHANNEL = 0
 GENTLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -97,8 +95,6 @@ class Guard:
         """What ends from now on did so because of us: the agent takes all of it as lost."""
         self.received = bytearray()
         self.to_send = bytearray()
-        self.send_s: float | None = None
-        """When that is to be sent, by the monotonic clock; None: there is nothing."""
         self.blocked = False
         """The agent does not read: waiting for room in the socket."""
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -152,7 +148,7 @@ class Guard:
     def _timeout_s(self) -> float | None:
         if self.settling:
             return TICK_S
-        times = [self.deadline_s, self.send_s, self.warm.due_s if self.warm is not None else None]
+        times = [self.deadline_s, self.warm.due_s if self.warm is not None else None]
         due = [due_s for due_s in times if due_s is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
@@ -177,18 +173,13 @@ class Guard:
             self.over = self.over or "the agent is gone"
         self.flush()
 
-    def tell(self, *message: Any, within_s: float = 0.0) -> None:
-        """Queue a message to the agent, which may wait so long for others to go with it."""
+    def tell(self, *message: Any) -> None:
+        """Queue a message to the agent."""
         data = marshal.dumps(message)
         self.to_send += len(data).to_bytes(4, "little") + data
-        send_s = time.monotonic() + within_s if within_s else 0.0
-        self.send_s = send_s if self.send_s is None else min(self.send_s, send_s)
 
     def flush(self) -> None:
-        """Send what is due, as far as the socket takes it."""
-        if self.send_s and self.send_s > time.monotonic():
-            return
-        self.send_s = None
+        """Send what the socket takes."""
         try:
             while self.to_send:
                 del self.to_send[: os.write(CHANNEL, self.to_send)]
@@ -272,7 +263,7 @@ class Guard:
         run.pid = pid
         self.mains[pid] = run
         self.owners.pop(pid, None)
-        self.tell("spawned", run.id, pid, within_s=SPAWNED_S)
+        self.tell("spawned", run.id, pid)
 
     def not_started(self, run: Run, number: int, message: str) -> None:
         """The main process of a run could not be started."""
