@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,43 +121,26 @@ def run_agent(
         record["place"] = dict(place)
     left, rejoining = count, False
     aside: dict[int, str] = {}
-    if spec.preload and not supported():
-        view.say("preload works on Linux only: runs start the ordinary way", "warning")
-    if node.doubt:
-        view.say(node.doubt, "warning")
-    if (warning := shadow_warning(spec, workdir)) is not None:
+    for warning in _warnings(spec, node, workdir):
         view.say(warning, "warning")
+
+    def joined(agent: str) -> e.AgentJoined:
+        host, gpus = node_name(os.environ, socket.gethostname()), tuple(gpu.uuid for gpu in node.gpus)
+        return e.AgentJoined(agent, host, os.getpid(), len(node.slots), gpus, engines(), record=record)
+
     while True:
-        loop = Loop(
-            store,
-            sweep,
-            spec,
-            node.slots,
-            launcher,
-            view,
-            make_driver,
-            Options(
-                count=left,
-                until=until,
-                timing=timing or Timing(),
-                checkpoint_every_s=checkpoint_every_s,
-                avoid_busy=avoid_busy,
-                aside=aside,
-            ),
+        options = Options(
+            count=left,
+            until=until,
+            timing=timing or Timing(),
+            checkpoint_every_s=checkpoint_every_s,
+            avoid_busy=avoid_busy,
+            aside=aside,
         )
+        loop = Loop(store, sweep, spec, node.slots, launcher, view, make_driver, options)
         loop.session.blobs.extend(blobs)
         try:
-            loop.run(
-                lambda agent: e.AgentJoined(
-                    agent,
-                    node_name(os.environ, socket.gethostname()),
-                    os.getpid(),
-                    len(node.slots),
-                    tuple(gpu.uuid for gpu in node.gpus),
-                    engines(),
-                    record=record,
-                )
-            )
+            loop.run(joined)
         except StoreError as error:
             if not rejoining or isinstance(error, SweepRemoved):
                 raise
@@ -171,6 +154,16 @@ def run_agent(
             core = loop.core
             return End(core.draining, bool(core.broken), bool(core.aside), loop.ended_by)
         rejoining = True
+
+
+def _warnings(spec: SweepSpec, node: Node, workdir: Path) -> Iterator[str]:
+    """What a person should know before the first run starts."""
+    if spec.preload and not supported():
+        yield "preload works on Linux only: runs start the ordinary way"
+    if node.doubt:
+        yield node.doubt
+    if (warning := shadow_warning(spec, workdir)) is not None:
+        yield warning
 
 
 __all__ = [

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,10 @@ from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
 from sweep.core.index import Views
 from sweep.stores import Store
+
+if TYPE_CHECKING:
+    from sweep.agents import End
+    from sweep.cli.live import PlainView
 
 GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
 
@@ -254,6 +259,11 @@ def work(
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
     view.finish(load_best(store, sweep))
+    return _exit_code(end, sweep, view)
+
+
+def _exit_code(end: End, sweep: str, view: PlainView) -> int:
+    """Of an agent that has left; what is to be done where it gave up is said."""
     if end.broken:
         view.line(
             f"when that is mended: `sweep retry {sweep}` for the failed runs, and `sweep agent {sweep}` to go on"
