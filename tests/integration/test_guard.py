@@ -136,6 +136,17 @@ def test_cpu_time_is_measured(guardian: Guardian, tmp_path: Path) -> None:
     assert 0.15 < exited.utime_s + exited.stime_s < 20
 
 
+def test_when_a_run_started_and_ended_is_told_however_late_it_is_read(
+    guardian: Guardian, tmp_path: Path
+) -> None:
+    asked_s = time.monotonic()
+    spawn(guardian, "a", ["sleep", "0.2"], tmp_path)
+    until(lambda: (tmp_path / "a.log").exists() and not trees.descendants([guardian.pid or 0]))
+    spawned, exited = collect(guardian, ended("a"))
+    assert isinstance(spawned, Spawned) and isinstance(exited, Exited)
+    assert asked_s <= spawned.at_s <= exited.at_s - 0.2 <= time.monotonic()
+
+
 def test_a_lot_of_output_goes_straight_to_the_file(guardian: Guardian, tmp_path: Path) -> None:
     output = spawn(guardian, "a", ["head", "-c", "100000000", "/dev/zero"], tmp_path)
     collect(guardian, ended("a"))

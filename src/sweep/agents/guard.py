@@ -18,8 +18,8 @@ A message is a length (4 bytes, little-endian) and a marshalled tuple; both ends
                      ("spawn", id, argv, env, cwd, output, key)   ("kill", id, signal, everything)
                      ("warm", key, argv, env, cwd, setup)
                      ("deadline", monotonic_s or None)         ("bye", grace_s)
-    guard -> agent   ("ready", is_subreaper)                   ("spawned", id, pid)
-                     ("spawn_failed", id, errno, message)      ("exited", id, status, utime_s, stime_s, maxrss_bytes)
+    guard -> agent   ("ready", is_subreaper)                   ("spawned", id, pid, at_s)
+                     ("spawn_failed", id, errno, message)      ("exited", id, at_s, status, utime_s, stime_s, maxrss_bytes)
                      ("warm", problem, another_follows)         ("ending", reason)
 
 A run whose `key` is that of the warm process is forked from it (`sweep.agents.warm`), and is watched and ended like any other.
@@ -48,6 +48,9 @@ SETTLE_S = 2.0
 """How long the end of a run waits for its killed descendants to vanish before it is reported anyway."""
 GIVE_UP_S = 30.0
 """How long a guard that ends everything waits for processes that do not die of SIGKILL (stuck in the kernel)."""
+SPAWNED_S = 0.025 if sys.platform == "linux" else 0.0
+"""That a run has started is told so much later at most: a short run's end goes with it, and the agent is woken once. (If the
+guard is killed meanwhile, the agent finds the run among its children, where there are subreapers.)"""
 TICK_S = 0.005
 CHANNEL = 0
 GENTLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -64,8 +67,8 @@ class Run:
         """0 until it is known: it is to be forked."""
         self.status = 0
         """What the warm process said of its end, before its CPU time is known."""
-        self.ended: tuple[int, float, float, int] | None = None
-        """Exit status or -signal, user and system seconds, largest memory in bytes."""
+        self.ended: tuple[float, int, float, float, int] | None = None
+        """When, by the monotonic clock; exit status or -signal, user and system seconds, largest memory in bytes."""
         self.settle_until_s = 0.0
 
 
@@ -95,6 +98,8 @@ class Guard:
         """What ends from now on did so because of us: the agent takes all of it as lost."""
         self.received = bytearray()
         self.to_send = bytearray()
+        self.send_s: float | None = None
+        """When that is to be sent, by the monotonic clock; None: there is nothing."""
         self.blocked = False
         """The agent does not read: waiting for room in the socket."""
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -148,7 +153,7 @@ class Guard:
     def _timeout_s(self) -> float | None:
         if self.settling:
             return TICK_S
-        times = [self.deadline_s, self.warm.due_s if self.warm is not None else None]
+        times = [self.deadline_s, self.send_s, self.warm.due_s if self.warm is not None else None]
         due = [due_s for due_s in times if due_s is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
@@ -173,13 +178,18 @@ class Guard:
             self.over = self.over or "the agent is gone"
         self.flush()
 
-    def tell(self, *message: Any) -> None:
-        """Queue a message to the agent."""
+    def tell(self, *message: Any, within_s: float = 0.0) -> None:
+        """Queue a message to the agent, which may wait so long for others to go with it."""
         data = marshal.dumps(message)
         self.to_send += len(data).to_bytes(4, "little") + data
+        send_s = time.monotonic() + within_s if within_s else 0.0
+        self.send_s = send_s if self.send_s is None else min(self.send_s, send_s)
 
     def flush(self) -> None:
-        """Send what the socket takes."""
+        """Send what is due, as far as the socket takes it."""
+        if self.send_s and self.send_s > time.monotonic():
+            return
+        self.send_s = None
         try:
             while self.to_send:
                 del self.to_send[: os.write(CHANNEL, self.to_send)]
@@ -263,7 +273,7 @@ class Guard:
         run.pid = pid
         self.mains[pid] = run
         self.owners.pop(pid, None)
-        self.tell("spawned", run.id, pid)
+        self.tell("spawned", run.id, pid, time.monotonic(), within_s=SPAWNED_S)
 
     def not_started(self, run: Run, number: int, message: str) -> None:
         """The main process of a run could not be started."""
@@ -314,8 +324,9 @@ class Guard:
 
     def finished(self, run: Run, status: int, utime_s: float, stime_s: float, maxrss_bytes: int) -> None:
         """The main process of a run is gone: what it left is to go, too."""
-        run.ended = (status, utime_s, stime_s, maxrss_bytes)
-        run.settle_until_s = time.monotonic() + SETTLE_S
+        now_s = time.monotonic()
+        run.ended = (now_s, status, utime_s, stime_s, maxrss_bytes)
+        run.settle_until_s = now_s + SETTLE_S
         self.settling.append(run)
 
     def settle(self) -> None:
@@ -367,7 +378,7 @@ class Guard:
         run = self.runs.get(id)
         if run is not None and self.warm is not None and self.warm.drop(run):
             del self.runs[id]
-            self.tell("exited", id, -number, 0.0, 0.0, 0)
+            self.tell("exited", id, time.monotonic(), -number, 0.0, 0.0, 0)
             return
         if run is None or run.pid not in self.mains:
             return  # it has ended, and what it left is being killed

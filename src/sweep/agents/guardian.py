@@ -54,6 +54,8 @@ class Spawned(msgspec.Struct, frozen=True):
 
     id: str
     pid: int
+    at_s: float
+    """When, by the monotonic clock."""
 
 
 class SpawnFailed(msgspec.Struct, frozen=True):
@@ -68,6 +70,8 @@ class Exited(msgspec.Struct, frozen=True):
     """The process of `id` has ended and none of its descendants is left."""
 
     id: str
+    at_s: float
+    """When its process ended, by the monotonic clock."""
     status: int
     """Exit status; -N when signal N ended it."""
     utime_s: float
@@ -245,9 +249,9 @@ class Guardian:
 
     def _event(self, name: str, *arguments: Any) -> GuardEvent | None:
         if name == "spawned":
-            id, pid = arguments
+            id, pid, at_s = arguments
             self._runs[id] = pid
-            return Spawned(id, pid)
+            return Spawned(id, pid, at_s)
         if name == "spawn_failed":
             self._forget(arguments[0])
             return SpawnFailed(*arguments)

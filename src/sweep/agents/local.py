@@ -37,6 +37,8 @@ class LocalRun(msgspec.Struct, gc=False):
     inbox: RunInbox | None = None
     oom_kills: dict[str, int] = {}
     """The kernel's counts when it began."""
+    started: bool = False
+    """Whether the guard has said so: what the run says before that waits here, as the journal must have its start first."""
 
 
 def new_agent_id(node: str) -> str:
@@ -82,6 +84,7 @@ class LocalRuns:
         """The event of its process having begun as `pid`."""
         assignment, prepared = local.assignment, local.prepared
         assert prepared is not None
+        local.started = True
         return e.RunStarted(
             assignment.run,
             assignment.attempt,
@@ -116,7 +119,7 @@ class LocalRuns:
         inbox, assignment = local.inbox, local.assignment
         if now_s is not None and local.prepared is not None:
             self.outputs.follow(assignment.run, assignment.attempt, local.prepared.output, now_s)
-        if inbox is None:
+        if inbox is None or not local.started:
             return
         taken = inbox.take()
         run, attempt = assignment.run, assignment.attempt

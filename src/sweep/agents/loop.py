@@ -227,7 +227,7 @@ class Loop:
             elif isinstance(event, SpawnFailed):
                 self._failed_to_start(event, now)
             elif isinstance(event, Exited):
-                self._exited(event, now)
+                self._exited(event)
             elif isinstance(event, WarmGone):
                 self.view.say(self.launcher.about_warm(event), "warning")
             elif isinstance(event, GuardDied):
@@ -239,7 +239,7 @@ class Loop:
             return
         assignment = local.assignment
         started = self.local.started(local, self.agent, self.node, event.pid, self.slots[assignment.slot])
-        self._perform(self.core.started(assignment.run, started, now))
+        self._perform(self.core.started(assignment.run, started, event.at_s))
         if self._objective_due is None:
             self._objective_due = now + OBJECTIVE_S
         self.view.started(assignment)
@@ -253,7 +253,7 @@ class Loop:
         self.server.forget(run)
         self._perform(self.core.start_failed(run, event.message, now))
 
-    def _exited(self, event: Exited, now: float) -> None:
+    def _exited(self, event: Exited) -> None:
         local = self.local.by_guard_id(event.id)
         if local is None or local.prepared is None or local.inbox is None:
             return
@@ -264,7 +264,7 @@ class Loop:
             self._perform(self.core.connected(*connected))
         local.inbox.take_unsent(local.prepared.unsent)
         self.local.collect(local, self.session.add)
-        self.local.over(run, now)
+        self.local.over(run, event.at_s)
         self.server.forget(run)
         tail = self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else ""
         output = None
@@ -274,7 +274,9 @@ class Loop:
         self.core.closing(run)
         self.checkpoints.ended(
             run,
-            lambda digest: self._perform(self.core.exited(run, replace(ended, checkpoint=digest), now)),
+            lambda digest: self._perform(
+                self.core.exited(run, replace(ended, checkpoint=digest), event.at_s)
+            ),
         )
         for doubt in self.local.doubts(local) if event.status == 0 else ():
             self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
