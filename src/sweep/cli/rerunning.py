@@ -157,6 +157,8 @@ def _tell_rows(folder: Path, views: Views, run: RunView) -> None:
     if metric is None or run.objective is None:
         return
     recorded = f"the recorded run had {run.objective:.6g}"
+    if run.state == "pruned":
+        recorded += f" after {run.steps} values, when it was pruned"
     if value is None:
         _tell(f"it has logged no {metric.name}; {recorded}")
     else:
