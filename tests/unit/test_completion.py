@@ -74,9 +74,9 @@ def test_ids_and_runs(project: Path) -> None:
     assert values("plot", "") == ["latest", "newer567", "older234"]
     assert values("plot", "old") == ["older234"]
     assert values("plot", "old", "") == [], "it takes one sweep"
-    assert values("show", "") == ["latest-", "newer567-", "older234-"]
+    assert values("show", "") == ["best", "latest-", "newer567-", "older234-"]
     assert values("show", "older234-1") == ["older234-1", "older234-10", "older234-11"]
-    assert values("show", "latest-") == ["latest-0"]
+    assert values("show", "latest-") == ["latest-0", "latest-best"]
     assert values("show", "unknown-") == []
     assert values("compare", "older234-3", "older234-b") == ["older234-best"]
     assert values("compare", "b") == ["best"]

@@ -75,7 +75,14 @@ V3_NODES: list[AnyEntry] = [
     e.NodeSetAside("node-2", "", "it has no agent any more", (7,)),
 ]  # fmt: skip
 
-VERSIONS = {"v1": V1, "v2": V2, "v3-nodes": V3_NODES}
+V4_AGAIN: list[AnyEntry] = [
+    e.RunReproduced(
+        3, "different", 120, 117, "val/loss", 7.0, {"reason": "3 values differ", "rows": {"again": 60}}, "ada"
+    ),
+    e.RunReproduced(0, "identical", 40, 40),
+]
+
+VERSIONS = {"v1": V1, "v2": V2, "v3-nodes": V3_NODES, "v4-again": V4_AGAIN}
 
 
 def expected(version: str) -> list[Recorded]:

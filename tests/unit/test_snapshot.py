@@ -31,6 +31,7 @@ REQUESTS: tuple[e.AnyEntry, ...] = (
     e.ResumeRequested("p"),
     e.RetryRequested((0, 1, 2)),
     e.Annotated(0, ("good",), (), "a note"),
+    e.RunReproduced(0, "identical", 4, 4),
     e.ExtendRequested(30),
     e.SlotOffered("nobody", 0, 1),
 )

@@ -16,6 +16,7 @@ from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, plan_slots, select, usable
 from sweep.agents.guardian import become_subreaper
 from sweep.agents.leading import Lead, Leading, MakeDriver
+from sweep.agents.lending import other_python
 from sweep.agents.loop import Loop, Options
 from sweep.agents.session import Timing
 from sweep.agents.starting import Launcher
@@ -116,7 +117,8 @@ def run_agent(
         blobs.append(data)
         return digest_of(data)
 
-    record = record_node(keep, os.environ)
+    python = None if function is not None else other_python(spec.command, os.environ.get("PATH"))
+    record = record_node(keep, os.environ, interpreter=python)
     if place is not None:
         record["place"] = dict(place)
     left, rejoining = count, False

@@ -6,6 +6,7 @@ Where the run uses the agent's own environment nothing is done, since every entr
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import sweep.sdk
 
+_PYTHON = re.compile(r"python(\d+(\.\d+)?t?)?")
 FOLDER = Path(sweep.sdk.__file__).parent / "_path_sweep"
 """What is put at the end of PYTHONPATH: it holds a package `sweep` that gives way to one that is installed."""
 
@@ -35,8 +37,25 @@ def uses_own_python(argv: Sequence[str], path: str | None) -> bool:
     that lies beside it (`python`, `torchrun`)."""
     if sys.executable in argv:
         return True
+    found = _program(argv, path)
+    return found is not None and found.parent == Path(sys.executable).parent
+
+
+def other_python(command: Sequence[str], path: str | None) -> str | None:
+    """The Python that runs of a spec's `command` have where it is not the one of this process: the one that it names, or that
+    lies beside the program that it names. None also where that is not known (a shell script)."""
+    argv = [{"${env}": "/usr/bin/env", "${interpreter}": sys.executable}.get(item, item) for item in command]
+    if uses_own_python(argv, path) or (found := _program(argv, path)) is None:
+        return None
+    if _PYTHON.fullmatch(found.name):
+        return str(found)
+    beside = found.parent / "python"
+    return str(beside) if (found.parent.parent / "pyvenv.cfg").exists() and beside.exists() else None
+
+
+def _program(argv: Sequence[str], path: str | None) -> Path | None:
     words = [word for word in argv if "=" not in word.partition("/")[0]]
     if words and words[0] in ("/usr/bin/env", "env"):
         words = words[1:]
     found = shutil.which(words[0], path=path) if words else None
-    return found is not None and Path(found).parent == Path(sys.executable).parent
+    return Path(found) if found is not None else None

@@ -213,6 +213,12 @@ def executable(
     return [*changed, *extra], env
 
 
+def named_variables(recipe: Recipe) -> frozenset[str]:
+    """Names of the variables whose values the command and its environment take from wherever they are executed."""
+    in_argv = {name for item in recipe.argv for name in _ENVVAR.findall(item) if name in recipe.variables}
+    return frozenset(in_argv | {name for value in recipe.env.values() for name in _ENVVAR.findall(value)})
+
+
 def _looked_up(text: str, names: frozenset[str] | None, environ: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]

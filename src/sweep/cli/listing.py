@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from sweep.analysis.records import duration_s, iso_time, record, records
-from sweep.api import find_run, find_sweep, load_best, load_sweep_views, load_views
+from sweep.api import find_sweep, load_best, load_sweep_views, load_views
+from sweep.api.choosing import find_one
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
@@ -309,7 +311,7 @@ def flat_config(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any
 def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     """Show everything that is recorded about RUN: config, seed, attempts, outcome, command, summary."""
     with opened(store_url) as store:
-        sweep, number = find_run(store, run)
+        sweep, number = find_one(store, run)
         views = load_views(store, sweep, (number,))
         rows = sum(chunk.count for chunk in store.read_history(sweep, number))
     [view] = views.runs
@@ -318,7 +320,8 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     code = views.created.record.get("code", {})
     if as_json:
         ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
-        print_json({**found, "history_rows": rows, "code": code, "node": ran_on})
+        again = [msgspec.to_builtins(one) for one in view.reproduced]
+        print_json({**found, "reproduced": again, "history_rows": rows, "code": code, "node": ran_on})
         return
     reason = f" ({view.reason})" if view.reason else ""
     click.echo(f"run {view.id} is {view.state}{reason}")
@@ -337,6 +340,8 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     for name, value in fields:
         if value not in (None, ""):
             click.echo(f"  {name:<10}{value}")
+    for one in view.reproduced:
+        click.echo(f"  again     {one.verdict}, {iso_time(one.at_s)}: {one.report.get('reason', '')}")
     _print_map("config", dict(flat_config(view.config)))
     _print_map("defaults of the program", dict(flat_config(view.defaults)))
     _print_map("summary", view.summary)

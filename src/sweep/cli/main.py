@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("listing", "Show everything that is recorded about a run."),
     "best": ("listing", "Show the best run of a sweep and its config."),
     "rerun": ("rerunning", "Execute a run once more by hand, with its command, config and seed."),
+    "reproduce": ("reproducing", "Execute a run again from its record and compare every value."),
     "compare": ("comparing", "Show runs side by side: config, code, packages, metrics."),
     "logs": ("output", "Print a run's output, or follow it."),
     "fetch": ("fetching", "Write a run's checkpoint out of the store into a folder."),

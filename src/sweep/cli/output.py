@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from sweep.api import find_run, load_run
+from sweep.api import load_run
+from sweep.api.choosing import find_one
 from sweep.cli.common import command, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.names import output_cache, run_id
@@ -33,7 +34,7 @@ def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | N
     second or two behind.
     """
     with opened(store_url) as store:
-        sweep, number = find_run(store, run)
+        sweep, number = find_one(store, run)
         chosen = _log_attempt(load_run(store, sweep, number), attempt)
         source = _source(store, sweep, number, chosen)
         some = _print(source)

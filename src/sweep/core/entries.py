@@ -96,6 +96,23 @@ class Annotated(Event, frozen=True, array_like=True, gc=False, tag=True):
     by: str = ""
 
 
+class RunReproduced(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """A run that has ended was executed again and compared with its record."""
+
+    run: int
+    verdict: str
+    """See `sweep.analysis.reproduction`."""
+    compared: int = 0
+    """Values that both executions have, and how many of them are the same to the last bit."""
+    identical: int = 0
+    metric: str = ""
+    """Where they differ first; empty when they don't."""
+    step: float | None = None
+    report: dict[str, Any] = {}
+    """All of it, as `sweep reproduce --json` prints it."""
+    by: str = ""
+
+
 class RetryRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
     """A new attempt of these runs (each ended as failed or cancelled)."""
 
@@ -291,6 +308,7 @@ AnyEntry = (
     | ExtendRequested
     | RetryRequested
     | Annotated
+    | RunReproduced
     | SweepEnded
     | SweepReopened
     | AgentJoined

@@ -167,6 +167,10 @@ def _annotated(state: State, entry: e.Annotated) -> str | None:
     return None  # what it says is for people: it stands in the index only
 
 
+def _reproduced(state: State, entry: e.RunReproduced) -> str | None:
+    return f"there is no run {entry.run}" if _find(state, entry.run) is None else None  # nothing acts on it
+
+
 def _requeue(state: State, run: Run) -> None:
     before = run.state
     run.state, run.lost, run.reason, run.shelved = "queued", 0, "", False
@@ -396,6 +400,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.ExtendRequested: _extend,
     e.RetryRequested: _retry,
     e.Annotated: _annotated,
+    e.RunReproduced: _reproduced,
     e.SweepEnded: _ended,
     e.SweepReopened: _reopened,
     e.AgentJoined: _joined,

@@ -17,7 +17,7 @@ from sweep.core.evolve import evolve
 from sweep.core.lifecycle import ENDED
 from sweep.core.spec import SweepSpec
 from sweep.core.state import Run, State
-from sweep.core.views import AgentView, AttemptView, RunView, SpecView, SweepView
+from sweep.core.views import AgentView, AttemptView, ReproductionView, RunView, SpecView, SweepView
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_run = msgspec.msgpack.Decoder(RunView).decode
@@ -134,6 +134,8 @@ class IndexFold:
             self._set_aside(entry, at_s)
         elif isinstance(entry, e.Annotated):
             self._annotate(entry, at_s)
+        elif isinstance(entry, e.RunReproduced):
+            self._reproduced(entry, at_s)
         else:
             if isinstance(entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested):
                 self._sync_spec(entry)
@@ -224,6 +226,21 @@ class IndexFold:
         kept = [tag for tag in view.tags if tag not in entry.remove]
         view.tags = tuple(dict.fromkeys([*kept, *entry.add]))
         view.note = view.note if entry.note is None else entry.note
+
+    def _reproduced(self, entry: e.RunReproduced, at_s: float) -> None:
+        view = self._run(entry.run)
+        self._sync(view)
+        found = ReproductionView(
+            at_s=at_s,
+            verdict=entry.verdict,
+            compared=entry.compared,
+            identical=entry.identical,
+            metric=entry.metric,
+            step=entry.step,
+            report=entry.report,
+            by=entry.by,
+        )
+        view.reproduced = (*view.reproduced, found)
 
     def _agent(self, entry: e.AgentJoined | e.AgentLeft | e.AgentLost, at_s: float) -> None:
         key = AGENT_PREFIX + entry.agent

@@ -54,6 +54,21 @@ class AttemptView(msgspec.Struct, kw_only=True):
         return self.gpu_share * (end_s - self.started_s)
 
 
+class ReproductionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of executing a run again (`sweep reproduce`)."""
+
+    at_s: float
+    verdict: str
+    compared: int
+    identical: int
+    metric: str = ""
+    """Where the values differ first, and at which step; empty when they don't."""
+    step: float | None = None
+    report: dict[str, Any] = {}
+    """All of it, as `sweep reproduce --json` prints it."""
+    by: str = ""
+
+
 class RunView(msgspec.Struct, kw_only=True):
     """One run with all its attempts, the last one last."""
 
@@ -76,6 +91,7 @@ class RunView(msgspec.Struct, kw_only=True):
     attempts: list[AttemptView] = []
     tags: tuple[str, ...] = ()
     note: str = ""
+    reproduced: tuple[ReproductionView, ...] = ()
 
     @property
     def attempt(self) -> int:

@@ -166,7 +166,7 @@ class _Keeper:
         for path, item in sorted(self.left_out, key=lambda pair: pair[1].size):
             if item.reason in ("large", "total", "count") and item.size <= budget:
                 budget -= item.size
-                hashed[path] = _hash_file(f"{self._root}/{path}")
+                hashed[path] = hash_file(f"{self._root}/{path}")
         self.left_out = [
             (path, replace(item, digest=hashed.get(path, ""))) for path, item in sorted(self.left_out)
         ]
@@ -236,7 +236,7 @@ def _not_through_links(found: list[_Candidate]) -> Iterable[_Candidate]:
     return found if not links else [candidate for candidate in found if not candidate.path.startswith(links)]
 
 
-def _hash_file(path: str) -> str:
+def hash_file(path: str) -> str:
     """blake2b-256 of a file of any size; empty when it cannot be read."""
     try:
         with open(path, "rb") as stream:  # noqa: PTH123

@@ -126,7 +126,7 @@ def environ_record(environ: Mapping[str, str]) -> dict[str, Any]:
     """`{"values": {name: value}, "names": [every other name]}`, sorted. A value is kept only where its name is on the list
     of this module and does not sound secret, and then without user info, tokens and the values of secret variables."""
     known = known_secrets(environ)
-    kept = {name for name in environ if _has_value(name)}
+    kept = {name for name in environ if has_value(name)}
     return {
         "values": {name: scrub(environ[name], known) for name in sorted(kept)},
         "names": sorted(scrub(name, known) for name in environ if name not in kept),
@@ -162,6 +162,7 @@ def with_strict_flags(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, "XLA_FLAGS": f"{_XLA_FLAG} {flags}"} if flags is not None else dict(env)
 
 
-def _has_value(name: str) -> bool:
+def has_value(name: str) -> bool:
+    """Whether the value under this name is recorded."""
     listed = name in _EXACT or any(fnmatchcase(name, pattern) for pattern in _PATTERNS)
     return listed and not looks_secret_name(name)

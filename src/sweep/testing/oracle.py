@@ -183,6 +183,9 @@ class Account:
             return
         self.notes[entry.run] = naive_notes(*self.notes.get(entry.run, ((), "")), entry)
 
+    def _RunReproduced(self, entry: e.RunReproduced, _: e.Recorded) -> None:
+        """For people: nothing acts on it."""
+
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
         for number in entry.runs:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):
