@@ -43,7 +43,7 @@ class Plan:
     agents: int = 8
     slots: int = 2
     seed: int = 1
-    every_s: float = 1.5
+    every_s: float = 2.0
     """The mean time between two strikes."""
     lease_s: float = 3.0
     pause_s: float = 0.1
@@ -198,7 +198,7 @@ def main() -> None:
         "--fsync", choices=["always", "everysec"], default=plan.fsync, help="of Redis' append-only file"
     )
     parser.add_argument(
-        "--rounds", type=int, default=1, help="how often both sweeps are worked off (default 1)"
+        "--rounds", type=int, default=3, help="how often both sweeps are worked off (default 3)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
