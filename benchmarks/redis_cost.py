@@ -95,12 +95,27 @@ class Server:
         self.url = f"unix://{self.path}"
         words = ["--port", "0", "--unixsocket", self.path, "--dir", self._folder.name, "--save", ""]
         words += ["--appendonly", "yes", "--appendfsync", fsync] if fsync else ["--appendonly", "no"]
-        self._process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
+        self._command = [program, *words]
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, with the data that its append-only file has."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         while True:
             with contextlib.suppress(Exception):
                 RedisStore(self.url, patience_s=0.1).close()
                 return
             time.sleep(0.05)
+
+    def kill(self) -> None:
+        """As `kill -9` would."""
+        self._process.kill()
+        self._process.wait()
 
     def used_bytes(self) -> int:
         """What its data take."""
@@ -110,8 +125,7 @@ class Server:
         return used
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.kill()
         self._folder.cleanup()
 
 

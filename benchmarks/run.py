@@ -100,7 +100,11 @@ def show(result: Result) -> None:
             if not values:
                 continue
             spread = f"({min(values):.4g} to {max(values):.4g})"
-            ratio = f"{result.ratio(figure, row.label):7.2f}x" if first in rows and row.label != first else ""
+            ratio = (
+                f"{result.ratio(figure, row.label):7.2f}x"
+                if any(rows.get(first, ())) and row.label != first
+                else ""
+            )
             print(f"    {row.label:<{width}} {result.median(figure, row.label):10.4g} {spread:24} {ratio}")
     for goal in table.goals:
         reached = result.reached(goal)
@@ -138,7 +142,7 @@ def as_json(result: Result) -> dict[str, Any]:
                     "min": min(values),
                     "max": max(values),
                     "rounds": len(values),
-                    **({"ratio": result.ratio(figure, label)} if first in rows else {}),
+                    **({"ratio": result.ratio(figure, label)} if any(rows.get(first, ())) else {}),
                 }
                 for label, values in rows.items()
             }

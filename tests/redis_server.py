@@ -85,6 +85,12 @@ class RedisServer:
             assert time.monotonic() < deadline_s, "redis-server does not come up"
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """Of the server, which must be at work."""
+        assert self.process is not None
+        return self.process.pid
+
     def kill(self) -> None:
         """As `kill -9` would."""
         if self.process is not None:

@@ -1,154 +1,103 @@
-"""Real processes, killed for real: what was asked is done once, nothing is left behind, what was logged is there."""
+"""Real processes, killed and frozen for real: what was asked is done once, nothing is left behind, what was logged is there."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import random
-import signal
 import sys
-import time
-from collections import Counter
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from tests.integration.conftest import Project
+from sweep.agents import trees
+from sweep.api import load_views
+from sweep.stores import open_store
+from sweep.testing import witness
+from sweep.testing.chaos import Crew, Striker, is_guard, work_off
+from tests.integration.conftest import PYTHON, Project
+from tests.redis_server import RedisServer
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-
-# Tells a file of its own what it does, independently of sweep: one line per start, row and end.
-TRAIN = """
-import os, sys, time
-import sweep
-run = sweep.init()
-me = f"{run.id} {run.attempt} {run.config.x}"
-log = os.open(os.environ["WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-def tell(what): os.write(log, f"{what} {me} {time.time()}\\n".encode())
-tell("start -1")
-steps = 30 if run.config.x % 25 == 0 else 3
-for i in range(steps):
-    run.log({"loss": float(i), "x": run.config.x})
-    tell(f"row {i}")
-    time.sleep(0.1 if steps == 30 else 0.02)
-tell("end -1")
-"""
-SPEC = """
-program: train.py
-method: grid
-metric: {name: loss, goal: minimize}
-parameters: {x: {distribution: int_uniform, min: 0, max: 199}}
-env: {WITNESS: %s}
-"""
+LEASE_S = 2.0
 
 
 def guards(agent: int) -> list[int]:
-    found = []
-    for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
-        if b"guard" in Path(f"/proc/{child}/cmdline").read_bytes():
-            found.append(int(child))
-    return found
+    return [pid for pid in trees.descendants([agent]) if is_guard(pid)]
 
 
-def strike(project: Project, sweep: str, rng: random.Random, killed: dict[int, float]) -> str:
-    """Kill something; returns what. `killed`: process id of a killed agent -> when."""
-    victim = rng.choice(["agent", "agent and guard", "guard", "training", "training"])
-    agents = [agent for agent in project.agents if agent.poll() is None]
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path_factory.mktemp("r"), appendonly="yes", appendfsync="everysec")
+    yield made.start()
+    made.kill()
+
+
+def campaign(
+    project: Project, points: int, agents: int, strikes: int, server: RedisServer | None = None
+) -> None:
+    """Work off a sweep whose processes are killed and frozen all the time, and hold the record against what its runs told."""
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    print(f"CHAOS_SEED={seed}")
+    file = project.folder / "witness.txt"
+    project.write("train.py", witness.PROGRAM)
+    project.write("sweep.yaml", witness.spec_text(points, file, 0.05))
+    sweep = project.create()
+    command = [*PYTHON, "agent", sweep, "--slots", "2"]
+    crew = Crew(command, agents, project.folder, {**project.env, "SWEEP_LEASE_S": str(LEASE_S)})
+    striking = None
     try:
-        if victim == "training":
-            os.kill(rng.choice(project.processes(f"SWEEP_ID={sweep}")), signal.SIGKILL)
-            return victim
-        agent = rng.choice(agents)
-        if victim != "agent":
-            guard = rng.choice(guards(agent.pid))
-            if victim != "guard":
-                agent.send_signal(signal.SIGSTOP)  # so that neither has the time to notice the other's death
-            os.kill(guard, signal.SIGKILL)
-        if victim != "guard":
-            killed[agent.pid] = time.time()
-            agent.kill()
-            agent.wait()
-    except (IndexError, ProcessLookupError, FileNotFoundError):
-        return "missed"
-    return victim
+        with closing(open_store(project.env.get("SWEEP_STORE"), project.folder)) as store:
+            striking = Striker(crew, store, sweep, random.Random(seed), server)
+            ended = work_off(crew, striking, pause_s=(0.3, 1.0), strikes=strikes, limit_s=300)
+            print(dict(striking.struck))
+            assert ended, f"seed {seed}: the sweep has not ended\n{crew.said()[-5000:]}"
+            project.wait_for(lambda: not crew.processes(), timeout=20)
+            told = witness.read_witness(file)
+            views = load_views(store, sweep)
+            found = witness.compare(store, views, points, told, striking.harms, striking.outages, LEASE_S)
+    finally:
+        if striking is not None:
+            striking.end()
+        crew.end()
+    print(f"{dict(found.attempts)}, {found.rows} rows checked of {sum(one.what == 'row' for one in told)}")
+    assert not found.problems, f"seed {seed}:\n" + "\n".join(found.problems[:20])
+    assert found.rows > points
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_kill_anything_at_any_time(project: Project) -> None:
-    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
-    print(f"CHAOS_SEED={seed}")
-    rng = random.Random(seed)
-    witness = project.folder / "witness.txt"
-    project.write("train.py", TRAIN)
-    project.write("sweep.yaml", SPEC % witness + "retry: {max: 1000}\n")
-    sweep = project.create()
-    killed: dict[int, float] = {}
-    struck: Counter[str] = Counter()
-    until = time.monotonic() + 240
-    while time.monotonic() < until:
-        alive = [agent for agent in project.agents if agent.poll() is None]
-        if not alive and project.agents and project.json("status", sweep)["state"] == "ended":
-            break
-        for _ in range(2 - len(alive)):
-            project.agent(sweep, "--slots", "2")
-        time.sleep(rng.uniform(0.3, 1.0))
-        if sum(struck.values()) < 30:
-            struck[strike(project, sweep, rng, killed)] += 1
-    print(dict(struck))
-    status = project.json("status", sweep)
-    assert status["state"] == "ended", f"seed {seed}: {status}\n{project.agent_output()[-5000:]}"
-    check(project, sweep, witness, killed, seed)
+    campaign(project, points=200, agents=2, strikes=30)
 
 
-def check(project: Project, sweep: str, witness: Path, killed: dict[int, float], seed: int) -> None:
-    project.wait_for(lambda: not project.processes(f"SWEEP_ID={sweep}"), timeout=10)
-    runs = project.json("runs", sweep)
-    assert sorted(run["config"]["x"] for run in runs) == list(range(200)), f"seed {seed}"
-    assert {run["state"] for run in runs} == {"completed"}, f"seed {seed}"
-    for run in runs:
-        assert [a["outcome"] for a in run["attempts"]].count("completed") == 1, f"seed {seed}: {run}"
-    told = [line.split() for line in witness.read_text().splitlines()]
-    ends = Counter(run for what, _, run, _, _, _ in told if what == "end")
-    by_id = {run["id"]: run for run in runs}
-    assert set(ends) == set(by_id), f"seed {seed}: a run counts as completed that never came to its end"
-    recorded, may_lack = history(project, sweep), lossy(project, sweep, runs, killed)
-    checked = 0
-    for what, number, run, attempt, _, at in told:
-        if what == "row" and float(at) < may_lack.get((run, int(attempt)), math.inf):
-            checked += 1
-            assert (run, int(attempt), int(number)) in recorded, (
-                f"seed {seed}: row {number} of {run}.{attempt} is lost"
-            )
-    print(f"{checked} rows checked, {len(may_lack)} attempts on agents that were killed")
+@linux
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_kill_anything_and_redis_at_any_time(project: Project, server: RedisServer) -> None:
+    project.env["SWEEP_STORE"] = server.url
+    campaign(project, points=200, agents=4, strikes=30, server=server)
 
 
-def lossy(
-    project: Project, sweep: str, runs: list[dict[str, Any]], killed: dict[int, float]
-) -> dict[tuple[str, int], float]:
-    """(run, attempt) of attempts that may lack rows -> from when on: a second before their agent was killed. The death
-    of a guard or of the training itself costs no row. An agent that a slow machine kept from its lease drops everything."""
-    agents = {agent["id"]: agent for agent in project.json("status", sweep)["agents"]}
-    found = {}
-    for run in runs:
-        for attempt in run["attempts"]:
-            agent = agents[attempt["agent"]]
-            if agent["pid"] in killed:
-                found[run["id"], attempt["attempt"]] = killed[agent["pid"]] - 1.0
-            elif agent["state"] == "lost" and attempt["outcome"] == "lost":
-                found[run["id"], attempt["attempt"]] = 0.0
-    return found
+@linux
+def test_the_comparison_finds_what_is_wrong(project: Project) -> None:
+    file = project.folder / "witness.txt"
+    project.work_off(witness.spec_text(3, file, 0.0), witness.PROGRAM)
+    told = witness.read_witness(file)
+    with closing(open_store(None, project.folder)) as store:
+        views = load_views(store, project.status().sweep)
 
+        def problems(told: list[witness.Told] = told, points: int = 3) -> str:
+            return "\n".join(witness.compare(store, views, points, told).problems)
 
-def history(project: Project, sweep: str) -> set[tuple[str, int, int]]:
-    """(run, attempt, row) of every row in the record."""
-    found = set()
-    for line in project.sweep("export", sweep).splitlines():
-        chunk = json.loads(line).get("history")
-        if chunk:
-            for offset in range(chunk["count"]):
-                found.add((f"{sweep}-{chunk['run']}", chunk["attempt"], chunk["first_row"] + offset))
-    return found
+        assert problems() == ""
+        assert "the points are not those" in problems(points=4)
+        row = next(one for one in told if one.what == "row")
+        assert f"row 99 of {row.run}, attempt 1, is lost" in problems([*told, row._replace(row=99)])
+        assert "never came to its end" in problems([one for one in told if one.what != "end"])
+        assert "which no run with x = 7 logged" in problems([one._replace(x=7) for one in told])
+        views.runs[0].objective = 7.0
+        views.runs[1].attempts[0].outcome = "lost"
+        assert "has the result 7.0, which is not that of x" in problems()
+        assert f"{views.runs[1].id} is completed after ['lost']" in problems()

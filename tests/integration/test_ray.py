@@ -16,13 +16,16 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweep.stores import open_store
 from tests.integration.conftest import PYTHON, Project
 from tests.integration.test_gpu_pinning import NVML
+from tests.redis_server import RedisServer
 
 if importlib.util.find_spec("ray") is None:  # not imported: that takes a second of everybody's time
     pytest.skip("Ray is not installed (pip install 'sweep[ray]')", allow_module_level=True)
@@ -221,15 +224,13 @@ def launched(project: Project, nodes: Nodes) -> Iterator[Launched]:
 def launched_agents(project: Project) -> list[int]:
     """Agents' processes that were launched for this project."""
     found = []
+    store = project.env.get("SWEEP_STORE", f"sqlite:///{project.folder}/.sweep/store.db")
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             variables = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if (
-            b"SWEEP_LAUNCHED=1" in variables
-            and f"SWEEP_STORE=sqlite:///{project.folder}/.sweep/store.db".encode() in variables
-        ):
+        if b"SWEEP_LAUNCHED=1" in variables and f"SWEEP_STORE={store}".encode() in variables:
             found.append(int(path.parent.name))
     return found
 
@@ -430,26 +431,82 @@ def test_the_address_of_the_store_is_in_no_log(launched: Launched) -> None:
     launch = launched.start()
     launched.wait_used(2)
     address = f"sqlite:///{launched.project.folder}/.sweep/store.db".encode()
-    assert any(address in path.read_bytes() for path in readable("environ"))  # the agents have it
-    assert [path for path in readable("cmdline") if address in path.read_bytes()] == []
+    assert holding("environ", address)  # the agents have it
+    assert holding("cmdline", address) == []
     launched.project.wait_end(launch, timeout=PATIENCE_S)
-    logs = [
-        path
-        for path in Path(launched.nodes.env["RAY_TMPDIR"]).rglob("*")
-        if path.is_file() and path.suffix in LOGS
-    ]
-    assert len(logs) > 10
-    assert [path for path in logs if address in path.read_bytes()] == []
+    assert logs_with(launched.nodes, address) == []
+
+
+PLANTED = "-".join(["planted", "ray", "pw"])  # not as it stands here: the record holds this file
+
+
+@pytest.fixture
+def redis_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path_factory.mktemp("r"), appendonly="yes", requirepass=PLANTED)
+    yield made.start()
+    made.kill()
+
+
+def test_a_whole_sweep_over_redis_and_a_node_vanishes(
+    project: Project, nodes: Nodes, redis_with_password: RedisServer
+) -> None:
+    """As on a real cluster: nothing but a Redis server is shared, and that wants a password, which shows nowhere."""
+    project.env["SWEEP_STORE"] = f"redis://:{PLANTED}@127.0.0.1:{redis_with_password.port}/0"
+    launched = Launched(project, nodes)
+    planted, shown = PLANTED.encode(), list[Path]()
+    launched.create(24, 1.0)
+    try:
+        launch = launched.start()
+        launched.wait_used(5)
+        assert holding("environ", planted)  # the agents have it
+        shown += holding("cmdline", planted)
+        nodes.say("remove b")
+        launched.wait_used(12)
+        shown += holding("cmdline", planted)
+        said = project.wait_end(launch, timeout=PATIENCE_S)
+        launched.wait_gone()
+    finally:
+        nodes.say("add b 2,3")
+        project.run("launch", "--down", launched.sweep, "--now", "--ray", nodes.address)
+        for pid in launched_agents(project):
+            os.kill(pid, signal.SIGKILL)
+    runs = launched.check_record(24)
+    launched.check_gpus()
+    assert any(len(run["attempts"]) > 1 for run in runs)
+    with closing(open_store(project.env["SWEEP_STORE"], project.folder)) as store:
+        journal = store.read(launched.sweep, 0)
+        assert [recorded.position for recorded in journal] == list(range(1, len(journal) + 1))
+        blobs = [store.get_blob(digest) or b"" for digest in store.blobs()]
+        assert all(planted not in blob for blob in [*blobs, repr(journal).encode()])
+    assert shown == []
+    for words in (
+        ("launch", "--status", launched.sweep),
+        ("status", launched.sweep),
+        ("export", launched.sweep),
+    ):
+        said += project.sweep(*words)
+    assert PLANTED not in said
+    assert logs_with(nodes, planted) == []
 
 
 LOGS = (".log", ".out", ".err", ".json", ".txt")
 
 
-def readable(name: str) -> Iterator[Path]:
-    """This file of every process that is ours to look at."""
+def holding(name: str, text: bytes) -> list[Path]:
+    """This file of every process that is ours to look at and that has `text` in it."""
+    found = []
     for path in Path("/proc").glob(f"[0-9]*/{name}"):
         try:
-            path.read_bytes()
+            if text in path.read_bytes():
+                found.append(path)
         except OSError:
             continue
-        yield path
+    return found
+
+
+def logs_with(nodes: Nodes, text: bytes) -> list[Path]:
+    """Ray's logs that hold `text`."""
+    below = Path(nodes.env["RAY_TMPDIR"]).rglob("*")
+    logs = [path for path in below if path.is_file() and path.suffix in LOGS]
+    assert len(logs) > 10
+    return [path for path in logs if text in path.read_bytes()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
+from pathlib import Path
 
 import pytest
 
 from sweep.core.lifecycle import TABLE
-from sweep.testing.campaign import NEVER, Campaign, Failure, main, run_seeds
+from sweep.testing.campaign import NEVER, Campaign, Failure, main, run_in_processes, run_seeds
 from sweep.testing.verify import verify
 from sweep.testing.world import World
 
@@ -79,9 +81,27 @@ def test_a_campaign_says_what_happened() -> None:
     assert "worlds per second" in text
 
 
+def test_several_processes_tell_the_same_stories() -> None:
+    seeds = range(40, 40 + 2 * CHUNK)
+    one, two = run_seeds(seeds), run_in_processes(2, seeds)
+    assert (one.worlds, one.entries, one.counts, one.rows) == (two.worlds, two.entries, two.counts, two.rows)
+    assert math.isclose(one.virtual_s, two.virtual_s)
+
+
+def test_a_failure_in_another_process_names_its_seed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # A process of its own finds this before the site packages: there, verifying goes wrong.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sweep.testing.campaign\nsweep.testing.campaign.verify = lambda world: 1 / 0\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = io.StringIO()
+    assert main(["--start", "70", "--seeds", "50", "--jobs", "2"], out) == 1
+    assert out.getvalue().startswith("seed 70: ZeroDivisionError")
+
+
 def test_a_campaign_ends_in_time() -> None:
     out = io.StringIO()
-    assert main(["--seeds", "1000000", "--minutes", "0"], out) == 0
+    assert main(["--seeds", "1000000", "--minutes", "0", "--jobs", "1"], out) == 0
     assert out.getvalue().startswith("0 worlds, ")
 
 
@@ -89,5 +109,5 @@ def test_a_long_campaign_in_which_something_never_happened_fails(monkeypatch: py
     campaign = Campaign(worlds=300)
     monkeypatch.setattr("sweep.testing.campaign.run_seeds", lambda seeds, until: campaign)
     out = io.StringIO()
-    assert main(["--seeds", "300"], out) == 1
+    assert main(["--seeds", "300", "--jobs", "1"], out) == 1
     assert "never happened: agent crash, " in out.getvalue()

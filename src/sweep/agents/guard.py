@@ -333,45 +333,52 @@ class Guard:
         """Kill what is left of runs whose main process has ended; report those of which nothing is left."""
         if not self.settling:
             return
-        doomed = self._doomed()
+        doomed, unclear = self._doomed()
         for pid in doomed + trees.descendants(doomed) if doomed else ():
             trees.send_signal(pid, signal.SIGKILL)
         now_s = time.monotonic()
         for run in list(self.settling):
-            if not doomed or now_s >= run.settle_until_s:
+            if not (doomed or unclear) or now_s >= run.settle_until_s:
                 assert run.ended is not None
                 if not self.silent:
                     self.tell("exited", run.id, *run.ended)
                 self.settling.remove(run)
                 del self.runs[run.id]
 
-    def _doomed(self) -> list[int]:
-        """Orphans that belong to no run which is still there."""
+    def _doomed(self) -> tuple[list[int], bool]:
+        """Orphans that belong to no run which is still there; and whether there are some of which that cannot be told yet."""
         ended = {run.id for run in self.settling}
-        doomed = []
+        doomed, unclear = [], False
         for pid in trees.children():
             if pid not in self.mains and pid not in self.servers:
                 owners = self._owners_of(pid)
+                if owners is None:
+                    unclear = True
+                    continue
                 owners -= ended
                 if not owners:
                     doomed.append(pid)
-        return doomed
+        return doomed, unclear
 
-    def _owners_of(self, pid: int) -> set[str]:
+    def _owners_of(self, pid: int) -> set[str] | None:
+        """None: it is becoming another program and does not show whose it is."""
         if pid not in self.owners:
-            self.owners[pid] = self._find_owners(pid)
+            found = self._find_owners(pid)
+            if found is None:
+                return None
+            self.owners[pid] = found
         return self.owners[pid]
 
-    def _find_owners(self, pid: int) -> set[str]:
+    def _find_owners(self, pid: int) -> set[str] | None:
         try:
             group = os.getpgid(pid)
         except OSError:
             group = -1
-        environment = trees.environment_of(pid)
+        environment = trees.environment_now(pid)
         for run in self.runs.values():
-            if group == run.pid or (run.marks and run.marks <= environment):
+            if group == run.pid or (run.marks and environment and run.marks <= environment):
                 return {run.id}
-        return set(self.runs)
+        return None if environment is None else set(self.runs)
 
     def kill(self, id: str, number: int, everything: bool) -> None:
         """Signal a run's process group or, with `everything`, each of its descendants."""

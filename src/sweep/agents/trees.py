@@ -7,7 +7,7 @@ Everything here works through /proc, which Linux has. Without it (macOS) nothing
 that can be signalled.
 """
 
-# ruff: noqa: PTH110, PTH208
+# ruff: noqa: PTH110, PTH115, PTH208
 # pathlib: importing it would cost more than everything else that the guard needs.
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+CHANGING_S = 0.1
+"""How long a process that is just becoming another program is waited for; it takes a millisecond, more on a busy machine."""
 MARKS = (b"SWEEP_AGENT", b"SWEEP_RUN_ID", b"SWEEP_ATTEMPT")
 """Environment variables by which a process is known to belong to a run."""
 
@@ -148,8 +150,35 @@ def children() -> list[int]:
 
 
 def environment_of(pid: int) -> set[bytes]:
-    """The `NAME=value` strings that a process was started with; empty when they cannot be read."""
-    return set(read_bytes(f"/proc/{pid}/environ").split(b"\0"))
+    """The `NAME=value` strings that a process was started with; empty when they cannot be read. Waits for CHANGING_S at most
+    where it is just becoming another program."""
+    until_s = 0.0
+    while (found := environment_now(pid)) is None:
+        now_s = time.monotonic()
+        until_s = until_s or now_s + CHANGING_S
+        if now_s > until_s:
+            return set()
+        time.sleep(0.0002)
+    return found
+
+
+def environment_now(pid: int) -> set[bytes] | None:
+    """The same without waiting: None in the middle of an `execve`, when a process shows no environment though it has one."""
+    for _ in range(3):  # what looks as if it had none may have been caught in the last step of it
+        if data := read_bytes(f"/proc/{pid}/environ"):
+            return set(data.split(b"\0"))
+        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
+        if len(fields) <= 48 or fields[0] in (b"Z", b"X"):
+            return set()
+        if (
+            fields[48] == b"0"
+        ):  # where its environment ends; also of what is not ours to look at, and of the kernel's own
+            try:
+                os.readlink(f"/proc/{pid}/exe")
+            except OSError:
+                return set()
+            return None
+    return set()
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -38,7 +38,11 @@ def _as_now(builtins: dict[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A copy with lists for tuples: a recorded spec looks the same before and after the journal."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: item if type(item) in _LEAVES else _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if type(item) in _LEAVES else _plain(item) for item in value]
     return value
+
+
+_LEAVES = frozenset((str, int, float, bool, type(None)))
+"""Most of what a spec holds; looked at here, because a call for each would cost more than all the rest."""

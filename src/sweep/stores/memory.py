@@ -54,7 +54,8 @@ class _Core:
 
     def __init__(self, clock: Callable[[], float], now: Callable[[], float]) -> None:
         self.clock, self.now = clock, now
-        self.changed = threading.Condition(threading.RLock())
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self.journals: dict[str, _Journal] = {}
         self.histories: dict[str, dict[tuple[int, int], list[HistoryChunk]]] = {}
         self.listings: dict[str, dict[str, bytes]] = {}
@@ -65,6 +66,26 @@ class _Core:
         self.caches: dict[str, dict[str, bytes]] = {}
         self.batch_of: MemoryStore | None = None
         self.undo: list[Callable[[], object]] = []
+
+
+class _Alone:
+    """Holds the lock, and nobody else's batch is open. A class, because the simulated world spends its time here."""
+
+    __slots__ = ("_core", "_store")
+
+    def __init__(self, store: MemoryStore, core: _Core) -> None:
+        self._store, self._core = store, core
+
+    def __enter__(self) -> _Core:
+        core = self._core
+        core.lock.acquire()
+        if core.batch_of is not None and core.batch_of is not self._store:
+            core.lock.release()
+            raise StoreError("the store is busy: another handle in this thread has a batch open")
+        return core
+
+    def __exit__(self, *_: object) -> None:
+        self._core.lock.release()
 
 
 class MemoryStore:
@@ -114,13 +135,8 @@ class MemoryStore:
                 core.undo.clear()
                 core.changed.notify_all()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[_Core]:
-        core = self._core
-        with core.changed:
-            if core.batch_of is not None and core.batch_of is not self:
-                raise StoreError("the store is busy: another handle in this thread has a batch open")
-            yield core
+    def _alone(self) -> _Alone:
+        return _Alone(self, self._core)
 
     def _on_undo(self, step: Callable[[], object]) -> None:
         if self._core.batch_of is not None:

@@ -6,6 +6,9 @@ The rule of this file: a failure names its seed, and a fault or a transition tha
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -58,6 +61,10 @@ NEVER: frozenset[tuple[str, str]] = frozenset(
 )
 
 
+CHUNK = 25
+"""So many worlds are one piece of work for a process."""
+
+
 class Failure(AssertionError):
     """A world in which something happened that must not; the message begins with its seed."""
 
@@ -83,6 +90,14 @@ class Campaign(msgspec.Struct):
         self.entries += world.store.position(world.sweep)
         self.virtual_s += world.now
         self.counts += world.counts
+
+    def merge(self, other: Campaign) -> None:
+        """Count what happened in other worlds, too."""
+        self.worlds += other.worlds
+        self.entries += other.entries
+        self.virtual_s += other.virtual_s
+        self.counts += other.counts
+        self.rows += other.rows
 
     def missing(self) -> list[str]:
         """Kinds of fault and rows of the table of transitions that have not happened."""
@@ -113,17 +128,34 @@ def run_seeds(seeds: Iterable[int], until: float | None = None) -> Campaign:
     return campaign
 
 
+def run_in_processes(jobs: int, seeds: range, until: float | None = None) -> Campaign:
+    """`run_seeds` in so many processes at once; a Failure is that of the first seed of all that has one."""
+    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
+    campaign = Campaign()
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for part in pool.imap(functools.partial(run_seeds, until=until), chunks):
+            campaign.merge(part)
+            if until is not None and time.monotonic() >= until:
+                break
+    return campaign
+
+
 def main(arguments: Sequence[str], out: TextIO) -> int:
     """What `python -m sweep.testing.world` does. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sweep.testing.world", description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=100, help="how many worlds")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
+    parser.add_argument(
+        "--jobs", type=int, default=_cores(), help="in so many processes (default: one a core)"
+    )
     options = parser.parse_args(arguments)
     began = time.monotonic()
     until = began + 60 * options.minutes if options.minutes is not None else None
     try:
-        campaign = run_seeds(range(options.start, options.start + options.seeds), until)
+        seeds = range(options.start, options.start + options.seeds)
+        jobs = min(options.jobs, -(-options.seeds // CHUNK))
+        campaign = run_seeds(seeds, until) if jobs <= 1 else run_in_processes(jobs, seeds, until)
     except Failure as failure:
         print(failure, file=out)
         return 1
@@ -133,3 +165,10 @@ def main(arguments: Sequence[str], out: TextIO) -> int:
         print(f"never happened: {', '.join(campaign.missing())}", file=out)
         return 1
     return 0
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -15,6 +15,7 @@ from sweep.testing.states import Inconsistent
 
 _CODE = ("make_stopper", "stopper")
 _SLOTTED = (Run, Trial, Agent)
+_PLAIN = frozenset((int, str, bool, type(None)))
 
 
 def through_snapshot(state: State, last: Recorded) -> State:
@@ -49,6 +50,8 @@ def check_same(one: State, other: State) -> None:
 
 def _comparable(value: Any) -> Any:
     """What is equal where `value` is, types included, and NaN to NaN; objects with slots by their slots."""
+    if type(value) in _PLAIN:
+        return (type(value), value)
     if isinstance(value, _SLOTTED):
         return (type(value).__name__, *(_comparable(getattr(value, name)) for name in type(value).__slots__))
     if isinstance(value, dict):
