@@ -15,7 +15,7 @@ from sweep.api.requests import Refused, append_request
 from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
-from sweep.core.domain import contains, value_at
+from sweep.core.domain import belongs
 from sweep.core.index import Views
 from sweep.core.revisions import gives_more, revisable
 from sweep.core.space import Beta, Categorical, Constant, Normal, Numeric, Parameter, Space
@@ -124,7 +124,19 @@ def _axes(space: Space) -> dict[str, str]:
 
 
 def axis_text(parameter: Parameter) -> str:
-    """`log_uniform_values 1e-05 to 0.1`, `one of adam, sgd`, `always 20`."""
+    """`log_uniform_values 1e-05 to 0.1`, `one of adam, sgd`, `always 20`; `uniform 0 to 0.9 when optimizer is sgd`."""
+    return _distribution_text(parameter) + when_text(parameter)
+
+
+def when_text(parameter: Parameter) -> str:
+    """` when optimizer is sgd or adam`, with a space in front; nothing for a parameter that is always active."""
+    said = [
+        f"{'.'.join(c.path)} is {' or '.join(_text(value) for value in c.values)}" for c in parameter.when
+    ]
+    return f" when {' and '.join(said)}" if said else ""
+
+
+def _distribution_text(parameter: Parameter) -> str:
     dist = parameter.distribution
     if isinstance(dist, Constant):
         return f"always {_text(dist.value)}"
@@ -209,10 +221,7 @@ def _about_trials(views: Views, new: SweepSpec) -> str:
 
 def inside(space: Space, config: Mapping[str, Any]) -> bool:
     """Whether a search of `space` could propose `config`."""
-    try:
-        return all(contains(p.distribution, value_at(dict(config), p.path)) for p in space.parameters)
-    except KeyError:
-        return False
+    return belongs(space, dict(config))
 
 
 def _count(n: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Functions on the space: from a uniform number to a value and back, enumeration, equality, nesting.
+"""Functions on the space: from a uniform number to a value and back, enumeration, nesting.
 
 The rule of this file: every function is pure and total on what `sweep.spec` lets through, and gives plain
 Python values that share nothing mutable with the spec.
@@ -10,10 +10,12 @@ import bisect
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from sweep.core.conditions import INACTIVE, Points, active_under, compiled
+from sweep.core.equality import canonical as canonical
 from sweep.core.multiples import Steps, count, is_finite, is_multiple, multiples, round_to, steps_from
 from sweep.core.space import Beta, Categorical, Config, Constant, Distribution, Normal, Numeric, Space
 
@@ -198,55 +200,52 @@ def support_size(dist: Distribution) -> int | None:
 
 def size(space: Space) -> int | None:
     """How many distinct configs sampling can give; None: infinitely many."""
-    return _product(support_size(parameter.distribution) for parameter in space.parameters)
+    found = points(space)
+    return None if found is None else found.size
+
+
+def points(space: Space) -> Points | None:
+    """All distinct configs that sampling can give, numbered: the first parameter of the file varies fastest. None when there
+    are infinitely many."""
+    choices = [support(parameter.distribution) for parameter in space.parameters]
+    known = [values for values in choices if values is not None]
+    if len(known) < len(choices):
+        return None
+    return Points(space, known, range(len(known) - 1, -1, -1))
 
 
 def grid_size(space: Space) -> int | None:
     """How many points a grid over the space has; None when a parameter has no grid."""
     try:
-        return _product(count(grid_values(parameter.distribution)) for parameter in space.parameters)
+        return grid_points(space).size
     except ValueError:
         return None
 
 
-def _product(counts: Iterable[int | None]) -> int | None:
-    total = 1
-    for number in counts:
-        if number is None:
-            return None
-        total *= number
-    return total
+def grid_points(space: Space) -> Points:
+    """All points of a grid, numbered: names sorted, the last one varies fastest; a conditional parameter comes right after
+    those that it depends on. Raises ValueError (with the parameter's name) when a parameter has no grid."""
+    choices = []
+    for parameter in space.parameters:
+        try:
+            choices.append(grid_values(parameter.distribution))
+        except ValueError as error:
+            raise ValueError(f"parameters.{parameter.name}: {error}") from None
+    names = [parameter.name for parameter in space.parameters]
+    return Points(space, choices, sorted(range(len(names)), key=lambda position: names[position]))
 
 
-# --- equality and nesting --------------------------------------------------------------------------------------
-
-
-def canonical(value: Any) -> str:
-    """A key that is equal for equal configs (or values): 3 and 3.0 are merged, True and 1 differ, all NaN are one, the
-    order of keys does not matter, and a tuple is the list that a journal makes of it."""
-    if value is None:
-        return "n"
-    if isinstance(value, str):
-        return f"s{len(value)}:{value}"
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    if isinstance(value, int):
-        return f"i{value:x};"
-    if isinstance(value, float):
-        return f"i{int(value):x};" if value.is_integer() else f"r{value!r};"
-    if type(value) is dict or isinstance(value, Mapping):
-        items = sorted((canonical(key), canonical(item)) for key, item in value.items())
-        return "{" + "".join(itertools.chain.from_iterable(items)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + "".join(map(canonical, value)) + "]"
-    text = repr(value)
-    return f"o{type(value).__name__}:{len(text)}:{text}"
+# --- nesting ---------------------------------------------------------------------------------------------------
 
 
 def assemble(space: Space, values: Sequence[Any]) -> Config:
-    """The nested config that has `values[i]` at the path of `space.parameters[i]`; lists and maps are copied."""
+    """The nested config that has `values[i]` at the path of `space.parameters[i]`; lists and maps are copied. Parameters
+    that these values make inactive are left out, whatever stands in their place."""
     config: Config = {}
-    for parameter, value in zip(space.parameters, values, strict=True):
+    active = active_under(space, values)
+    for position, (parameter, value) in enumerate(zip(space.parameters, values, strict=True)):
+        if not active[position]:
+            continue
         level = config
         for key in parameter.path[:-1]:
             level = level.setdefault(key, {})
@@ -262,6 +261,30 @@ def value_at(config: Config, path: Sequence[str]) -> Any:
             raise KeyError(".".join(path))
         level = level[key]
     return level
+
+
+def values_of(space: Space, config: Config) -> list[Any]:
+    """What `assemble` makes this config of: one value per parameter, INACTIVE for one that is inactive in it. Raises KeyError
+    (with the dotted name) when a parameter that is active has no value."""
+    conditions = compiled(space)
+    if conditions is None:
+        return [value_at(config, parameter.path) for parameter in space.parameters]
+    values: list[Any] = [INACTIVE] * len(space.parameters)
+    for position in conditions.order:
+        if conditions.holds(position, values):
+            values[position] = value_at(config, space.parameters[position].path)
+    return values
+
+
+def belongs(space: Space, config: Config) -> bool:
+    """Whether every parameter that is active in `config` has a possible value there. What else stands in it does not
+    matter: it may come from an earlier revision of the spec."""
+    try:
+        values = values_of(space, config)
+    except KeyError:
+        return False
+    pairs = zip(space.parameters, values, strict=True)
+    return all(value is INACTIVE or contains(parameter.distribution, value) for parameter, value in pairs)
 
 
 def _copy(value: Any) -> Any:

@@ -6,7 +6,6 @@ change; everything else may, and holds from the revision on: trials that were pr
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection
 
 from sweep.core import domain
@@ -75,14 +74,9 @@ def is_used_up(space: Space, method: Method, tried: Collection[Config]) -> bool:
     """Whether every point of `space` is among the configs `tried`, which may hold others as well. At most as many points
     are looked at as there are configs."""
     keys = {domain.canonical(config) for config in tried}
-    points = domain.grid_size(space) if method == "grid" else domain.size(space)
-    if points is None or points > len(keys):
+    found = domain.grid_points(space) if method == "grid" else domain.points(space)
+    if found is None or found.size > len(keys):
         return False
-    values = (
-        domain.grid_values(p.distribution) if method == "grid" else domain.support(p.distribution)
-        for p in space.parameters
-    )
-    axes = [choices for choices in values if choices is not None]
     return all(
-        domain.canonical(domain.assemble(space, list(point))) in keys for point in itertools.product(*axes)
+        domain.canonical(domain.assemble(space, found.values(number))) in keys for number in range(found.size)
     )

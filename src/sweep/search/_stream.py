@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from sweep.core import domain
-from sweep.core.multiples import count
 from sweep.core.seeds import derive
 from sweep.core.space import Config, Space
 
 # So many repeats in a row: drawing has become slower than enumerating what is left.
 _PATIENCE = 32
+# The same in an infinite space, where nothing can be enumerated.
+_LONG_PATIENCE = 20_000
 _ROUNDS = 4
 
 
@@ -38,8 +39,11 @@ class DistinctStream:
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
-        self.size = domain.size(space)
+        self._finite = domain.points(space)
+        self.size = None if self._finite is None else self._finite.size
         """How many distinct configs there are; None: infinitely many."""
+        self.may_repeat = self._finite is not None or not _always_new(space)
+        """Whether two draws can be equal."""
         self._values: list[list[Any]] = []
         self._known: set[str] = set()
         self._draws = 0  # number of the next draw
@@ -47,48 +51,46 @@ class DistinctStream:
         self._enumerating = False
 
     def config(self, k: int) -> Config | None:
-        """The k-th distinct draw (from 0); None when the space has no more than k points. In a space with a continuous
-        parameter every draw counts as distinct, and any k costs the same."""
-        if self.size is None:
+        """The k-th distinct draw (from 0); None when the space has no more than k points. Where a continuous parameter is
+        always active every draw counts as distinct, and any k costs the same. Where the finite part of an infinite space is
+        used up and nothing else can be drawn in thousands of tries, None is said, too."""
+        if not self.may_repeat:
             return domain.assemble(self._space, draw(self._space, self._seed, k))
-        if k >= self.size:
+        if self.size is not None and k >= self.size:
             return None
         while len(self._values) <= k:
-            self._extend()
+            if not self._extend():
+                return None
         return domain.assemble(self._space, self._values[k])
 
-    def _extend(self) -> None:
-        if not self._enumerating:
-            for _ in range(_PATIENCE):
-                values = draw(self._space, self._seed, self._draws)
-                self._draws += 1
-                if self._take(values):
-                    return
-            self._enumerating = True
-        assert self.size is not None
+    def _extend(self) -> bool:
+        """Take one more; False when there is none."""
+        for _ in range(0 if self._enumerating else _PATIENCE if self._finite is not None else _LONG_PATIENCE):
+            values = draw(self._space, self._seed, self._draws)
+            self._draws += 1
+            if self._take(values):
+                return True
+        self._enumerating = True
+        if self._finite is None:
+            return False
         while True:
-            values = self._point(shuffled(self._points, self.size, self._seed))
+            values = self._finite.values(shuffled(self._points, self._finite.size, self._seed))
             self._points += 1
             if self._take(values):
-                return
+                return True
 
     def _take(self, values: list[Any]) -> bool:
-        key = domain.canonical(values)
+        key = domain.canonical(domain.assemble(self._space, values))
         if key in self._known:
             return False
         self._known.add(key)
         self._values.append(values)
         return True
 
-    def _point(self, number: int) -> list[Any]:
-        """Point `number` of the space in the mixed radix of its parameters."""
-        values = []
-        for parameter in self._space.parameters:
-            choices = domain.support(parameter.distribution)
-            assert choices is not None
-            number, digit = divmod(number, count(choices))
-            values.append(choices[digit])
-        return values
+
+def _always_new(space: Space) -> bool:
+    """Whether a parameter with infinitely many values is always active."""
+    return any(not p.when and domain.support(p.distribution) is None for p in space.parameters)
 
 
 def shuffled(index: int, size: int, seed: int) -> int:
