@@ -88,6 +88,7 @@ def spec_changes(old: SweepSpec, new: SweepSpec) -> list[Change]:
             continue
         if field == "space":
             found += _compared(_axes(was), _axes(now))
+            found += _compared(_constraints(was), _constraints(now))
         elif field in _GROUPS:
             found += _compared(_flat(field, was), _flat(field, now))
         else:
@@ -121,6 +122,10 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 def _axes(space: Space) -> dict[str, str]:
     return {f"parameters.{parameter.name}": axis_text(parameter) for parameter in space.parameters}
+
+
+def _constraints(space: Space) -> dict[str, str]:
+    return {"constraints": _text(space.constraints)} if space.constraints else {}
 
 
 def axis_text(parameter: Parameter) -> str:

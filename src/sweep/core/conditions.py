@@ -7,7 +7,7 @@ and remember only which of the later ones are ruled out already, so that no prod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sweep.core.equality import canonical
@@ -137,6 +137,7 @@ class Points:
             0 if conditions is None else sum(1 << child for child in conditions.children[position])
             for position in range(len(choices))
         ]
+        self._place = {position: place for place, position in enumerate(self._order)}
         self._counts = self._counted(self._reached())
         self.size = self._counts[0][0]
         """How many points there are."""
@@ -159,6 +160,25 @@ class Points:
                     break
                 number -= length * block
         return found
+
+    def span(self, number: int, positions: Collection[int]) -> tuple[int, int]:
+        """The numbers, from the first to the one before which they end, of all points that agree with point `number` in the
+        parameters that vary no faster than the fastest of these."""
+        last = max(self._place[position] for position in positions)
+        out, rest = 0, number
+        for place, position in enumerate(self._order[: last + 1]):
+            if out >> position & 1:
+                out = self._without(out, position)
+                continue
+            for _, length, ruled_out in self._stretches[position]:
+                block = self._counts[place + 1][out | ruled_out]
+                if rest < length * block:
+                    rest %= block
+                    out |= ruled_out
+                    break
+                rest -= length * block
+        first = number - rest
+        return first, first + self._counts[last + 1][out]
 
     def _without(self, out: int, position: int) -> int:
         """What is ruled out once an inactive parameter has been passed: its children are, too."""

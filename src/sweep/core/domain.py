@@ -10,11 +10,12 @@ import bisect
 import itertools
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sweep.core.conditions import INACTIVE, Points, active_under, compiled
+from sweep.core.constraints import constraints_of
 from sweep.core.equality import canonical as canonical
 from sweep.core.multiples import Steps, count, is_finite, is_multiple, multiples, round_to, steps_from
 from sweep.core.space import Beta, Categorical, Config, Constant, Distribution, Normal, Numeric, Space
@@ -25,6 +26,8 @@ _MAX_EXPONENT = 709.0
 # Multiples beyond this are not told apart by floats.
 _TOO_MANY = 2.0**53
 _MIN_POSITIVE = 5e-324
+MOST_COUNTED = 100_000
+"""Steps that counting the configs under constraints may take."""
 
 
 # --- between the unit interval and values ----------------------------------------------------------------------
@@ -199,40 +202,86 @@ def support_size(dist: Distribution) -> int | None:
 
 
 def size(space: Space) -> int | None:
-    """How many distinct configs sampling can give; None: infinitely many."""
-    found = points(space)
-    return None if found is None else found.size
+    """How many distinct configs sampling can give; None: infinitely many, or too many to count those that the constraints
+    allow."""
+    choices = _supports(space)
+    return None if choices is None else _allowed_size(space, choices)
 
 
 def points(space: Space) -> Points | None:
-    """All distinct configs that sampling can give, numbered: the first parameter of the file varies fastest. None when there
-    are infinitely many."""
+    """All distinct configs that sampling can give, and those that constraints refuse, numbered: the first parameter of the
+    file varies fastest. None when there are infinitely many."""
+    choices = _supports(space)
+    return None if choices is None else Points(space, choices, range(len(choices) - 1, -1, -1))
+
+
+def _supports(space: Space) -> list[Sequence[Any]] | None:
     choices = [support(parameter.distribution) for parameter in space.parameters]
     known = [values for values in choices if values is not None]
-    if len(known) < len(choices):
-        return None
-    return Points(space, known, range(len(known) - 1, -1, -1))
+    return known if len(known) == len(choices) else None
 
 
 def grid_size(space: Space) -> int | None:
-    """How many points a grid over the space has; None when a parameter has no grid."""
+    """How many points a grid over the space has; None when a parameter has no grid, or when there are too many to count
+    those that the constraints allow."""
     try:
-        return grid_points(space).size
+        return _allowed_size(space, _grid_choices(space))
     except ValueError:
         return None
 
 
+def _allowed_size(space: Space, choices: Sequence[Sequence[Any]]) -> int | None:
+    constraints = constraints_of(space)
+    if constraints is None:
+        return Points(space, choices, range(len(choices))).size
+    named = set().union(*(constraint.positions for constraint in constraints.each))
+    first = sorted(range(len(choices)), key=lambda position: position not in named)
+    return constraints.count(Points(space, choices, first), MOST_COUNTED)
+
+
+def allows(space: Space, config: Config) -> bool:
+    """Whether `config`, which has a value for every active parameter, satisfies the constraints."""
+    constraints = constraints_of(space)
+    return constraints is None or constraints.allow(values_of(space, config))
+
+
+def allowed(space: Space, numbered: Points) -> Iterator[Config]:
+    """The configs at these points that satisfy the constraints, in order."""
+    number = 0
+    while number < numbered.size:
+        found = allowed_at(space, numbered, number)
+        if isinstance(found, int):
+            number = found
+        else:
+            number += 1
+            yield found
+
+
+def allowed_at(space: Space, numbered: Points, number: int) -> Config | int:
+    """The config at a point, or, when the constraints refuse it, the next number that may be allowed."""
+    constraints = constraints_of(space)
+    refused = None if constraints is None else constraints.refused_until(numbered, number)
+    return assemble(space, numbered.values(number)) if refused is None else refused
+
+
 def grid_points(space: Space) -> Points:
-    """All points of a grid, numbered: names sorted, the last one varies fastest; a conditional parameter comes right after
-    those that it depends on. Raises ValueError (with the parameter's name) when a parameter has no grid."""
+    """All points of a grid, and those that constraints refuse, numbered: names sorted, the last one varies fastest; a
+    conditional parameter comes right after those that it depends on. Raises ValueError (with the parameter's name) when a
+    parameter has no grid."""
+    names = [parameter.name for parameter in space.parameters]
+    return Points(
+        space, _grid_choices(space), sorted(range(len(names)), key=lambda position: names[position])
+    )
+
+
+def _grid_choices(space: Space) -> list[Sequence[Any]]:
     choices = []
     for parameter in space.parameters:
         try:
             choices.append(grid_values(parameter.distribution))
         except ValueError as error:
             raise ValueError(f"parameters.{parameter.name}: {error}") from None
-    names = [parameter.name for parameter in space.parameters]
-    return Points(space, choices, sorted(range(len(names)), key=lambda position: names[position]))
+    return choices
 
 
 # --- nesting ---------------------------------------------------------------------------------------------------
@@ -277,14 +326,16 @@ def values_of(space: Space, config: Config) -> list[Any]:
 
 
 def belongs(space: Space, config: Config) -> bool:
-    """Whether every parameter that is active in `config` has a possible value there. What else stands in it does not
+    """Whether every parameter that is active in `config` has a possible value there, and the constraints hold. What else stands in it does not
     matter: it may come from an earlier revision of the spec."""
     try:
         values = values_of(space, config)
     except KeyError:
         return False
     pairs = zip(space.parameters, values, strict=True)
-    return all(value is INACTIVE or contains(parameter.distribution, value) for parameter, value in pairs)
+    if not all(value is INACTIVE or contains(parameter.distribution, value) for parameter, value in pairs):
+        return False
+    return allows(space, config)
 
 
 def _copy(value: Any) -> Any:

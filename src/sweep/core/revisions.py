@@ -74,9 +74,8 @@ def is_used_up(space: Space, method: Method, tried: Collection[Config]) -> bool:
     """Whether every point of `space` is among the configs `tried`, which may hold others as well. At most as many points
     are looked at as there are configs."""
     keys = {domain.canonical(config) for config in tried}
+    size = domain.grid_size(space) if method == "grid" else domain.size(space)
     found = domain.grid_points(space) if method == "grid" else domain.points(space)
-    if found is None or found.size > len(keys):
+    if size is None or found is None or size > len(keys):
         return False
-    return all(
-        domain.canonical(domain.assemble(space, found.values(number))) in keys for number in range(found.size)
-    )
+    return all(domain.canonical(config) in keys for config in domain.allowed(space, found))

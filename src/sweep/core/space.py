@@ -86,6 +86,8 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Space(msgspec.Struct, frozen=True):
-    """All axes, in the order of the file, each leaf once."""
+    """All axes, in the order of the file, each leaf once, and the expressions (`sweep.core.constraints`) that every config
+    satisfies."""
 
     parameters: tuple[Parameter, ...]
+    constraints: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ import msgspec
 
 from sweep.core import domain
 from sweep.core.conditions import INACTIVE, compiled
+from sweep.core.constraints import constraints_of
 from sweep.core.multiples import Steps, count
 from sweep.core.space import Categorical, Config, Constant, Distribution, Numeric, Parameter, Space
 
@@ -105,6 +106,7 @@ class Axes:
         self._fixed: list[Any] = []
         self._positions: list[int | None] = []
         self._conditions = compiled(space)
+        self._constraints = constraints_of(space)
         self._position_of = {parameter.path: number for number, parameter in enumerate(space.parameters)}
         for parameter in space.parameters:
             values = domain.support(parameter.distribution)
@@ -165,7 +167,7 @@ class Axes:
 
     def encode(self, config: Config) -> list[float | int] | None:
         """The point of `config`; None when it does not belong here (it lacks a parameter that a new revision of the
-        spec has, or has a choice that was taken away)."""
+        spec has, has a choice that was taken away, or is refused by a new constraint)."""
         point = [axis.rest for axis in self.axes]
         values = list(self._fixed)
         conditions = self._conditions
@@ -179,7 +181,7 @@ class Axes:
                     point[number] = self.axes[number].encode(values[place])
         except (KeyError, ValueError):
             return None
-        return point
+        return point if self._constraints is None or self._constraints.allow(values) else None
 
     def decode(self, point: Sequence[float | int]) -> Config:
         """The config at `point`."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from sweep.core import domain
 from sweep.core.plugins import Observation
 from sweep.core.space import Config
 from sweep.core.spec import SweepSpec
@@ -30,6 +31,9 @@ _TREES = 40
 _LEAF = 2
 _FEATURES = 0.5
 _INACTIVE = -1.0
+# Under constraints, where each candidate is looked at: how many there are, and how many are drawn for that at most.
+_CANDIDATES = 2_000
+_MOST_CANDIDATES = 10_000
 
 
 class ForestSearcher(ModelSearcher):
@@ -86,6 +90,8 @@ class _Forest:
                 acq_optimizer="sampling",
                 random_state=seed,
                 avoid_duplicates=False,
+                space_constraint=self._constraint(),
+                acq_optimizer_kwargs={"n_points": _CANDIDATES} if self._axes.space.constraints else None,
             )
             with numpy.errstate(all="ignore"):
                 if points:
@@ -112,6 +118,20 @@ class _Forest:
         pending = self._pending[-MAX_LATEST:]
         points = [self._points[i] for i in chosen] + pending
         return points, [scores[i] for i in chosen] + [believed] * len(pending)
+
+    def _constraint(self) -> Callable[[Any], bool] | None:
+        """What tells the optimiser which candidates the constraints allow; after many it lets everything pass, and what it
+        then proposes is judged by who asked."""
+        if not self._axes.space.constraints:
+            return None
+        left = _MOST_CANDIDATES
+
+        def allowed(candidate: Any) -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0 or domain.allows(self._axes.space, self._axes.decode(list(candidate)))
+
+        return allowed
 
     def _trees(self, dimensions: list[Any]) -> Any:
         """The class of the model. Where parameters can be inactive, it sees a value below all others in their place: the

@@ -34,11 +34,11 @@ class GridSearcher:
         """The next `n` points; see `sweep.core.plugins.Searcher`."""
         return _next(self._history, self._unseen, seen, n)
 
-    def _point(self, number: int) -> Config | None:
-        """Point `number` of the grid; None beyond the last."""
+    def _point(self, number: int) -> Config | int | None:
+        """Point `number` of the grid; where constraints refuse it, the number to go on at; None beyond the last."""
         if number >= self._points.size:
             return None
-        return domain.assemble(self._space, self._points.values(number))
+        return domain.allowed_at(self._space, self._points, number)
 
 
 class RandomSearcher:
@@ -57,7 +57,8 @@ class RandomSearcher:
         if self._stream.may_repeat:
             return _next(self._history, self._unseen, seen, n)
         drawn = (self._stream.config(len(seen) + i) for i in range(n))
-        return Proposals(tuple(config for config in drawn if config is not None))
+        configs = tuple(config for config in drawn if config is not None)
+        return Proposals(configs, exhausted=len(configs) < n)
 
 
 def _next(history: History, unseen: Unseen, seen: Sequence[Observation], n: int) -> Proposals:

@@ -18,6 +18,8 @@ from sweep.core.space import Config, Space
 _PATIENCE = 32
 # The same in an infinite space, where nothing can be enumerated.
 _LONG_PATIENCE = 20_000
+# Points of a finite space in a row that constraints refuse, or that were drawn before.
+_ENUMERATION_PATIENCE = 1_000_000
 _ROUNDS = 4
 
 
@@ -26,10 +28,10 @@ def uniform(seed: int, stream: str, index: int, path: tuple[str, ...]) -> float:
     return ((derive(seed, stream, index, *path) >> 11) + 0.5) * 2.0**-53
 
 
-def draw(space: Space, seed: int, index: int) -> list[Any]:
+def draw(space: Space, seed: int, index: int, stream: str = "random") -> list[Any]:
     """Draw number `index`: one value per parameter, each by its own distribution."""
     return [
-        domain.from_unit(parameter.distribution, uniform(seed, "random", index, parameter.path))
+        domain.from_unit(parameter.distribution, uniform(seed, stream, index, parameter.path))
         for parameter in space.parameters
     ]
 
@@ -40,8 +42,6 @@ class DistinctStream:
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
         self._finite = domain.points(space)
-        self.size = None if self._finite is None else self._finite.size
-        """How many distinct configs there are; None: infinitely many."""
         self.may_repeat = self._finite is not None or not _always_new(space)
         """Whether two draws can be equal."""
         self._values: list[list[Any]] = []
@@ -51,17 +51,24 @@ class DistinctStream:
         self._enumerating = False
 
     def config(self, k: int) -> Config | None:
-        """The k-th distinct draw (from 0); None when the space has no more than k points. Where a continuous parameter is
-        always active every draw counts as distinct, and any k costs the same. Where the finite part of an infinite space is
-        used up and nothing else can be drawn in thousands of tries, None is said, too."""
+        """The k-th distinct draw that the constraints allow (from 0); None when the space has no more than k points. Where a
+        continuous parameter is always active every draw counts as distinct, and any k costs the same. Where an infinite
+        space gives nothing new or nothing allowed in thousands of tries, None is said, too."""
         if not self.may_repeat:
-            return domain.assemble(self._space, draw(self._space, self._seed, k))
-        if self.size is not None and k >= self.size:
-            return None
+            return self._independent(k)
         while len(self._values) <= k:
             if not self._extend():
                 return None
         return domain.assemble(self._space, self._values[k])
+
+    def _independent(self, k: int) -> Config | None:
+        """Draw k by itself; where it is refused, the first allowed one of a stream of its own."""
+        for attempt in range(_LONG_PATIENCE):
+            values = draw(self._space, self._seed, k, f"random-{attempt}" if attempt else "random")
+            config = domain.assemble(self._space, values)
+            if domain.allows(self._space, config):
+                return config
+        return None
 
     def _extend(self) -> bool:
         """Take one more; False when there is none."""
@@ -73,15 +80,19 @@ class DistinctStream:
         self._enumerating = True
         if self._finite is None:
             return False
-        while True:
+        for _ in range(_ENUMERATION_PATIENCE):
+            if self._points >= self._finite.size:
+                return False
             values = self._finite.values(shuffled(self._points, self._finite.size, self._seed))
             self._points += 1
             if self._take(values):
                 return True
+        return False
 
     def _take(self, values: list[Any]) -> bool:
-        key = domain.canonical(domain.assemble(self._space, values))
-        if key in self._known:
+        config = domain.assemble(self._space, values)
+        key = domain.canonical(config)
+        if key in self._known or not domain.allows(self._space, config):
             return False
         self._known.add(key)
         self._values.append(values)

@@ -23,6 +23,9 @@ from sweep.search._model import ModelSearcher, Point, goal_of, score_of
 NAME = "optuna-tpe"
 # Dropped trials that a study may hold before it is built again.
 _CROWDED = 500
+_ASKS = 5
+# It knows nothing of constraints, and is asked so many times more often under them.
+_CONSTRAINED = 6
 
 
 class TpeSearcher(ModelSearcher):
@@ -40,9 +43,8 @@ class TpeSearcher(ModelSearcher):
 class _Tpe:
     """The mirror of `seen` in an Optuna study."""
 
-    asks = 5
-
     def __init__(self, axes: Axes, goal: str) -> None:
+        self.asks = _ASKS * (_CONSTRAINED if axes.space.constraints else 1)
         self._axes, self._goal = axes, goal
         self._study: Any = None
         self._told: list[Observation] = []

@@ -26,6 +26,7 @@ from sweep.core.spec import (
     SweepSpec,
 )
 from sweep.spec._command import check_command
+from sweep.spec._constraints import with_constraints
 from sweep.spec._fields import MAX_SEED
 from sweep.spec._models import GROUPS, HOSTED_KEYS, SweepFile
 from sweep.spec._parameters import check_grid, read_space
@@ -67,6 +68,8 @@ def build_spec(
         check_preload(file, command, env, rules_env, report)
         if space is not None and file.method == "grid":
             check_grid(space, file.run_cap, report)
+        if space is not None and file.constraints and not report.errors:
+            space = with_constraints(space, file.constraints, file.method, report)
     if file is None or space is None or report.errors:
         return None
     extra = {key: content[key] for key in HOSTED_KEYS if key in given}

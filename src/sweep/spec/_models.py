@@ -298,6 +298,11 @@ class SweepFile(Model):
     parameters: SkipValidation[dict[str, Parameter]] = Field(
         description="The search space: a mapping from each parameter's name to its distribution."
     )
+    constraints: list[f.Text] | None = Field(
+        default=None,
+        description="Expressions over parameters that every config satisfies. See [constraints](#constraints).",
+        examples=[["batch_size * accum <= 256"]],
+    )
     metric: MetricModel | None = Field(
         default=None, description="The objective. `bayes` and `early_terminate` need it."
     )

@@ -116,6 +116,31 @@ exclude each other are errors. Every distinct config counts once, in a grid, in 
 example's grid has 9 points (6 for adam, 2 for sgd, 1 for lbfgs).
 """
 
+_CONSTRAINTS = """\
+### Constraints
+
+`constraints` lists expressions that every config satisfies, in all three methods:
+
+```yaml
+parameters:
+  batch_size: {values: [16, 32, 64, 128]}
+  accum: {min: 1, max: 16}
+  optimizer: {parameters: {name: {values: [adam, sgd]}, lr: {min: 0.0, max: 1.0}}}
+constraints:
+  - batch_size * accum <= 256
+  - optimizer.name == "sgd" or optimizer.lr < 0.1
+```
+
+They are written as in Python, of parameters (nested ones with dots; one whose name is no Python name as `config['batch-size']`), numbers,
+texts in quotes, `True`, `False`, `None`, lists, `+ - * / // % **`, comparisons (also chained), `and`, `or`, `not` and `in`; nothing in them is
+ever executed. Arithmetic takes numbers, `<` two numbers or two texts, `and` and `or` what is true or false; `True == 1` is false here, as in `values`.
+A constraint that names an inactive parameter is satisfied.
+
+`sweep create` tries each expression on configs of the space: one that cannot be evaluated, that is not true or false, or that no config satisfies (in the whole
+grid or space where it can be counted, else in 20,000 random configs) is an error. A space whose configs are all tried is used up, as
+without constraints. In a space too large to be counted, a search ends as well when a million points in a row, or 20,000 draws where it is continuous, are refused.
+"""
+
 _COMMAND = """\
 ## Command
 
@@ -204,7 +229,7 @@ def reference_markdown() -> str:
         parts += [f"### {name}\n", f"{model.__doc__}\n", _table(model, list(model.model_fields))]
     parts += ["### rules of retry\n", f"{RetryRuleModel.__doc__}\n"]
     parts.append(_table(RetryRuleModel, list(RetryRuleModel.model_fields)))
-    parts += [_PARAMETERS, _distributions(), _parameter_keys(), _GRID, _CONDITIONS, _COMMAND]
+    parts += [_PARAMETERS, _distributions(), _parameter_keys(), _GRID, _CONDITIONS, _CONSTRAINTS, _COMMAND]
     parts.append(f"```yaml\ncommand: {_quoted(list(DEFAULT_COMMAND))}\n```\n")
     parts.append(
         "| macro | becomes |\n| --- | --- |\n" + "".join(f"| `{k}` | {v} |\n" for k, v in MACROS.items())

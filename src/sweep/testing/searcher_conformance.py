@@ -280,6 +280,32 @@ def check_conditions(subject: Subject) -> None:
         assert len({domain.canonical(observation.config) for observation in history}) == len(history)
 
 
+def check_constraints(subject: Subject) -> None:
+    """Every proposal satisfies the constraints, one over an inactive parameter is satisfied, and of a finite space every
+    point that is allowed comes once, also when it is one in many."""
+    small = msgspec.structs.replace(
+        _with_conditions(CONDITIONAL),
+        constraints=("sgd.steps != 3 or not sgd.nesterov", "beta < 1", "fixed > 0"),
+    )
+    narrow = msgspec.structs.replace(
+        _space({name: Numeric(1, 9, integer=True) for name in "abc"}),
+        constraints=("a * b == 81", "c % 3 == 0"),
+    )
+    for space in (small, narrow):
+        seen = _to_the_end(subject.make(subject.spec(space)), [], _points(subject, space))
+        assert len({domain.canonical(observation.config) for observation in seen}) == len(seen)
+        assert len(seen) == _points(subject, space)
+        assert all(domain.allows(space, observation.config) for observation in seen)
+    wide = msgspec.structs.replace(
+        subject.wide(), constraints=("net.layers * net.width <= 256", 'choice != "a"')
+    )
+    spec = subject.spec(wide)
+    searcher = subject.make(spec)
+    for observation in play(searcher, min(subject.asks, 16)):
+        assert_belongs(wide, observation.config)
+        assert observation.config["net"]["layers"] * observation.config["net"]["width"] <= 256
+
+
 def check_a_single_point(subject: Subject) -> None:
     """A space in which nothing varies has one config."""
     space = _space({"x": Constant(3), "y": Categorical(("a", "a"))})
@@ -328,6 +354,7 @@ def assert_belongs(space: Space, config: Config) -> None:
             assert type(value) is (int if dist.integer else float), f"{parameter.name}: {type(value)}"
         assert value != "never"
     assert domain.assemble(space, values) == config
+    assert domain.allows(space, config)
     assert _is_plain(config), f"{config!r} holds more than plain Python values"
 
 
