@@ -41,12 +41,12 @@ def from_unit(dist: Distribution, u: float) -> Any:
     if isinstance(dist, Numeric):
         return _numeric_from_unit(dist, u)
     if isinstance(dist, Categorical):
-        return _copy(_choices(dist).at(u))
+        return copied(_choices(dist).at(u))
     if isinstance(dist, Normal):
         return _normal_from_unit(dist, u)
     if isinstance(dist, Beta):
         return _beta_from_unit(dist, u)
-    return _copy(dist.value)
+    return copied(dist.value)
 
 
 def to_unit(dist: Distribution, value: Any) -> float:
@@ -298,7 +298,7 @@ def assemble(space: Space, values: Sequence[Any]) -> Config:
         level = config
         for key in parameter.path[:-1]:
             level = level.setdefault(key, {})
-        level[parameter.path[-1]] = _copy(value)
+        level[parameter.path[-1]] = copied(value)
     return config
 
 
@@ -338,12 +338,22 @@ def belongs(space: Space, config: Config) -> bool:
     return allows(space, config)
 
 
-def _copy(value: Any) -> Any:
+def as_declared(dist: Distribution, value: Any) -> Any:
+    """A possible value in the form that a search gives it: 3 as 3.0 on a continuous axis, one that equals a choice as that."""
+    if isinstance(dist, Constant):
+        return copied(dist.value)
+    if isinstance(dist, Categorical):
+        index = _choices(dist).index(value)
+        return copied(value if index is None else _choices(dist).values[index])
+    return int(value) if dist.integer else float(value)
+
+
+def copied(value: Any) -> Any:
     """Plain data that shares nothing mutable with the spec."""
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_copy(item) for item in value]
+        return [copied(item) for item in value]
     return value
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sweep.core import domain
 from sweep.core.seeds import derive
+from sweep.core.seeds import uniform as uniform
 from sweep.core.space import Config, Space
 
 # So many repeats in a row: drawing has become slower than enumerating what is left.
@@ -21,11 +22,6 @@ _LONG_PATIENCE = 20_000
 # Points of a finite space in a row that constraints refuse, or that were drawn before.
 _ENUMERATION_PATIENCE = 1_000_000
 _ROUNDS = 4
-
-
-def uniform(seed: int, stream: str, index: int, path: tuple[str, ...]) -> float:
-    """A number in (0, 1), uniform with 53 bits, that belongs to these arguments."""
-    return ((derive(seed, stream, index, *path) >> 11) + 0.5) * 2.0**-53
 
 
 def draw(space: Space, seed: int, index: int, stream: str = "random") -> list[Any]:

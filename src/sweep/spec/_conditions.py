@@ -133,7 +133,7 @@ class _Linker:
                 found.append(value)
             else:
                 self._error(
-                    at, f"`{shorten(parent.name)}` is never {show(value)}{_instead(dist, self._method)}"
+                    at, f"`{shorten(parent.name)}` is never {show(value)}{instead(dist, self._method)}"
                 )
         return found
 
@@ -155,7 +155,8 @@ def can_occur(dist: Distribution, value: Any, method: str | None) -> bool:
     return not isinstance(value, bool) and value in choices
 
 
-def _instead(dist: Distribution, method: str | None) -> str:
+def instead(dist: Distribution, method: str | None) -> str:
+    """What a parameter can be, for after what it can not."""
     choices = domain.grid_values(dist) if method == "grid" else domain.support(dist)
     assert choices is not None
     if len(choices) == 1:

@@ -319,6 +319,11 @@ class SweepFile(Model):
     run_cap: f.AtLeastOne | None = Field(
         default=None, description="The most trials that the sweep makes.", examples=[100]
     )
+    initial: SkipValidation[list[Any]] | None = Field(
+        default=None,
+        description="Configs to try first; what one leaves open is drawn. They count towards `run_cap`. See [initial configs](#initial-configs).",
+        examples=[[{"lr": 0.1}]],
+    )
     patience: f.AtLeastOne | None = Field(
         default=None,
         description="The sweep ends when so many trials in a row have finished without improving the best score; runs at work finish. Needs a metric.",

@@ -141,6 +141,22 @@ grid or space where it can be counted, else in 20,000 random configs) is an erro
 without constraints. In a space too large to be counted, a search ends as well when a million points in a row, or 20,000 draws where it is continuous, are refused.
 """
 
+_INITIAL = """\
+## Initial configs
+
+`initial` lists configs to try before any others, in all three methods:
+
+```yaml
+initial:
+  - {optimizer: sgd, momentum: 0.9}
+  - {optimizer: adam, net: {width: 64}}
+```
+
+Each is a mapping with values of the space, nested as the parameters are or with dotted names. What one leaves open is drawn (in a grid: from
+the grid), so that its conditions and the constraints hold; a value that the space does not have is an error. They count towards `run_cap`, models learn from
+them, and no method tries them again. One that a revision adds (`sweep edit`) is tried next.
+"""
+
 _COMMAND = """\
 ## Command
 
@@ -229,7 +245,16 @@ def reference_markdown() -> str:
         parts += [f"### {name}\n", f"{model.__doc__}\n", _table(model, list(model.model_fields))]
     parts += ["### rules of retry\n", f"{RetryRuleModel.__doc__}\n"]
     parts.append(_table(RetryRuleModel, list(RetryRuleModel.model_fields)))
-    parts += [_PARAMETERS, _distributions(), _parameter_keys(), _GRID, _CONDITIONS, _CONSTRAINTS, _COMMAND]
+    parts += [
+        _PARAMETERS,
+        _distributions(),
+        _parameter_keys(),
+        _GRID,
+        _CONDITIONS,
+        _CONSTRAINTS,
+        _INITIAL,
+        _COMMAND,
+    ]
     parts.append(f"```yaml\ncommand: {_quoted(list(DEFAULT_COMMAND))}\n```\n")
     parts.append(
         "| macro | becomes |\n| --- | --- |\n" + "".join(f"| `{k}` | {v} |\n" for k, v in MACROS.items())

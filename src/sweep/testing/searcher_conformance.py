@@ -306,6 +306,31 @@ def check_constraints(subject: Subject) -> None:
         assert observation.config["net"]["layers"] * observation.config["net"]["width"] <= 256
 
 
+def check_initial_configs(subject: Subject) -> None:
+    """They come first and in order, what they leave open is filled in, and they are part of a finite space like any other."""
+    space = _with_conditions(CONDITIONAL)
+    given: tuple[Config, ...] = (
+        {"sgd": {"nesterov": True}},
+        {"name": "plain"},
+        {"beta": 0.5},
+        {"name": "plain"},
+    )
+    spec = msgspec.structs.replace(subject.spec(space), initial=given)
+    searcher = subject.make(spec)
+    first = searcher.propose([], 5).configs
+    assert first[:2] == searcher.propose([], 2).configs
+    assert first[0]["name"] == "sgd" and first[0]["sgd"]["nesterov"] is True
+    assert first[1] == {"name": "plain"}
+    assert first[2]["name"] == "adam" and first[2]["beta"] == 0.5
+    seen = _to_the_end(searcher, [], _points(subject, space))
+    assert [observation.config for observation in seen[:3]] == list(first[:3])
+    assert len({domain.canonical(observation.config) for observation in seen}) == _points(subject, space)
+    for observation in seen:
+        assert_belongs(space, observation.config)
+    late = _ended(subject.make(subject.spec(space)).propose([], 2).configs, 0)
+    assert searcher.propose(late, 1) == subject.make(spec).propose(late, 1)
+
+
 def check_a_single_point(subject: Subject) -> None:
     """A space in which nothing varies has one config."""
     space = _space({"x": Constant(3), "y": Categorical(("a", "a"))})
