@@ -238,7 +238,7 @@ TOP: list[tuple[str, list[str]]] = [
     ("max_trials: 3", ["4:1 max_trials: unknown key; write `run_cap`"]),
     ("gpus: 1", ["4:1 gpus: unknown key; write `resources: {gpus: …}`"]),
     ("early_stopping: {}", ["4:1 early_stopping: unknown key; write `early_terminate`"]),
-    ("start_points: []", [f"4:1 start_points: unknown key; {'the keys here are '}"]),
+    ("zzzzzz: []", [f"4:1 zzzzzz: unknown key; {'the keys here are '}"]),
     ("run_cap: 0", ["4:1 run_cap: must be at least 1, not 0"]),
     ("run_cap: many", ["4:1 run_cap: must be a whole number, not 'many'"]),
     ("run_cap: 1.5", ["4:1 run_cap: must be a whole number, not 1.5"]),
