@@ -66,7 +66,7 @@ PARAMETER: list[tuple[str, str]] = [
         "4:23 parameters.p.scale: unknown key; write `distribution: log_uniform_values` for a log scale",
     ),
     ("{value: 1, valeu: 2}", "4:17 parameters.p.valeu: unknown key; did you mean `value`?"),
-    ("{value: 1, when: 2}", "4:17 parameters.p.when: unknown key; the keys here are value"),
+    ("{value: 1, where: 2}", "4:17 parameters.p.where: unknown key; write `when`"),
     (
         "{value: 1, values: [2]}",
         "4:17 parameters.p.values: `constant` does not have this key; it has `value`",
@@ -165,7 +165,7 @@ PARAMETER: list[tuple[str, str]] = [
     ),
     (
         "{parameters: {lr: {value: 1}}, min: 1}",
-        "4:37 parameters.p.min: a group has only `parameters`; move this below it, or remove it",
+        "4:37 parameters.p.min: a group has only `parameters` and `when`; move this below `parameters`, or remove it",
     ),
     (
         "{parameters: {o: {parameters: {lr: {min: 2, max: 1}}}}}",
@@ -238,7 +238,7 @@ TOP: list[tuple[str, list[str]]] = [
     ("max_trials: 3", ["4:1 max_trials: unknown key; write `run_cap`"]),
     ("gpus: 1", ["4:1 gpus: unknown key; write `resources: {gpus: …}`"]),
     ("early_stopping: {}", ["4:1 early_stopping: unknown key; write `early_terminate`"]),
-    ("initial: []", [f"4:1 initial: unknown key; {'the keys here are '}"]),
+    ("zzzzzz: []", [f"4:1 zzzzzz: unknown key; {'the keys here are '}"]),
     ("run_cap: 0", ["4:1 run_cap: must be at least 1, not 0"]),
     ("run_cap: many", ["4:1 run_cap: must be a whole number, not 'many'"]),
     ("run_cap: 1.5", ["4:1 run_cap: must be a whole number, not 1.5"]),

@@ -59,7 +59,12 @@ def test_every_example_is_accepted(group: str, key: str, example: object) -> Non
         "method": "bayes",
         "program": "t.py",
         "metric": {"name": "l"},
-        "parameters": {"p": {"value": 1}},
+        "parameters": {
+            "p": {"value": 1},
+            "batch_size": {"value": 16},
+            "accum": {"value": 2},
+            "lr": {"value": 0.1},
+        },
     }
     if group:
         content[group] = {

@@ -20,6 +20,7 @@ from sweep.analysis.axes import Axis
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 TREES = 16
 RESAMPLES = 20
@@ -42,6 +43,14 @@ class Estimate(NamedTuple):
     """Why the numbers mean nothing, empty when they do."""
 
 
+class Data(NamedTuple):
+    """What the trees see: features, which columns are of each parameter, and which trials have a value of it."""
+
+    features: Floats
+    groups: list[list[int]]
+    present: Flags
+
+
 def ranks(values: Floats) -> Floats:
     """Average ranks scaled to [0, 1]: what remains of the objective does not depend on its tail."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -53,14 +62,18 @@ def ranks(values: Floats) -> Floats:
 # --- the forest ------------------------------------------------------------------------------------------------
 
 
-def forest(axes: list[Axis], places: Floats, target: Floats, generator: np.random.Generator) -> Estimate:
-    """Permutation importance on unseen trials, in units of explained variance (R²), over bootstrap resamples."""
+def forest(
+    axes: list[Axis], places: Floats, present: Flags, target: Floats, generator: np.random.Generator
+) -> Estimate:
+    """Permutation importance on unseen trials, in units of explained variance (R²), over bootstrap resamples. `present`: which
+    trials have a value of which parameter; only among those is it shuffled."""
     import sklearn
 
     groups, features = _features(axes, places)
-    true = [_drops(features, groups, target, generator) for _ in range(RESAMPLES)]
+    data = Data(features, groups, present)
+    true = [_drops(data, target, generator) for _ in range(RESAMPLES)]
     shuffles = SHUFFLES_OF_FEW if len(target) <= 300 else SHUFFLES_OF_MANY
-    shuffled = [_shuffled_drops(features, groups, target, generator) for _ in range(shuffles)]
+    shuffled = [_shuffled_drops(data, target, generator) for _ in range(shuffles)]
     method = f"permutation importance of extremely randomised trees (scikit-learn {sklearn.__version__})"
     silent = ""
     if np.mean([r2 for r2, _ in true]) <= max(r2 for r2, _ in shuffled):
@@ -70,13 +83,11 @@ def forest(axes: list[Axis], places: Floats, target: Floats, generator: np.rando
     )
 
 
-def _shuffled_drops(
-    features: Floats, groups: list[list[int]], target: Floats, generator: np.random.Generator
-) -> tuple[float, Floats]:
+def _shuffled_drops(data: Data, target: Floats, generator: np.random.Generator) -> tuple[float, Floats]:
     """What the forest and the parameters seem worth when the objective has nothing to do with them; means over
     resamples, as the real ones are."""
     shuffled = generator.permutation(target)
-    found = [_drops(features, groups, shuffled, generator) for _ in range(3)]
+    found = [_drops(data, shuffled, generator) for _ in range(3)]
     mean = np.mean([drop for _, drop in found], axis=0)
     return float(np.mean([r2 for r2, _ in found])), np.asarray(mean, dtype=np.float64)
 
@@ -87,12 +98,11 @@ def _estimate(method: str, drops: Floats, shuffled: Floats, silent: str) -> Esti
     return Estimate(method, mean, low, high, max(float(np.quantile(shuffled, 0.95)), 0.0), silent)
 
 
-def _drops(
-    features: Floats, groups: list[list[int]], target: Floats, generator: np.random.Generator
-) -> tuple[float, Floats]:
+def _drops(data: Data, target: Floats, generator: np.random.Generator) -> tuple[float, Floats]:
     """R² on the trials left out of one bootstrap resample, and by how much it falls without each parameter."""
     from sklearn.ensemble import ExtraTreesRegressor
 
+    features, groups = data.features, data.groups
     seen, unseen = _split(len(target), generator)
     model = ExtraTreesRegressor(
         n_estimators=TREES, min_samples_leaf=2, random_state=int(generator.integers(2**31)), n_jobs=1
@@ -100,7 +110,10 @@ def _drops(
     base = features[unseen]
     stacked = np.repeat(base[None], len(groups) + 1, axis=0)
     for number, columns in enumerate(groups, start=1):
-        stacked[number][:, columns] = base[generator.permutation(len(unseen))][:, columns]
+        holders = np.flatnonzero(data.present[unseen, number - 1])
+        mixed = generator.permutation(holders)
+        for column in columns:
+            stacked[number][holders, column] = base[mixed, column]
     predicted = model.predict(stacked.reshape(-1, features.shape[1])).reshape(len(groups) + 1, -1)
     errors = ((predicted - target[unseen]) ** 2).mean(axis=1)
     variance = float(target.var()) or 1.0

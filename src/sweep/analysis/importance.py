@@ -12,7 +12,7 @@ import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, parameter_axis
-from sweep.analysis.table import SweepTable, TrialRow
+from sweep.analysis.table import ABSENT, SweepTable, TrialRow
 from sweep.core.space import Constant, Parameter
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def importance(table: SweepTable, method: Method = "auto") -> Importance:
 
     `forest` (what `auto` takes) is permutation importance (Breiman, Machine Learning 45, 2001) of extremely randomised
     trees (Geurts et al., Machine Learning 63, 2006) on trials that the trees have not seen: how much less of the
-    objective's rank they explain once a parameter's values are shuffled among the trials. `ped-anova` (Watanabe et al.,
+    objective's rank they explain once a parameter's values are shuffled among the trials that have one (a conditional
+    parameter counts for what its value does, not for being there). `ped-anova` (Watanabe et al.,
     IJCAI 2023, as in Optuna) says instead what distinguishes the best tenth of the trials. They answer different
     questions and may disagree. Raises ValueError for an unknown method.
     """
@@ -95,17 +96,18 @@ def _estimated(
     places = np.array(
         [[axis.position(row.value(p)) for p, axis in zip(parameters, axes, strict=True)] for row in rows]
     )
+    present = np.array([[row.value(p) is not ABSENT for p in parameters] for row in rows])
     ranks = estimators.ranks(np.array([row.score for row in rows], dtype=np.float64))
     generator = np.random.default_rng([table.spec.seed % 2**64, 0x1A9])
     if method == "ped-anova":
         estimate = estimators.ped_anova(axes, places, ranks, generator, minimize=table.goal == "minimize")
     else:
-        estimate = estimators.forest(axes, places, ranks, generator)
+        estimate = estimators.forest(axes, places, present, ranks, generator)
     if not estimate.mean.sum() > 0 or estimate.silent:
         return _nothing(
             table, len(rows), estimate.silent or "no parameter explains the objective", estimate.method
         )
-    found = _rows(parameters, axes, places, ranks, estimate)
+    found = _rows(parameters, axes, np.where(present, places, np.nan), ranks, estimate)
     return Importance(
         method=estimate.method,
         metric=table.metric or "",
@@ -144,6 +146,10 @@ def _varied(table: SweepTable, rows: list[TrialRow]) -> list[Parameter]:
     varied = []
     for parameter in table.parameters:
         values = [row.value(parameter) for row in rows]
+        if parameter.when:
+            values = [value for value in values if value is not ABSENT]
+        if not values:
+            continue
         axis = parameter_axis(parameter, values)
         if len({axis.position(value) for value in values}) > 1:
             varied.append(parameter)

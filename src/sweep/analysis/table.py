@@ -29,7 +29,7 @@ class _Absent:
 
 
 ABSENT = _Absent()
-"""Stands where a config has no value for a parameter (the space was revised)."""
+"""Stands where a config has no value for a parameter (it was inactive, or the space was revised)."""
 
 
 class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,13 +100,17 @@ class SweepTable:
 
     @cached_property
     def parameters(self) -> list[Parameter]:
-        """The parameters that took at least two values, in the spec's order."""
+        """The parameters that took at least two values, in the spec's order. That a conditional one was inactive is no value:
+        it is said by those that it depends on."""
         return [
             parameter
             for parameter in self.spec.space.parameters
-            if not isinstance(parameter.distribution, Constant)
-            and len({_key(row.value(parameter)) for row in self.trials}) > 1
+            if not isinstance(parameter.distribution, Constant) and len(self._taken(parameter)) > 1
         ]
+
+    def _taken(self, parameter: Parameter) -> set[str]:
+        keys = {_key(row.value(parameter)) for row in self.trials}
+        return keys - {_key(ABSENT)} if parameter.when else keys
 
     @property
     def best(self) -> TrialRow | None:

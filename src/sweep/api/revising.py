@@ -15,7 +15,7 @@ from sweep.api.requests import Refused, append_request
 from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
-from sweep.core.domain import contains, value_at
+from sweep.core.domain import belongs
 from sweep.core.index import Views
 from sweep.core.revisions import gives_more, revisable
 from sweep.core.space import Beta, Categorical, Constant, Normal, Numeric, Parameter, Space
@@ -88,6 +88,7 @@ def spec_changes(old: SweepSpec, new: SweepSpec) -> list[Change]:
             continue
         if field == "space":
             found += _compared(_axes(was), _axes(now))
+            found += _compared(_constraints(was), _constraints(now))
         elif field in _GROUPS:
             found += _compared(_flat(field, was), _flat(field, now))
         else:
@@ -123,8 +124,24 @@ def _axes(space: Space) -> dict[str, str]:
     return {f"parameters.{parameter.name}": axis_text(parameter) for parameter in space.parameters}
 
 
+def _constraints(space: Space) -> dict[str, str]:
+    return {"constraints": _text(space.constraints)} if space.constraints else {}
+
+
 def axis_text(parameter: Parameter) -> str:
-    """`log_uniform_values 1e-05 to 0.1`, `one of adam, sgd`, `always 20`."""
+    """`log_uniform_values 1e-05 to 0.1`, `one of adam, sgd`, `always 20`; `uniform 0 to 0.9 when optimizer is sgd`."""
+    return _distribution_text(parameter) + when_text(parameter)
+
+
+def when_text(parameter: Parameter) -> str:
+    """` when optimizer is sgd or adam`, with a space in front; nothing for a parameter that is always active."""
+    said = [
+        f"{'.'.join(c.path)} is {' or '.join(_text(value) for value in c.values)}" for c in parameter.when
+    ]
+    return f" when {' and '.join(said)}" if said else ""
+
+
+def _distribution_text(parameter: Parameter) -> str:
     dist = parameter.distribution
     if isinstance(dist, Constant):
         return f"always {_text(dist.value)}"
@@ -209,10 +226,7 @@ def _about_trials(views: Views, new: SweepSpec) -> str:
 
 def inside(space: Space, config: Mapping[str, Any]) -> bool:
     """Whether a search of `space` could propose `config`."""
-    try:
-        return all(contains(p.distribution, value_at(dict(config), p.path)) for p in space.parameters)
-    except KeyError:
-        return False
+    return belongs(space, dict(config))
 
 
 def _count(n: int, what: str) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from sweep.api import Created, create_sweep
+from sweep.api.revising import when_text
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
 from sweep.core.sizes import points, trials
 from sweep.core.space import Space
@@ -86,9 +88,9 @@ def validate_command(file: Path, as_json: bool) -> None:
     spec = parsed.spec
     click.echo(f"{file}: {describe(spec)}")
     for parameter in spec.space.parameters:
-        count = points(spec.method, Space((parameter,)))
+        count = points(spec.method, Space((replace(parameter, when=()),)))
         values = "" if count is None else f", {count:,} value{'s' if count != 1 else ''}"
-        click.echo(f"  {parameter.name}: {parameter.declared}{values}")
+        click.echo(f"  {parameter.name}: {parameter.declared}{values}{when_text(parameter)}")
 
 
 def _facts(parsed: Parsed) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Functions on the space: from a uniform number to a value and back, enumeration, equality, nesting.
+"""Functions on the space: from a uniform number to a value and back, enumeration, nesting.
 
 The rule of this file: every function is pure and total on what `sweep.spec` lets through, and gives plain
 Python values that share nothing mutable with the spec.
@@ -10,10 +10,13 @@ import bisect
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from sweep.core.conditions import INACTIVE, Points, active_under, compiled
+from sweep.core.constraints import constraints_of
+from sweep.core.equality import canonical as canonical
 from sweep.core.multiples import Steps, count, is_finite, is_multiple, multiples, round_to, steps_from
 from sweep.core.space import Beta, Categorical, Config, Constant, Distribution, Normal, Numeric, Space
 
@@ -23,6 +26,8 @@ _MAX_EXPONENT = 709.0
 # Multiples beyond this are not told apart by floats.
 _TOO_MANY = 2.0**53
 _MIN_POSITIVE = 5e-324
+MOST_COUNTED = 100_000
+"""Steps that counting the configs under constraints may take."""
 
 
 # --- between the unit interval and values ----------------------------------------------------------------------
@@ -36,12 +41,12 @@ def from_unit(dist: Distribution, u: float) -> Any:
     if isinstance(dist, Numeric):
         return _numeric_from_unit(dist, u)
     if isinstance(dist, Categorical):
-        return _copy(_choices(dist).at(u))
+        return copied(_choices(dist).at(u))
     if isinstance(dist, Normal):
         return _normal_from_unit(dist, u)
     if isinstance(dist, Beta):
         return _beta_from_unit(dist, u)
-    return _copy(dist.value)
+    return copied(dist.value)
 
 
 def to_unit(dist: Distribution, value: Any) -> float:
@@ -197,60 +202,103 @@ def support_size(dist: Distribution) -> int | None:
 
 
 def size(space: Space) -> int | None:
-    """How many distinct configs sampling can give; None: infinitely many."""
-    return _product(support_size(parameter.distribution) for parameter in space.parameters)
+    """How many distinct configs sampling can give; None: infinitely many, or too many to count those that the constraints
+    allow."""
+    choices = _supports(space)
+    return None if choices is None else _allowed_size(space, choices)
+
+
+def points(space: Space) -> Points | None:
+    """All distinct configs that sampling can give, and those that constraints refuse, numbered: the first parameter of the
+    file varies fastest. None when there are infinitely many."""
+    choices = _supports(space)
+    return None if choices is None else Points(space, choices, range(len(choices) - 1, -1, -1))
+
+
+def _supports(space: Space) -> list[Sequence[Any]] | None:
+    choices = [support(parameter.distribution) for parameter in space.parameters]
+    known = [values for values in choices if values is not None]
+    return known if len(known) == len(choices) else None
 
 
 def grid_size(space: Space) -> int | None:
-    """How many points a grid over the space has; None when a parameter has no grid."""
+    """How many points a grid over the space has; None when a parameter has no grid, or when there are too many to count
+    those that the constraints allow."""
     try:
-        return _product(count(grid_values(parameter.distribution)) for parameter in space.parameters)
+        return _allowed_size(space, _grid_choices(space))
     except ValueError:
         return None
 
 
-def _product(counts: Iterable[int | None]) -> int | None:
-    total = 1
-    for number in counts:
-        if number is None:
-            return None
-        total *= number
-    return total
+def _allowed_size(space: Space, choices: Sequence[Sequence[Any]]) -> int | None:
+    constraints = constraints_of(space)
+    if constraints is None:
+        return Points(space, choices, range(len(choices))).size
+    named = set().union(*(constraint.positions for constraint in constraints.each))
+    first = sorted(range(len(choices)), key=lambda position: position not in named)
+    return constraints.count(Points(space, choices, first), MOST_COUNTED)
 
 
-# --- equality and nesting --------------------------------------------------------------------------------------
+def allows(space: Space, config: Config) -> bool:
+    """Whether `config`, which has a value for every active parameter, satisfies the constraints."""
+    constraints = constraints_of(space)
+    return constraints is None or constraints.allow(values_of(space, config))
 
 
-def canonical(value: Any) -> str:
-    """A key that is equal for equal configs (or values): 3 and 3.0 are merged, True and 1 differ, all NaN are one, the
-    order of keys does not matter, and a tuple is the list that a journal makes of it."""
-    if value is None:
-        return "n"
-    if isinstance(value, str):
-        return f"s{len(value)}:{value}"
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    if isinstance(value, int):
-        return f"i{value:x};"
-    if isinstance(value, float):
-        return f"i{int(value):x};" if value.is_integer() else f"r{value!r};"
-    if type(value) is dict or isinstance(value, Mapping):
-        items = sorted((canonical(key), canonical(item)) for key, item in value.items())
-        return "{" + "".join(itertools.chain.from_iterable(items)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + "".join(map(canonical, value)) + "]"
-    text = repr(value)
-    return f"o{type(value).__name__}:{len(text)}:{text}"
+def allowed(space: Space, numbered: Points) -> Iterator[Config]:
+    """The configs at these points that satisfy the constraints, in order."""
+    number = 0
+    while number < numbered.size:
+        found = allowed_at(space, numbered, number)
+        if isinstance(found, int):
+            number = found
+        else:
+            number += 1
+            yield found
+
+
+def allowed_at(space: Space, numbered: Points, number: int) -> Config | int:
+    """The config at a point, or, when the constraints refuse it, the next number that may be allowed."""
+    constraints = constraints_of(space)
+    refused = None if constraints is None else constraints.refused_until(numbered, number)
+    return assemble(space, numbered.values(number)) if refused is None else refused
+
+
+def grid_points(space: Space) -> Points:
+    """All points of a grid, and those that constraints refuse, numbered: names sorted, the last one varies fastest; a
+    conditional parameter comes right after those that it depends on. Raises ValueError (with the parameter's name) when a
+    parameter has no grid."""
+    names = [parameter.name for parameter in space.parameters]
+    return Points(
+        space, _grid_choices(space), sorted(range(len(names)), key=lambda position: names[position])
+    )
+
+
+def _grid_choices(space: Space) -> list[Sequence[Any]]:
+    choices = []
+    for parameter in space.parameters:
+        try:
+            choices.append(grid_values(parameter.distribution))
+        except ValueError as error:
+            raise ValueError(f"parameters.{parameter.name}: {error}") from None
+    return choices
+
+
+# --- nesting ---------------------------------------------------------------------------------------------------
 
 
 def assemble(space: Space, values: Sequence[Any]) -> Config:
-    """The nested config that has `values[i]` at the path of `space.parameters[i]`; lists and maps are copied."""
+    """The nested config that has `values[i]` at the path of `space.parameters[i]`; lists and maps are copied. Parameters
+    that these values make inactive are left out, whatever stands in their place."""
     config: Config = {}
-    for parameter, value in zip(space.parameters, values, strict=True):
+    active = active_under(space, values)
+    for position, (parameter, value) in enumerate(zip(space.parameters, values, strict=True)):
+        if not active[position]:
+            continue
         level = config
         for key in parameter.path[:-1]:
             level = level.setdefault(key, {})
-        level[parameter.path[-1]] = _copy(value)
+        level[parameter.path[-1]] = copied(value)
     return config
 
 
@@ -264,12 +312,48 @@ def value_at(config: Config, path: Sequence[str]) -> Any:
     return level
 
 
-def _copy(value: Any) -> Any:
+def values_of(space: Space, config: Config) -> list[Any]:
+    """What `assemble` makes this config of: one value per parameter, INACTIVE for one that is inactive in it. Raises KeyError
+    (with the dotted name) when a parameter that is active has no value."""
+    conditions = compiled(space)
+    if conditions is None:
+        return [value_at(config, parameter.path) for parameter in space.parameters]
+    values: list[Any] = [INACTIVE] * len(space.parameters)
+    for position in conditions.order:
+        if conditions.holds(position, values):
+            values[position] = value_at(config, space.parameters[position].path)
+    return values
+
+
+def belongs(space: Space, config: Config) -> bool:
+    """Whether every parameter that is active in `config` has a possible value there, and the constraints hold. What else stands in it does not
+    matter: it may come from an earlier revision of the spec."""
+    try:
+        values = values_of(space, config)
+    except KeyError:
+        return False
+    pairs = zip(space.parameters, values, strict=True)
+    if not all(value is INACTIVE or contains(parameter.distribution, value) for parameter, value in pairs):
+        return False
+    return allows(space, config)
+
+
+def as_declared(dist: Distribution, value: Any) -> Any:
+    """A possible value in the form that a search gives it: 3 as 3.0 on a continuous axis, one that equals a choice as that."""
+    if isinstance(dist, Constant):
+        return copied(dist.value)
+    if isinstance(dist, Categorical):
+        index = _choices(dist).index(value)
+        return copied(value if index is None else _choices(dist).values[index])
+    return int(value) if dist.integer else float(value)
+
+
+def copied(value: Any) -> Any:
     """Plain data that shares nothing mutable with the spec."""
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_copy(item) for item in value]
+        return [copied(item) for item in value]
     return value
 
 

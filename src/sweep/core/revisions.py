@@ -6,7 +6,6 @@ change; everything else may, and holds from the revision on: trials that were pr
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection
 
 from sweep.core import domain
@@ -75,14 +74,8 @@ def is_used_up(space: Space, method: Method, tried: Collection[Config]) -> bool:
     """Whether every point of `space` is among the configs `tried`, which may hold others as well. At most as many points
     are looked at as there are configs."""
     keys = {domain.canonical(config) for config in tried}
-    points = domain.grid_size(space) if method == "grid" else domain.size(space)
-    if points is None or points > len(keys):
+    size = domain.grid_size(space) if method == "grid" else domain.size(space)
+    found = domain.grid_points(space) if method == "grid" else domain.points(space)
+    if size is None or found is None or size > len(keys):
         return False
-    values = (
-        domain.grid_values(p.distribution) if method == "grid" else domain.support(p.distribution)
-        for p in space.parameters
-    )
-    axes = [choices for choices in values if choices is not None]
-    return all(
-        domain.canonical(domain.assemble(space, list(point))) in keys for point in itertools.product(*axes)
-    )
+    return all(domain.canonical(config) in keys for config in domain.allowed(space, found))

@@ -54,3 +54,8 @@ def _encode(key: int | str) -> bytes:
     else:
         tag, content = b"i", str(operator.index(key)).encode("ascii")
     return tag + str(len(content)).encode("ascii") + b":" + content
+
+
+def uniform(seed: int, stream: str, index: int, path: tuple[str, ...]) -> float:
+    """A number in (0, 1), uniform with 53 bits, that belongs to these arguments."""
+    return ((derive(seed, stream, index, *path) >> 11) + 0.5) * 2.0**-53

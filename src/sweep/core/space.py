@@ -62,6 +62,13 @@ class Beta(msgspec.Struct, frozen=True, tag="beta"):
 Distribution = Constant | Categorical | Numeric | Normal | Beta
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """Holds while the parameter at `path` is itself active and has one of `values`."""
+
+    path: tuple[str, ...]
+    values: tuple[Any, ...]
+
+
 class Parameter(msgspec.Struct, frozen=True):
     """One axis. `path` is where its value stands in the nested config: ("optimizer", "lr")."""
 
@@ -69,6 +76,8 @@ class Parameter(msgspec.Struct, frozen=True):
     distribution: Distribution
     declared: str = ""
     """The dialect's name of the distribution (`log_uniform_values`), for people and pictures."""
+    when: tuple[Condition, ...] = ()
+    """The parameter is active, and part of a config, only where all of these hold; always without any."""
 
     @property
     def name(self) -> str:
@@ -77,6 +86,8 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Space(msgspec.Struct, frozen=True):
-    """All axes, in the order of the file, each leaf once."""
+    """All axes, in the order of the file, each leaf once, and the expressions (`sweep.core.constraints`) that every config
+    satisfies."""
 
     parameters: tuple[Parameter, ...]
+    constraints: tuple[str, ...] = ()

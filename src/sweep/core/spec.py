@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sweep.core.space import Space
+from sweep.core.space import Config, Space
 
 Method = Literal["grid", "random", "bayes"]
 Goal = Literal["minimize", "maximize"]
@@ -103,6 +103,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     program: str | None = None
     command: tuple[str, ...] = DEFAULT_COMMAND
     run_cap: int | None = None
+    initial: tuple[Config, ...] = ()
+    """Configs to try first, as far as they are given; see `sweep.core.initial`."""
     patience: int | None = None
     """The sweep ends when so many finished trials in a row have not improved the best score; None: never."""
     early_terminate: EarlyTerminate | None = None

@@ -27,7 +27,14 @@ def make_searcher(spec: SweepSpec) -> Searcher:
     name = engine_of(spec)
     if name not in _MAKERS:
         raise ValueError(f"engine {name!r} is unknown; there are {', '.join(_MAKERS)}")
-    return _MAKERS[name](spec)
+    made = _MAKERS[name](spec)
+    return made if not spec.initial else _with_initial(spec, made)
+
+
+def _with_initial(spec: SweepSpec, made: Searcher) -> Searcher:
+    from sweep.search._initial import InitialFirst
+
+    return InitialFirst(spec, made)
 
 
 def engine_of(spec: SweepSpec) -> str:

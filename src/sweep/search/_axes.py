@@ -7,12 +7,15 @@ in [0, 1]; a choice stands as its index.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from sweep.core import domain
+from sweep.core.conditions import INACTIVE, compiled
+from sweep.core.constraints import constraints_of
 from sweep.core.multiples import Steps, count
 from sweep.core.space import Categorical, Config, Constant, Distribution, Numeric, Parameter, Space
 
@@ -32,6 +35,18 @@ class Axis(msgspec.Struct, frozen=True):
     by_index: bool = False
     """A number that stands as its index among the multiples of q."""
     by_quantile: bool = False
+
+    @property
+    def rest(self) -> float | int:
+        """Where the axis stands while its parameter is inactive: the middle, or the first choice."""
+        if self.kind == "choice":
+            return 0
+        if self.log:
+            return self._middle(math.sqrt(self.low * self.high))
+        return self._middle((self.low + self.high) / 2)
+
+    def _middle(self, x: float) -> float | int:
+        return round(x) if self.kind == "int" else x
 
     def encode(self, value: Any) -> float | int:
         """Where `value` stands. Raises ValueError for what is no value of the parameter, and for a number outside its bounds
@@ -77,7 +92,12 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 class Axes:
-    """The axes of a space; parameters that can take one value only are left out."""
+    """The axes of a space; parameters that can take one value only are left out.
+
+    A point has a coordinate for every axis, also for those of parameters that are inactive there: `active(point)` tells
+    which count. Whatever a model puts on an inactive axis is ignored by `decode`; `encode` puts `Axis.rest` there, and
+    `settled` makes any point such a one, so that equal configs are equal points.
+    """
 
     def __init__(self, space: Space, *, quantiles: bool = False) -> None:
         """`quantiles`: put every number at its quantile."""
@@ -85,6 +105,9 @@ class Axes:
         self.axes: list[Axis] = []
         self._fixed: list[Any] = []
         self._positions: list[int | None] = []
+        self._conditions = compiled(space)
+        self._constraints = constraints_of(space)
+        self._position_of = {parameter.path: number for number, parameter in enumerate(space.parameters)}
         for parameter in space.parameters:
             values = domain.support(parameter.distribution)
             if values is not None and count(values) == 1:
@@ -95,21 +118,80 @@ class Axes:
             self._fixed.append(None)
             self.axes.append(_axis(parameter, quantiles))
 
+    @property
+    def conditional(self) -> bool:
+        """Whether any parameter can be inactive."""
+        return self._conditions is not None
+
+    @property
+    def order(self) -> list[int]:
+        """The axes' numbers, those that others depend on first."""
+        if self._conditions is None:
+            return list(range(len(self.axes)))
+        placed = (self._positions[position] for position in self._conditions.order)
+        return [axis for axis in placed if axis is not None]
+
+    def requirements(self, number: int) -> list[tuple[int, tuple[Any, ...]]]:
+        """What must hold for axis `number` to be active: the axis of each parameter that it depends on, which must be active
+        itself, and the values that one may have there. Parameters with one value only are no axes: what they depend on is
+        said instead."""
+        position = self._positions.index(number)
+        found, waiting = [], [position]
+        while waiting and self._conditions is not None:
+            for condition in self.space.parameters[waiting.pop()].when:
+                parent = self._position_of[condition.path]
+                axis = self._positions[parent]
+                if axis is None:
+                    waiting.append(parent)
+                else:
+                    found.append((axis, condition.values))
+        return found
+
+    def active(self, point: Sequence[float | int]) -> list[bool]:
+        """For each axis whether its parameter is active at `point`."""
+        if self._conditions is None:
+            return [True] * len(self.axes)
+        found = self._conditions.active(self._decoded(point))
+        return [
+            is_active
+            for is_active, position in zip(found, self._positions, strict=True)
+            if position is not None
+        ]
+
+    def settled(self, point: Sequence[float | int]) -> list[float | int]:
+        """`point` with `Axis.rest` on every inactive axis."""
+        return [
+            coordinate if is_active else axis.rest
+            for coordinate, is_active, axis in zip(point, self.active(point), self.axes, strict=True)
+        ]
+
     def encode(self, config: Config) -> list[float | int] | None:
         """The point of `config`; None when it does not belong here (it lacks a parameter that a new revision of the
-        spec has, or has a choice that was taken away)."""
+        spec has, has a choice that was taken away, or is refused by a new constraint)."""
+        point = [axis.rest for axis in self.axes]
+        values = list(self._fixed)
+        conditions = self._conditions
         try:
-            return [axis.encode(domain.value_at(config, axis.parameter.path)) for axis in self.axes]
+            for place in range(len(values)) if conditions is None else conditions.order:
+                number = self._positions[place]
+                if conditions is not None and not conditions.holds(place, values):
+                    values[place] = INACTIVE
+                elif number is not None:
+                    values[place] = domain.value_at(config, self.axes[number].parameter.path)
+                    point[number] = self.axes[number].encode(values[place])
         except (KeyError, ValueError):
             return None
+        return point if self._constraints is None or self._constraints.allow(values) else None
 
     def decode(self, point: Sequence[float | int]) -> Config:
         """The config at `point`."""
-        values = [
+        return domain.assemble(self.space, self._decoded(point))
+
+    def _decoded(self, point: Sequence[float | int]) -> list[Any]:
+        return [
             fixed if position is None else self.axes[position].decode(point[position])
             for position, fixed in zip(self._positions, self._fixed, strict=True)
         ]
-        return domain.assemble(self.space, values)
 
 
 def _values(dist: Distribution) -> Sequence[Any]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from sweep.core import domain
 from sweep.core.plugins import Observation
 from sweep.core.space import Config
 from sweep.core.spec import SweepSpec
+from sweep.search._activity import Activity
 from sweep.search._axes import Axes
 from sweep.search._model import ModelSearcher, Point, goal_of, score_of
 
@@ -28,6 +30,10 @@ MAX_LATEST = 300
 _TREES = 40
 _LEAF = 2
 _FEATURES = 0.5
+_INACTIVE = -1.0
+# Under constraints, where each candidate is looked at: how many there are, and how many are drawn for that at most.
+_CANDIDATES = 2_000
+_MOST_CANDIDATES = 10_000
 
 
 class ForestSearcher(ModelSearcher):
@@ -73,11 +79,10 @@ class _Forest:
             warnings.simplefilter("ignore")
             import numpy
             from skopt import Optimizer
-            from skopt.learning import ExtraTreesRegressor
 
             optimizer = Optimizer(
-                self._dimensions(),
-                base_estimator=ExtraTreesRegressor(
+                dimensions := self._dimensions(),
+                base_estimator=self._trees(dimensions)(
                     n_estimators=_TREES, min_samples_leaf=_LEAF, max_features=_FEATURES, random_state=seed
                 ),
                 n_initial_points=1,
@@ -85,6 +90,8 @@ class _Forest:
                 acq_optimizer="sampling",
                 random_state=seed,
                 avoid_duplicates=False,
+                space_constraint=self._constraint(),
+                acq_optimizer_kwargs={"n_points": _CANDIDATES} if self._axes.space.constraints else None,
             )
             with numpy.errstate(all="ignore"):
                 if points:
@@ -112,6 +119,38 @@ class _Forest:
         points = [self._points[i] for i in chosen] + pending
         return points, [scores[i] for i in chosen] + [believed] * len(pending)
 
+    def _constraint(self) -> Callable[[Any], bool] | None:
+        """What tells the optimiser which candidates the constraints allow; after many it lets everything pass, and what it
+        then proposes is judged by who asked."""
+        if not self._axes.space.constraints:
+            return None
+        left = _MOST_CANDIDATES
+
+        def allowed(candidate: Any) -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0 or domain.allows(self._axes.space, self._axes.decode(list(candidate)))
+
+        return allowed
+
+    def _trees(self, dimensions: list[Any]) -> Any:
+        """The class of the model. Where parameters can be inactive, it sees a value below all others in their place: the
+        optimiser itself knows nothing of conditions, and draws values for them."""
+        from skopt.learning import ExtraTreesRegressor
+
+        if not self._axes.conditional:
+            return ExtraTreesRegressor
+        settle = _settling(self._axes, dimensions)
+
+        class ConditionalTrees(ExtraTreesRegressor):  # type: ignore[misc, unused-ignore]
+            def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+                return super().fit(settle(X), y, sample_weight)
+
+            def predict(self, X: Any, return_std: bool = False) -> Any:
+                return super().predict(settle(X), return_std)
+
+        return ConditionalTrees
+
     def _dimensions(self) -> list[Any]:
         from skopt.space import Categorical, Real
 
@@ -119,6 +158,30 @@ class _Forest:
             Categorical(list(range(int(axis.high) + 1))) if axis.kind == "choice" else Real(0.0, 1.0)
             for axis in self._axes.axes
         ]
+
+
+def _settling(axes: Axes, dimensions: list[Any]) -> Callable[[Any], Any]:
+    """What puts `_INACTIVE` into the columns of inactive parameters, for points as the optimiser's model sees them: one column
+    per number, and one per choice where there are more than two."""
+    import numpy as np
+
+    activity = Activity(axes)
+    ends = np.cumsum([dimension.transformed_size for dimension in dimensions])
+    columns = [slice(end - d.transformed_size, end) for end, d in zip(ends, dimensions, strict=True)]
+
+    def settle(transformed: Any) -> Any:
+        settled = np.array(transformed, dtype=np.float64)
+        points = np.column_stack(
+            [
+                np.asarray(dimension.inverse_transform(settled[:, where]), dtype=np.float64).ravel()
+                for dimension, where in zip(dimensions, columns, strict=True)
+            ]
+        )
+        for active, where in zip(activity.mask(points).T, columns, strict=True):
+            settled[~active, where] = _INACTIVE
+        return settled
+
+    return settle
 
 
 def scaled(scores: Sequence[float | None]) -> list[float]:

@@ -56,7 +56,8 @@ def _probes(known: int) -> list[int]:
 class Unseen:
     """The configs of a stream that are not in the history, in the stream's order."""
 
-    def __init__(self, source: Callable[[int], Config | None]) -> None:
+    def __init__(self, source: Callable[[int], Config | int | None]) -> None:
+        """`source`: what stands at a position; a number: nothing, go on there; None: nothing follows."""
         self._source = source
         self._next = 0  # everything before it is in the history
         self._generation = 0
@@ -67,6 +68,10 @@ class Unseen:
             self._next, self._generation = 0, history.generation
         position, leading = self._next, True
         while (config := self._source(position)) is not None:
+            if isinstance(config, int):
+                position = config
+                self._next = position if leading else self._next
+                continue
             position += 1
             if canonical(config) not in history.keys:
                 leading = False

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+from sweep.core import domain
 from sweep.core.domain import canonical
 from sweep.core.plugins import Observation, Proposals
 from sweep.core.seeds import derive
@@ -79,7 +80,7 @@ class ModelSearcher:
 
     def _is_new(self, config: Config, taken: set[str]) -> bool:
         key = canonical(config)
-        return key not in taken and key not in self._history.keys
+        return key not in taken and key not in self._history.keys and domain.allows(self._spec.space, config)
 
     def _started(self, trial: int, taken: set[str]) -> Config | None:
         """The first new point of the design from number `trial` on."""

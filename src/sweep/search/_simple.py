@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import islice
 
 from sweep.core import domain
-from sweep.core.multiples import count
 from sweep.core.plugins import Observation, Proposals
 from sweep.core.space import Config
 from sweep.core.spec import SweepSpec
@@ -19,7 +18,7 @@ from sweep.search._stream import DistinctStream
 
 
 class GridSearcher:
-    """Every point of the grid: names sorted, the last one varies fastest. No point is built before it is proposed."""
+    """Every point of the grid, in the order of `domain.grid_points`. No point is built before it is proposed."""
 
     name = "grid"
     version = "1"
@@ -28,26 +27,18 @@ class GridSearcher:
     def __init__(self, spec: SweepSpec) -> None:
         """Raises ValueError when a parameter has no grid."""
         self._space = spec.space
-        self._axes = []
-        for position, parameter in enumerate(spec.space.parameters):
-            try:
-                self._axes.append((parameter.name, position, domain.grid_values(parameter.distribution)))
-            except ValueError as error:
-                raise ValueError(f"parameters.{parameter.name}: {error}") from None
-        self._axes.sort(key=lambda axis: axis[0], reverse=True)
+        self._points = domain.grid_points(spec.space)
         self._history, self._unseen = History(), Unseen(self._point)
 
     def propose(self, seen: Sequence[Observation], n: int) -> Proposals:
         """The next `n` points; see `sweep.core.plugins.Searcher`."""
         return _next(self._history, self._unseen, seen, n)
 
-    def _point(self, number: int) -> Config | None:
-        """Point `number` in the mixed radix of the axes; None beyond the last."""
-        values = [None] * len(self._axes)
-        for _, position, choices in self._axes:
-            number, digit = divmod(number, count(choices))
-            values[position] = choices[digit]
-        return domain.assemble(self._space, values) if number == 0 else None
+    def _point(self, number: int) -> Config | int | None:
+        """Point `number` of the grid; where constraints refuse it, the number to go on at; None beyond the last."""
+        if number >= self._points.size:
+            return None
+        return domain.allowed_at(self._space, self._points, number)
 
 
 class RandomSearcher:
@@ -63,10 +54,11 @@ class RandomSearcher:
 
     def propose(self, seen: Sequence[Observation], n: int) -> Proposals:
         """The next `n` draws; see `sweep.core.plugins.Searcher`."""
-        if self._stream.size is not None:
+        if self._stream.may_repeat:
             return _next(self._history, self._unseen, seen, n)
         drawn = (self._stream.config(len(seen) + i) for i in range(n))
-        return Proposals(tuple(config for config in drawn if config is not None))
+        configs = tuple(config for config in drawn if config is not None)
+        return Proposals(configs, exhausted=len(configs) < n)
 
 
 def _next(history: History, unseen: Unseen, seen: Sequence[Observation], n: int) -> Proposals:

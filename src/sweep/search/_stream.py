@@ -11,24 +11,23 @@ from __future__ import annotations
 from typing import Any
 
 from sweep.core import domain
-from sweep.core.multiples import count
 from sweep.core.seeds import derive
+from sweep.core.seeds import uniform as uniform
 from sweep.core.space import Config, Space
 
 # So many repeats in a row: drawing has become slower than enumerating what is left.
 _PATIENCE = 32
+# The same in an infinite space, where nothing can be enumerated.
+_LONG_PATIENCE = 20_000
+# Points of a finite space in a row that constraints refuse, or that were drawn before.
+_ENUMERATION_PATIENCE = 1_000_000
 _ROUNDS = 4
 
 
-def uniform(seed: int, stream: str, index: int, path: tuple[str, ...]) -> float:
-    """A number in (0, 1), uniform with 53 bits, that belongs to these arguments."""
-    return ((derive(seed, stream, index, *path) >> 11) + 0.5) * 2.0**-53
-
-
-def draw(space: Space, seed: int, index: int) -> list[Any]:
+def draw(space: Space, seed: int, index: int, stream: str = "random") -> list[Any]:
     """Draw number `index`: one value per parameter, each by its own distribution."""
     return [
-        domain.from_unit(parameter.distribution, uniform(seed, "random", index, parameter.path))
+        domain.from_unit(parameter.distribution, uniform(seed, stream, index, parameter.path))
         for parameter in space.parameters
     ]
 
@@ -38,8 +37,9 @@ class DistinctStream:
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
-        self.size = domain.size(space)
-        """How many distinct configs there are; None: infinitely many."""
+        self._finite = domain.points(space)
+        self.may_repeat = self._finite is not None or not _always_new(space)
+        """Whether two draws can be equal."""
         self._values: list[list[Any]] = []
         self._known: set[str] = set()
         self._draws = 0  # number of the next draw
@@ -47,48 +47,57 @@ class DistinctStream:
         self._enumerating = False
 
     def config(self, k: int) -> Config | None:
-        """The k-th distinct draw (from 0); None when the space has no more than k points. In a space with a continuous
-        parameter every draw counts as distinct, and any k costs the same."""
-        if self.size is None:
-            return domain.assemble(self._space, draw(self._space, self._seed, k))
-        if k >= self.size:
-            return None
+        """The k-th distinct draw that the constraints allow (from 0); None when the space has no more than k points. Where a
+        continuous parameter is always active every draw counts as distinct, and any k costs the same. Where an infinite
+        space gives nothing new or nothing allowed in thousands of tries, None is said, too."""
+        if not self.may_repeat:
+            return self._independent(k)
         while len(self._values) <= k:
-            self._extend()
+            if not self._extend():
+                return None
         return domain.assemble(self._space, self._values[k])
 
-    def _extend(self) -> None:
-        if not self._enumerating:
-            for _ in range(_PATIENCE):
-                values = draw(self._space, self._seed, self._draws)
-                self._draws += 1
-                if self._take(values):
-                    return
-            self._enumerating = True
-        assert self.size is not None
-        while True:
-            values = self._point(shuffled(self._points, self.size, self._seed))
+    def _independent(self, k: int) -> Config | None:
+        """Draw k by itself; where it is refused, the first allowed one of a stream of its own."""
+        for attempt in range(_LONG_PATIENCE):
+            values = draw(self._space, self._seed, k, f"random-{attempt}" if attempt else "random")
+            config = domain.assemble(self._space, values)
+            if domain.allows(self._space, config):
+                return config
+        return None
+
+    def _extend(self) -> bool:
+        """Take one more; False when there is none."""
+        for _ in range(0 if self._enumerating else _PATIENCE if self._finite is not None else _LONG_PATIENCE):
+            values = draw(self._space, self._seed, self._draws)
+            self._draws += 1
+            if self._take(values):
+                return True
+        self._enumerating = True
+        if self._finite is None:
+            return False
+        for _ in range(_ENUMERATION_PATIENCE):
+            if self._points >= self._finite.size:
+                return False
+            values = self._finite.values(shuffled(self._points, self._finite.size, self._seed))
             self._points += 1
             if self._take(values):
-                return
+                return True
+        return False
 
     def _take(self, values: list[Any]) -> bool:
-        key = domain.canonical(values)
-        if key in self._known:
+        config = domain.assemble(self._space, values)
+        key = domain.canonical(config)
+        if key in self._known or not domain.allows(self._space, config):
             return False
         self._known.add(key)
         self._values.append(values)
         return True
 
-    def _point(self, number: int) -> list[Any]:
-        """Point `number` of the space in the mixed radix of its parameters."""
-        values = []
-        for parameter in self._space.parameters:
-            choices = domain.support(parameter.distribution)
-            assert choices is not None
-            number, digit = divmod(number, count(choices))
-            values.append(choices[digit])
-        return values
+
+def _always_new(space: Space) -> bool:
+    """Whether a parameter with infinitely many values is always active."""
+    return any(not p.when and domain.support(p.distribution) is None for p in space.parameters)
 
 
 def shuffled(index: int, size: int, seed: int) -> int:

@@ -23,6 +23,9 @@ from sweep.search._model import ModelSearcher, Point, goal_of, score_of
 NAME = "optuna-tpe"
 # Dropped trials that a study may hold before it is built again.
 _CROWDED = 500
+_ASKS = 5
+# It knows nothing of constraints, and is asked so many times more often under them.
+_CONSTRAINED = 6
 
 
 class TpeSearcher(ModelSearcher):
@@ -40,9 +43,8 @@ class TpeSearcher(ModelSearcher):
 class _Tpe:
     """The mirror of `seen` in an Optuna study."""
 
-    asks = 5
-
     def __init__(self, axes: Axes, goal: str) -> None:
+        self.asks = _ASKS * (_CONSTRAINED if axes.space.constraints else 1)
         self._axes, self._goal = axes, goal
         self._study: Any = None
         self._told: list[Observation] = []
@@ -66,13 +68,26 @@ class _Tpe:
         with _quiet():
             self._study.sampler = self._sampler(seed)
             try:
-                trial = self._study.ask(fixed_distributions=self._distributions)
+                trial, point = self._asked()
             except BaseException:
                 self._study = None  # it may hold half a trial: to be built again
                 raise
             self._count += 1
             self._drop(trial.number)
-        return [trial.params[_key(i)] for i in range(len(self._axes.axes))]
+        return point
+
+    def _asked(self) -> tuple[Any, Point]:
+        """A trial of the study and its point. Where parameters depend on others, those come first, and what is inactive then
+        is not asked for."""
+        axes = self._axes.axes
+        if not self._axes.conditional:
+            trial = self._study.ask(fixed_distributions=self._distributions)
+            return trial, [trial.params[_key(i)] for i in range(len(axes))]
+        trial, point = self._study.ask(), [axis.rest for axis in axes]
+        for i in self._axes.order:
+            if self._axes.active(point)[i]:
+                point[i] = _suggested(trial, _key(i), axes[i])
+        return trial, point
 
     def pend(self, config: Config) -> None:
         """Count `config` as running until the next update."""
@@ -91,12 +106,20 @@ class _Tpe:
         import optuna
 
         self._distributions = {_key(i): _distribution(axis) for i, axis in enumerate(self._axes.axes)}
-        self._sampler = _sampler_over(self._distributions)
+        self._sampler = _sampler_over(self._distributions, self._groups())
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(), direction=self._goal, study_name="sweep"
         )
         self._told, self._numbers, self._pending, self._count = [], [], [], 0
         self._tell_changes(seen)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The distributions by the conditions under which their parameters are active."""
+        groups: dict[Any, dict[str, Any]] = {}
+        for i, axis in enumerate(self._axes.axes):
+            conditions = tuple((c.path, tuple(map(canonical, c.values))) for c in axis.parameter.when)
+            groups.setdefault(conditions, {})[_key(i)] = self._distributions[_key(i)]
+        return list(groups.values())
 
     def _tell_changes(self, seen: Sequence[Observation]) -> bool:
         """Tell what is new in `seen`; False when something told has changed in a way that a study cannot take back."""
@@ -141,23 +164,45 @@ class _Tpe:
         state = TrialState.RUNNING if status == "open" else TrialState.COMPLETE
         if status != "open" and score is None:
             state = TrialState.PRUNED
-        params = {_key(i): coordinate for i, coordinate in enumerate(point)}
-        trial = create_trial(state=state, value=score, params=params, distributions=self._distributions)
+        active = self._axes.active(point)
+        params = {_key(i): coordinate for i, coordinate in enumerate(point) if active[i]}
+        distributions = {key: self._distributions[key] for key in params}
+        trial = create_trial(state=state, value=score, params=params, distributions=distributions)
         self._study.add_trial(trial)
         self._count += 1
         return self._count - 1
 
 
-def _sampler_over(distributions: dict[str, Any]) -> Callable[[int], Any]:
+def _sampler_over(distributions: dict[str, Any], groups: list[dict[str, Any]]) -> Callable[[int], Any]:
     """What makes a TPE sampler with a seed. Our space is the same for all trials, and said to it, because finding that
-    out from the trials again would take half the time of a question."""
+    out from the trials again would take half the time of a question. With several `groups`, parameters that are always active
+    together share a model."""
     from optuna.samplers import TPESampler
+    from optuna.search_space.group_decomposed import _SearchSpaceGroup
 
     class Sampler(TPESampler):  # type: ignore[misc, unused-ignore]
         def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:  # noqa: ARG002
+            if len(groups) > 1:
+                self._search_space_group = _SearchSpaceGroup()
+                for group in groups:
+                    self._search_space_group.add_distributions(group)
             return distributions
 
-    return lambda seed: Sampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1)
+    return lambda seed: Sampler(
+        seed=seed, multivariate=True, group=len(groups) > 1, constant_liar=True, n_startup_trials=1
+    )
+
+
+def _suggested(trial: Any, key: str, axis: Axis) -> float | int:
+    """The trial's coordinate on this axis."""
+    found: float | int
+    if axis.kind == "choice":
+        found = trial.suggest_categorical(key, tuple(range(int(axis.high) + 1)))
+    elif axis.kind == "int":
+        found = trial.suggest_int(key, int(axis.low), int(axis.high), log=axis.log)
+    else:
+        found = trial.suggest_float(key, axis.low, axis.high, log=axis.log)
+    return found
 
 
 def _key(index: int) -> str:

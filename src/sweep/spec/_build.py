@@ -12,7 +12,7 @@ from typing import Any
 
 from sweep.core.links import link_problem
 from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
-from sweep.core.space import Space
+from sweep.core.space import Config, Space
 from sweep.core.spec import (
     DEFAULT_COMMAND,
     RETRY_CLASSES,
@@ -26,7 +26,9 @@ from sweep.core.spec import (
     SweepSpec,
 )
 from sweep.spec._command import check_command
+from sweep.spec._constraints import with_constraints
 from sweep.spec._fields import MAX_SEED
+from sweep.spec._initial import read_initial
 from sweep.spec._models import GROUPS, HOSTED_KEYS, SweepFile
 from sweep.spec._parameters import check_grid, read_space
 from sweep.spec._preload import check_preload
@@ -49,7 +51,7 @@ def build_spec(
     given = _without_nulls(content)
     file = validate(SweepFile, {**given, **_read_below(given)}, (), report)
     method = content.get("method")
-    space = None
+    space, initial = None, tuple[Config, ...]()
     if "parameters" in content:
         space = read_space(content["parameters"], method if isinstance(method, str) else None, report)
     command = _command(given, report)
@@ -67,10 +69,13 @@ def build_spec(
         check_preload(file, command, env, rules_env, report)
         if space is not None and file.method == "grid":
             check_grid(space, file.run_cap, report)
+        if space is not None and file.constraints and not report.errors:
+            space = with_constraints(space, file.constraints, file.method, report)
+        initial = read_initial(given.get("initial"), space, file, report) if space is not None else ()
     if file is None or space is None or report.errors:
         return None
     extra = {key: content[key] for key in HOSTED_KEYS if key in given}
-    return _spec(file, space, command, env, _retry(file, rules_env), extra, draw_seed)
+    return _spec(file, space, command, env, _retry(file, rules_env), extra, initial, draw_seed)
 
 
 def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,6 +340,7 @@ def _spec(
     env: dict[str, str],
     retry: Retry,
     extra: dict[str, Any],
+    initial: tuple[Config, ...],
     draw_seed: Callable[[], int],
 ) -> SweepSpec:
     return SweepSpec(
@@ -347,6 +353,7 @@ def _spec(
         program=file.program,
         command=command,
         run_cap=file.run_cap,
+        initial=initial,
         patience=file.patience,
         early_terminate=_early_terminate(file),
         replicates=file.replicates,

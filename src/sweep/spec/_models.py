@@ -25,14 +25,24 @@ class Model(BaseModel):
 # --- parameters ------------------------------------------------------------------------------------------------
 
 
-class ConstantParameter(Model):
+class ParameterModel(Model):
+    """What every parameter has."""
+
+    when: dict[str, Any] | None = Field(
+        default=None,
+        description="The parameter is part of a config only where each parameter named here has the value (or one of the list of values) that stands beside it.",
+        examples=[{"optimizer": "sgd"}],
+    )
+
+
+class ConstantParameter(ParameterModel):
     """Always the same value."""
 
     distribution: Literal["constant"] = "constant"
     value: Any = Field(description="Any YAML value.", examples=[0.1, "adam"])
 
 
-class CategoricalParameter(Model):
+class CategoricalParameter(ParameterModel):
     """One of several values, all equally likely. Equal values count once (3 and 3.0 are equal, 1 and true are not)."""
 
     distribution: Literal["categorical"] = "categorical"
@@ -41,7 +51,7 @@ class CategoricalParameter(Model):
     )
 
 
-class WeightedParameter(Model):
+class WeightedParameter(ParameterModel):
     """One of several values, each with its own probability. Not for `method: grid`."""
 
     distribution: Literal["categorical_w_probabilities"] = "categorical_w_probabilities"
@@ -51,7 +61,7 @@ class WeightedParameter(Model):
     )
 
 
-class IntUniformParameter(Model):
+class IntUniformParameter(ParameterModel):
     """A whole number, all equally likely, both ends included."""
 
     distribution: Literal["int_uniform"] = "int_uniform"
@@ -59,7 +69,7 @@ class IntUniformParameter(Model):
     max: f.Whole = Field(description="Upper bound.", examples=[10])
 
 
-class UniformParameter(Model):
+class UniformParameter(ParameterModel):
     """A number between two bounds."""
 
     distribution: Literal[
@@ -69,7 +79,7 @@ class UniformParameter(Model):
     max: f.Number = Field(description="Upper bound.", examples=[0.5])
 
 
-class QUniformParameter(Model):
+class QUniformParameter(ParameterModel):
     """A multiple of q between two bounds."""
 
     distribution: Literal["q_uniform", "q_log_uniform", "q_log_uniform_values"] = "q_uniform"
@@ -80,7 +90,7 @@ class QUniformParameter(Model):
     )
 
 
-class NormalParameter(Model):
+class NormalParameter(ParameterModel):
     """A number without bounds, around a middle."""
 
     distribution: Literal["normal", "log_normal"]
@@ -97,7 +107,7 @@ class QNormalParameter(NormalParameter):
     q: f.Positive = Field(default=1.0, description="The step. A whole number (2, not 2.0) gives integers.")
 
 
-class BetaParameter(Model):
+class BetaParameter(ParameterModel):
     """A number between 0 and 1, Beta(a, b)."""
 
     distribution: Literal["beta"]
@@ -112,7 +122,7 @@ class QBetaParameter(BetaParameter):
     q: f.Positive = Field(default=1.0, description="The step. A whole number (1, not 1.0) gives integers.")
 
 
-class NestedParameter(Model):
+class NestedParameter(ParameterModel):
     """A group: its parameters stand one level deeper in the run's config, too."""
 
     parameters: SkipValidation[dict[str, Parameter]] = Field(description="Parameters, or further groups.")
@@ -288,6 +298,11 @@ class SweepFile(Model):
     parameters: SkipValidation[dict[str, Parameter]] = Field(
         description="The search space: a mapping from each parameter's name to its distribution."
     )
+    constraints: list[f.Text] | None = Field(
+        default=None,
+        description="Expressions over parameters that every config satisfies. See [constraints](#constraints).",
+        examples=[["batch_size * accum <= 256"]],
+    )
     metric: MetricModel | None = Field(
         default=None, description="The objective. `bayes` and `early_terminate` need it."
     )
@@ -303,6 +318,11 @@ class SweepFile(Model):
     )
     run_cap: f.AtLeastOne | None = Field(
         default=None, description="The most trials that the sweep makes.", examples=[100]
+    )
+    initial: SkipValidation[list[Any]] | None = Field(
+        default=None,
+        description="Configs to try first; what one leaves open is drawn. They count towards `run_cap`. See [initial configs](#initial-configs).",
+        examples=[[{"lr": 0.1}]],
     )
     patience: f.AtLeastOne | None = Field(
         default=None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from sweep.core.domain import grid_size
 from sweep.core.space import Parameter, Space
+from sweep.spec._conditions import Clause, read_when, with_conditions
 from sweep.spec._distributions import Context, build
 from sweep.spec._models import DISTRIBUTIONS, Model
 from sweep.spec._problems import Path, Report, listed, nearest, shorten, show
@@ -34,6 +35,10 @@ _MEANT = {
     "mean": "write `mu`",
     "std": "write `sigma`",
     "step": "write `q`, with `distribution: q_uniform`",
+    "if": "write `when`",
+    "where": "write `when`",
+    "depends_on": "write `when: {parameter: value}`",
+    "condition": "write `when: {parameter: value}`",
     "log": "write `distribution: log_uniform_values` for a log scale",
     "scale": "write `distribution: log_uniform_values` for a log scale",
     "default": "the program itself gives defaults; remove it",
@@ -77,8 +82,8 @@ def read_space(parameters: Any, method: str | None, report: Report) -> Space:
     elif not parameters:
         report.error(at, "is empty; a sweep needs at least one parameter")
     else:
-        reader.group(parameters, at, ())
-    return Space(tuple(reader.found))
+        reader.group(parameters, at, (), [])
+    return with_conditions(reader.found, reader.clauses, reader.names, method, report)
 
 
 class _Reader:
@@ -86,9 +91,13 @@ class _Reader:
         self.found: list[Parameter] = []
         self._method = method
         self._report = report
-        self._names: dict[str, Path] = {}
+        self.names: dict[str, Path] = {}
+        self.clauses: dict[tuple[str, ...], list[Clause]] = {}
 
-    def group(self, parameters: dict[Any, Any], at: Path, path: tuple[str, ...]) -> None:
+    def group(
+        self, parameters: dict[Any, Any], at: Path, path: tuple[str, ...], around: list[Clause]
+    ) -> None:
+        """`around`: the conditions of the groups that this one stands in."""
         for name, body in parameters.items():
             if self._report.is_full:
                 return
@@ -96,15 +105,16 @@ class _Reader:
             if message := _name_problem(name):
                 self._report.error(here, message)
             elif isinstance(body, dict) and "parameters" in body:
-                self._nested(body, here, (*path, name))
+                self._nested(body, here, (*path, name), around)
             else:
-                self._leaf(body, here, (*path, name))
+                self._leaf(body, here, (*path, name), around)
 
-    def _nested(self, body: dict[str, Any], at: Path, path: tuple[str, ...]) -> None:
+    def _nested(self, body: dict[str, Any], at: Path, path: tuple[str, ...], around: list[Clause]) -> None:
         for key in body:
-            if key != "parameters":
+            if key not in ("parameters", "when"):
                 self._report.error(
-                    (*at, key), "a group has only `parameters`; move this below it, or remove it"
+                    (*at, key),
+                    "a group has only `parameters` and `when`; move this below `parameters`, or remove it",
                 )
         inner = body["parameters"]
         if not isinstance(inner, dict) or not inner:
@@ -112,20 +122,27 @@ class _Reader:
                 (*at, "parameters"), f"must be a mapping from names to distributions, not {_empty_or(inner)}"
             )
             return
-        self.group(inner, (*at, "parameters"), path)
+        self.group(inner, (*at, "parameters"), path, around + self._when(body, at, path))
 
-    def _leaf(self, body: Any, at: Path, path: tuple[str, ...]) -> None:
+    def _when(self, body: dict[str, Any], at: Path, path: tuple[str, ...]) -> list[Clause]:
+        if body.get("when") is None:
+            return []
+        return read_when(body["when"], path[:-1], (*at, "when"), self._report)
+
+    def _leaf(self, body: Any, at: Path, path: tuple[str, ...], around: list[Clause]) -> None:
         name = ".".join(path)
-        if name in self._names:
-            first = self._report.line(self._names[name])
+        if name in self.names:
+            first = self._report.line(self.names[name])
             self._report.error(
                 at, f"another parameter is called `{shorten(name)}`, too{first}; every name must be used once"
             )
             return
-        self._names[name] = at
+        self.names[name] = at
         if not isinstance(body, dict):
             self._report.error(at, _bare(path[-1], body))
             return
+        self.clauses[path] = around + self._when(body, at, path)
+        body = {key: value for key, value in body.items() if key != "when"}
         declared = self._declared(body, at)
         if declared is None:
             return
@@ -148,7 +165,7 @@ class _Reader:
         self, model: type[Model], declared: str, keys: dict[str, Any], at: Path
     ) -> dict[str, Any]:
         """`keys` without those that the model does not have, which are reported with a reason."""
-        known = [key for key in model.model_fields if key != "distribution"]
+        known = [key for key in model.model_fields if key not in ("distribution", "when")]
         usable = {key: value for key, value in keys.items() if key in known}
         for key in keys:
             if key not in usable and not self._report.is_full:
@@ -245,7 +262,7 @@ def _extra_key(key: str, value: Any, declared: str, known: list[str]) -> str:
     every = {name for model, _ in DISTRIBUTIONS.values() for name in model.model_fields}
     if declared and key in every:
         return f"`{declared}` does not have this key; it has {listed([f'`{name}`' for name in known])}"
-    return unknown_key(key, known, _MEANT)
+    return unknown_key(key, [*known, "when"], _MEANT)
 
 
 def _name_problem(name: str) -> str | None:

@@ -49,6 +49,9 @@ MEANT: dict[str, str] = {
     "gpus": "write `resources: {gpus: …}`",
     "cpus": "write `resources: {cpus: …}`",
     "timeout": "write `limits: {run_time: …}`",
+    "start_points": "write `initial`",
+    "points_to_evaluate": "write `initial`",
+    "constraint": "write `constraints: […]`",
     "retries": "write `retry: {max: …}`",
     "time_limit": "write `limits: {run_time: …}`",
 }

@@ -86,8 +86,75 @@ as text); in `value` and `values` everything stays as YAML reads it. `min` must 
 
 _GRID = """\
 In a grid every distribution must be countable: `constant`, `categorical`, `int_uniform` and the `q_` forms with bounds. Names are
-sorted, and the last one varies fastest. `q_uniform` starts at `min` and goes in steps of `q` while below `max`; elsewhere the values
+sorted, and the last one varies fastest; a conditional parameter comes right after the last of those that it depends on. `q_uniform` starts at `min` and goes in steps of `q` while below `max`; elsewhere the values
 are the multiples of `q` from `min` to `max`.
+"""
+
+_CONDITIONS = """\
+### Conditional parameters
+
+`when` makes a parameter part of a config only where others have certain values:
+
+```yaml
+parameters:
+  optimizer: {values: [adam, sgd, lbfgs]}
+  momentum: {min: 0.0, max: 0.99, when: {optimizer: sgd}}
+  betas:
+    when: {optimizer: [adam]}
+    parameters:
+      first: {values: [0.9, 0.95]}
+      second: {values: [0.98, 0.99, 0.999]}
+```
+
+Several lines below one `when` must all hold; a list of values means any of them (where the value is a list itself, write `[[1, 2]]`). On
+a group `when` holds for everything in it. A name is looked up in the parameter's own group, then in the groups around it, and last at the
+top, where nested ones are called `optimizer.name`. A parameter whose condition names an inactive parameter is inactive, too. What is
+inactive is not in the run's config, on its command line or in any table: the program must have a default for it or not need it.
+
+A condition needs a parameter with values that can be listed (not a continuous one) and values that it can have; conditions that go in a circle or
+exclude each other are errors. Every distinct config counts once, in a grid, in random search and for a model: with two values of `momentum` the
+example's grid has 9 points (6 for adam, 2 for sgd, 1 for lbfgs).
+"""
+
+_CONSTRAINTS = """\
+### Constraints
+
+`constraints` lists expressions that every config satisfies, in all three methods:
+
+```yaml
+parameters:
+  batch_size: {values: [16, 32, 64, 128]}
+  accum: {min: 1, max: 16}
+  optimizer: {parameters: {name: {values: [adam, sgd]}, lr: {min: 0.0, max: 1.0}}}
+constraints:
+  - batch_size * accum <= 256
+  - optimizer.name == "sgd" or optimizer.lr < 0.1
+```
+
+They are written as in Python, of parameters (nested ones with dots; one whose name is no Python name as `config['batch-size']`), numbers,
+texts in quotes, `True`, `False`, `None`, lists, `+ - * / // % **`, comparisons (also chained), `and`, `or`, `not` and `in`; nothing in them is
+ever executed. Arithmetic takes numbers, `<` two numbers or two texts, `and` and `or` what is true or false; `True == 1` is false here, as in `values`.
+A constraint that names an inactive parameter is satisfied.
+
+`sweep create` tries each expression on configs of the space: one that cannot be evaluated, that is not true or false, or that no config satisfies (in the whole
+grid or space where it can be counted, else in 20,000 random configs) is an error. A space whose configs are all tried is used up, as
+without constraints. In a space too large to be counted, a search ends as well when a million points in a row, or 20,000 draws where it is continuous, are refused.
+"""
+
+_INITIAL = """\
+## Initial configs
+
+`initial` lists configs to try before any others, in all three methods:
+
+```yaml
+initial:
+  - {optimizer: sgd, momentum: 0.9}
+  - {optimizer: adam, net: {width: 64}}
+```
+
+Each is a mapping with values of the space, nested as the parameters are or with dotted names. What one leaves open is drawn (in a grid: from
+the grid), so that its conditions and the constraints hold; a value that the space does not have is an error. They count towards `run_cap`, models learn from
+them, and no method tries them again. One that a revision adds (`sweep edit`) is tried next.
 """
 
 _COMMAND = """\
@@ -178,7 +245,16 @@ def reference_markdown() -> str:
         parts += [f"### {name}\n", f"{model.__doc__}\n", _table(model, list(model.model_fields))]
     parts += ["### rules of retry\n", f"{RetryRuleModel.__doc__}\n"]
     parts.append(_table(RetryRuleModel, list(RetryRuleModel.model_fields)))
-    parts += [_PARAMETERS, _distributions(), _parameter_keys(), _GRID, _COMMAND]
+    parts += [
+        _PARAMETERS,
+        _distributions(),
+        _parameter_keys(),
+        _GRID,
+        _CONDITIONS,
+        _CONSTRAINTS,
+        _INITIAL,
+        _COMMAND,
+    ]
     parts.append(f"```yaml\ncommand: {_quoted(list(DEFAULT_COMMAND))}\n```\n")
     parts.append(
         "| macro | becomes |\n| --- | --- |\n" + "".join(f"| `{k}` | {v} |\n" for k, v in MACROS.items())
@@ -258,7 +334,7 @@ def _quoted(items: list[str]) -> str:
 def _distributions() -> str:
     rows = ["| distribution | keys (default) | values |", "| --- | --- | --- |"]
     for name, (model, meaning) in DISTRIBUTIONS.items():
-        keys = [_key(key, model) for key in model.model_fields if key != "distribution"]
+        keys = [_key(key, model) for key in model.model_fields if key not in ("distribution", "when")]
         rows.append(f"| `{name}` | {', '.join(keys)} | {meaning} |")
     return "\n".join(rows) + "\n"
 
@@ -278,7 +354,7 @@ def _parameter_keys() -> str:
             if key not in seen:
                 seen.add(key)
                 kind = "any" if key in ("value",) else "list" if key == "values" else _type(properties[key])
-                kind = "number" if key in ("min", "max") else kind
+                kind = "number" if key in ("min", "max") else "mapping" if key == "when" else kind
                 rows.append(f"| `{key}` | {kind} | {field.description} |")
     return "\n".join(rows) + "\n"
 

@@ -19,10 +19,12 @@ from typing import Any
 import msgspec
 
 from sweep.core import domain
+from sweep.core.conditions import INACTIVE
 from sweep.core.plugins import Observation, Proposals, Searcher, TrialStatus
 from sweep.core.space import (
     Beta,
     Categorical,
+    Condition,
     Config,
     Constant,
     Distribution,
@@ -88,6 +90,19 @@ SMALL: dict[str, Distribution] = {
     "n.c": Numeric(0.0, 0.2, q=0.2),
 }
 """Twelve points (eight in a grid, which leaves the upper bound of a q_uniform out)."""
+
+
+CONDITIONAL: dict[str, tuple[Distribution, dict[str, tuple[Any, ...]]]] = {
+    "sgd.nesterov": (Categorical((True, False)), {"sgd.steps": (2, 3)}),
+    "name": (Categorical(("adam", "sgd", "plain")), {}),
+    "sgd.steps": (Numeric(1, 4, integer=True), {"name": ("sgd",)}),
+    "fixed": (Constant(7), {"name": ("sgd", "adam")}),
+    "beta": (Numeric(0.5, 1.0, q=0.25), {"fixed": (7,), "name": ("adam",)}),
+}
+"""Conditions on conditions, on choices, numbers and a constant; children before and after their parents."""
+MOMENTUM: dict[str, tuple[Distribution, dict[str, tuple[Any, ...]]]] = {
+    "sgd.momentum": (Numeric(0.0, 0.99), {"name": ("sgd",), "sgd.steps": (1, 2)})
+}
 
 
 def check_describes_itself(subject: Subject) -> None:
@@ -246,6 +261,76 @@ def check_goes_on_through_what_is_left(subject: Subject) -> None:
     assert len({domain.canonical(observation.config) for observation in seen}) == len(seen)
 
 
+def check_conditions(subject: Subject) -> None:
+    """What is inactive is in no config, and what does not differ in what is active is the same config: every one of a finite
+    space comes once, and none of an infinite one twice, also where only a part of it is infinite."""
+    small = _with_conditions(CONDITIONAL)
+    seen = _to_the_end(subject.make(subject.spec(small)), [], _points(subject, small))
+    assert len(seen) == _points(subject, small)
+    wide = _with_conditions(CONDITIONAL | MOMENTUM) if subject.continuous else small
+    spec = subject.spec(wide)
+    searcher = subject.make(spec)
+    played = play(searcher, min(subject.asks, len(seen)))
+    for history in (played, played[: len(played) // 2]):
+        if subject.continuous:
+            assert searcher.propose(history, 2) == subject.make(spec).propose(history, 2)
+    for space, history in ((small, seen), (wide, played)):
+        for observation in history:
+            assert_belongs(space, observation.config)
+        assert len({domain.canonical(observation.config) for observation in history}) == len(history)
+
+
+def check_constraints(subject: Subject) -> None:
+    """Every proposal satisfies the constraints, one over an inactive parameter is satisfied, and of a finite space every
+    point that is allowed comes once, also when it is one in many."""
+    small = msgspec.structs.replace(
+        _with_conditions(CONDITIONAL),
+        constraints=("sgd.steps != 3 or not sgd.nesterov", "beta < 1", "fixed > 0"),
+    )
+    narrow = msgspec.structs.replace(
+        _space({name: Numeric(1, 9, integer=True) for name in "abc"}),
+        constraints=("a * b == 81", "c % 3 == 0"),
+    )
+    for space in (small, narrow):
+        seen = _to_the_end(subject.make(subject.spec(space)), [], _points(subject, space))
+        assert len({domain.canonical(observation.config) for observation in seen}) == len(seen)
+        assert len(seen) == _points(subject, space)
+        assert all(domain.allows(space, observation.config) for observation in seen)
+    wide = msgspec.structs.replace(
+        subject.wide(), constraints=("net.layers * net.width <= 256", 'choice != "a"')
+    )
+    spec = subject.spec(wide)
+    searcher = subject.make(spec)
+    for observation in play(searcher, min(subject.asks, 16)):
+        assert_belongs(wide, observation.config)
+        assert observation.config["net"]["layers"] * observation.config["net"]["width"] <= 256
+
+
+def check_initial_configs(subject: Subject) -> None:
+    """They come first and in order, what they leave open is filled in, and they are part of a finite space like any other."""
+    space = _with_conditions(CONDITIONAL)
+    given: tuple[Config, ...] = (
+        {"sgd": {"nesterov": True}},
+        {"name": "plain"},
+        {"beta": 0.5},
+        {"name": "plain"},
+    )
+    spec = msgspec.structs.replace(subject.spec(space), initial=given)
+    searcher = subject.make(spec)
+    first = searcher.propose([], 5).configs
+    assert first[:2] == searcher.propose([], 2).configs
+    assert first[0]["name"] == "sgd" and first[0]["sgd"]["nesterov"] is True
+    assert first[1] == {"name": "plain"}
+    assert first[2]["name"] == "adam" and first[2]["beta"] == 0.5
+    seen = _to_the_end(searcher, [], _points(subject, space))
+    assert [observation.config for observation in seen[:3]] == list(first[:3])
+    assert len({domain.canonical(observation.config) for observation in seen}) == _points(subject, space)
+    for observation in seen:
+        assert_belongs(space, observation.config)
+    late = _ended(subject.make(subject.spec(space)).propose([], 2).configs, 0)
+    assert searcher.propose(late, 1) == subject.make(spec).propose(late, 1)
+
+
 def check_a_single_point(subject: Subject) -> None:
     """A space in which nothing varies has one config."""
     space = _space({"x": Constant(3), "y": Categorical(("a", "a"))})
@@ -283,21 +368,36 @@ def play(searcher: Searcher, trials: int, sign: float = 1.0) -> list[Observation
 
 
 def assert_belongs(space: Space, config: Config) -> None:
-    """`config` has exactly the space's parameters, each with a possible value of a plain type."""
-    values = []
-    for parameter in space.parameters:
-        value, dist = domain.value_at(config, parameter.path), parameter.distribution
+    """`config` has exactly the space's active parameters, each with a possible value of a plain type."""
+    values = domain.values_of(space, config)
+    for parameter, value in zip(space.parameters, values, strict=True):
+        dist = parameter.distribution
+        if value is INACTIVE:
+            continue
         assert domain.contains(dist, value), f"{parameter.name}: {value!r} is not possible"
         if isinstance(dist, Numeric | Normal | Beta):
             assert type(value) is (int if dist.integer else float), f"{parameter.name}: {type(value)}"
         assert value != "never"
-        values.append(value)
     assert domain.assemble(space, values) == config
+    assert domain.allows(space, config)
     assert _is_plain(config), f"{config!r} holds more than plain Python values"
 
 
 def _space(distributions: dict[str, Distribution]) -> Space:
     return Space(tuple(Parameter(tuple(name.split(".")), dist) for name, dist in distributions.items()))
+
+
+def _with_conditions(described: dict[str, tuple[Distribution, dict[str, tuple[Any, ...]]]]) -> Space:
+    return Space(
+        tuple(
+            Parameter(
+                tuple(name.split(".")),
+                dist,
+                when=tuple(Condition(tuple(parent.split(".")), values) for parent, values in when.items()),
+            )
+            for name, (dist, when) in described.items()
+        )
+    )
 
 
 def _to_the_end(searcher: Searcher, seen: list[Observation], most: int) -> list[Observation]:

@@ -16,7 +16,7 @@ from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis, parameter_axis
 from sweep.analysis.history import Series
 from sweep.analysis.importance import Importance, ImportanceRow
-from sweep.analysis.table import SweepTable, TrialRow
+from sweep.analysis.table import ABSENT, SweepTable, TrialRow
 from sweep.core.space import Parameter
 from sweep.core.views import RunView
 
@@ -377,10 +377,18 @@ def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPictu
         if unscored
         else "",
         _thinned(len(rows), len(table.scored)),
+        _inactive(rows, [p for p, axis in zip(chosen, axes, strict=True) if axis.scale != "category"]),
         hidden,
         _beyond(objective),
     )
     return picture
+
+
+def _inactive(rows: list[TrialRow], parameters: list[Parameter]) -> str:
+    """A sentence where lines run along the end of an axis because the trial lacks the parameter."""
+    if not any(row.value(parameter) is ABSENT for parameter in parameters for row in rows):
+        return ""
+    return "At the lower end of a numeric axis run the trials without that parameter."
 
 
 def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
@@ -395,7 +403,9 @@ def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
     for parameter in chosen:
         axis = parameter_axis(parameter, [row.value(parameter) for row in table.trials])
         points = [
-            _point(row, _spread(axis, row, parameter), objective, table.goal == "minimize") for row in rows
+            _point(row, _spread(axis, row, parameter), objective, table.goal == "minimize")
+            for row in rows
+            if row.value(parameter) is not ABSENT or not parameter.when
         ]
         panels.append(Panel(axis, tuple(points)))
     picture.panels = tuple(panels)
