@@ -8,6 +8,7 @@ from sweep.testing.searcher_conformance import CHECKS, Subject
 SUBJECTS = {
     "grid": Subject(make_searcher, "grid", continuous=False, seeded=False),
     "random": Subject(make_searcher, "random", asks=60),
+    "blend": Subject(make_searcher, "bayes", "blend", asks=24),
     "optuna-tpe": Subject(make_searcher, "bayes", "optuna-tpe", asks=24),
     "skopt-et": Subject(make_searcher, "bayes", "skopt-et", asks=8),
 }

@@ -61,9 +61,16 @@ def _forest(spec: SweepSpec) -> Searcher:
     return ForestSearcher(spec)
 
 
+def _blend(spec: SweepSpec) -> Searcher:
+    from sweep.search._blend import BlendSearcher
+
+    return BlendSearcher(spec)
+
+
 _MAKERS: dict[str, Callable[[SweepSpec], Searcher]] = {
     "grid": _grid,
     "random": _random,
+    "blend": _blend,
     "optuna-tpe": _tpe,
     "skopt-et": _forest,
 }
