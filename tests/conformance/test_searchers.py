@@ -8,9 +8,16 @@ from sweep.testing.searcher_conformance import CHECKS, Subject
 SUBJECTS = {
     "grid": Subject(make_searcher, "grid", continuous=False, seeded=False),
     "random": Subject(make_searcher, "random", asks=60),
+    "auto": Subject(make_searcher, "bayes", "auto", asks=24),
+    "blend": Subject(make_searcher, "bayes", "blend", asks=24),
+    "optuna-cmaes": Subject(make_searcher, "bayes", "optuna-cmaes", asks=24),
+    "skopt-rf": Subject(make_searcher, "bayes", "skopt-rf", asks=8),
+    "skopt-gp": Subject(make_searcher, "bayes", "skopt-gp", asks=6),
+    "sobol": Subject(make_searcher, "bayes", "sobol", asks=30),
     "optuna-tpe": Subject(make_searcher, "bayes", "optuna-tpe", asks=24),
     "skopt-et": Subject(make_searcher, "bayes", "skopt-et", asks=8),
 }
+MARKS = {"skopt-gp": pytest.mark.slow}
 
 
 def test_every_engine_is_here() -> None:
@@ -18,6 +25,6 @@ def test_every_engine_is_here() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("engine", SUBJECTS)
+@pytest.mark.parametrize("engine", [pytest.param(name, marks=MARKS.get(name, ())) for name in SUBJECTS])
 def test_searcher(engine: str, check: str) -> None:
     CHECKS[check](SUBJECTS[engine])

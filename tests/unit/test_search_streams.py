@@ -36,10 +36,13 @@ def whole(method: Method, over: Space, batch: int = 7, seed: int = 7) -> list[Co
 
 
 def test_engines_and_unknown_ones() -> None:
-    assert engines() == ("grid", "random", "optuna-tpe", "skopt-et")
-    assert make_searcher(SweepSpec(method="bayes", space=space(), seed=0)).name == "optuna-tpe"
+    assert engines() == (
+        *("grid", "random", "auto", "blend", "optuna-tpe", "optuna-cmaes"),
+        *("skopt-et", "skopt-rf", "skopt-gp", "sobol"),
+    )
+    assert make_searcher(SweepSpec(method="bayes", space=space(), seed=0)).name == "auto"
     with pytest.raises(
-        ValueError, match="engine 'gp' is unknown; there are grid, random, optuna-tpe, skopt-et"
+        ValueError, match="engine 'gp' is unknown; there are grid, random, auto, blend, optuna-tpe"
     ):
         make_searcher(SweepSpec(method="bayes", engine="gp", space=space(), seed=0))
 

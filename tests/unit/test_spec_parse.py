@@ -189,7 +189,7 @@ def test_the_seed_is_drawn_once_and_only_when_it_is_missing() -> None:
 
 def test_bayes_has_an_engine_and_others_have_none() -> None:
     text = "program: t.py\nmetric: {name: l}\nparameters: {p: {value: 1}}\nmethod: "
-    assert read(text + "bayes").spec.engine == "optuna-tpe"
+    assert read(text + "bayes").spec.engine == "auto"
     assert read(text + "random").spec.engine is None
 
 

@@ -110,7 +110,7 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     early_terminate: EarlyTerminate | None = None
     replicates: int = 1
     engine: str | None = None
-    """For `method: bayes`: the searcher's name (`optuna-tpe`, `skopt-et`); None otherwise."""
+    """For `method: bayes`: the searcher's name (`auto`, `blend`, `optuna-tpe`, …); None otherwise."""
     resources: Resources = Resources()
     limits: Limits = Limits()
     retry: Retry = Retry()

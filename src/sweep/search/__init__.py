@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sweep.core.plugins import Searcher
 from sweep.core.spec import SweepSpec
 
-DEFAULT_BAYES_ENGINE = "optuna-tpe"
+DEFAULT_BAYES_ENGINE = "auto"
 
 
 def engines() -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def engines() -> tuple[str, ...]:
 
 
 def make_searcher(spec: SweepSpec) -> Searcher:
-    """The searcher that `spec` names: its method's, or for `method: bayes` the one of `engine` (default: optuna-tpe).
+    """The searcher that `spec` names: its method's, or for `method: bayes` the one of `engine` (default: auto).
 
     Raises ValueError for an unknown engine, and for a grid over a continuous parameter.
     """
@@ -62,15 +62,45 @@ def _tpe(spec: SweepSpec) -> Searcher:
     return TpeSearcher(spec)
 
 
-def _forest(spec: SweepSpec) -> Searcher:
-    from sweep.search._forest import ForestSearcher
+def _forest(name: str) -> Callable[[SweepSpec], Searcher]:
+    def make(spec: SweepSpec) -> Searcher:
+        from sweep.search._forest import ForestSearcher
 
-    return ForestSearcher(spec)
+        return ForestSearcher(spec, name)
+
+    return make
+
+
+def _cma(spec: SweepSpec) -> Searcher:
+    from sweep.search._cma import CmaSearcher
+
+    return CmaSearcher(spec)
+
+
+def _sobol(spec: SweepSpec) -> Searcher:
+    from sweep.search._sobol import SobolSearcher
+
+    return SobolSearcher(spec)
+
+
+def _blend(name: str) -> Callable[[SweepSpec], Searcher]:
+    def make(spec: SweepSpec) -> Searcher:
+        from sweep.search._blend import BlendSearcher
+
+        return BlendSearcher(spec, name)
+
+    return make
 
 
 _MAKERS: dict[str, Callable[[SweepSpec], Searcher]] = {
     "grid": _grid,
     "random": _random,
+    "auto": _blend("auto"),
+    "blend": _blend("blend"),
     "optuna-tpe": _tpe,
-    "skopt-et": _forest,
+    "optuna-cmaes": _cma,
+    "skopt-et": _forest("skopt-et"),
+    "skopt-rf": _forest("skopt-rf"),
+    "skopt-gp": _forest("skopt-gp"),
+    "sobol": _sobol,
 }

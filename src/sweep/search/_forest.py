@@ -1,4 +1,4 @@
-"""`skopt-et`: scikit-optimize's optimiser with extra trees as its model.
+"""`skopt-et`, `skopt-rf` and `skopt-gp`: scikit-optimize's optimiser with extra trees, a random forest or a Gaussian process.
 
 The rule of this file: nothing is kept between questions. An optimiser is built and told everything at once for each
 proposal, because it fits its model in `tell`. Every number stands at its quantile in [0, 1] (trees only see its order),
@@ -23,9 +23,11 @@ from sweep.search._model import ModelSearcher, Point, goal_of, score_of
 
 NAME = "skopt-et"
 MAX_BEST = 100
-"""The model sees so many of the best trials at most …"""
+"""Trees see so many of the best trials at most …"""
 MAX_LATEST = 300
 """… and so many of the latest others: a fit then takes a few tenths of a second however long the sweep is."""
+MAX_PROCESS = 60
+"""The process, whose cost grows with the cube, sees so many trials at most, two thirds of them the best ones."""
 # Trees grown to the last observation are certain of themselves everywhere; these settings leave them doubts.
 _TREES = 40
 _LEAF = 2
@@ -43,17 +45,18 @@ class ForestSearcher(ModelSearcher):
     are. Failed trials, and those without a finite score, are told as the worst score seen; open ones as the mean. Of long histories the model sees the best `MAX_BEST` and the latest `MAX_LATEST` trials.
     """
 
-    def __init__(self, spec: SweepSpec) -> None:
+    def __init__(self, spec: SweepSpec, name: str = NAME) -> None:
+        """`name`: the engine's, which says the model."""
         axes = Axes(spec.space, quantiles=True)
         described = f"1+skopt-{version('scikit-optimize')}+sklearn-{version('scikit-learn')}"
-        super().__init__(NAME, described, spec, axes, _Forest(axes, goal_of(spec)))
+        super().__init__(name, described, spec, axes, _Forest(axes, goal_of(spec), name))
 
 
 class _Forest:
     asks = 2
 
-    def __init__(self, axes: Axes, goal: str) -> None:
-        self._axes, self._sign = axes, 1.0 if goal == "minimize" else -1.0
+    def __init__(self, axes: Axes, goal: str, name: str = NAME) -> None:
+        self._axes, self._sign, self._name = axes, 1.0 if goal == "minimize" else -1.0, name
         self._points: list[Point] = []
         self._scores: list[float | None] = []
         self._pending: list[Point] = []
@@ -82,9 +85,7 @@ class _Forest:
 
             optimizer = Optimizer(
                 dimensions := self._dimensions(),
-                base_estimator=self._trees(dimensions)(
-                    n_estimators=_TREES, min_samples_leaf=_LEAF, max_features=_FEATURES, random_state=seed
-                ),
+                base_estimator=self._estimator(seed, dimensions),
                 n_initial_points=1,
                 acq_func="EI",
                 acq_optimizer="sampling",
@@ -112,10 +113,13 @@ class _Forest:
         """Points and scores for the model: the thinned history, then what is open with a believed score."""
         scores = scaled(self._scores)
         order = sorted(range(len(scores)), key=lambda i: scores[i])
-        best, others = order[:MAX_BEST], sorted(order[MAX_BEST:])
-        chosen = sorted(best + others[-MAX_LATEST:])
+        most_best, most_latest = MAX_BEST, MAX_LATEST
+        if self._name == "skopt-gp":
+            most_best, most_latest = 2 * MAX_PROCESS // 3, MAX_PROCESS // 3
+        best, others = order[:most_best], sorted(order[most_best:])
+        chosen = sorted(best + others[-most_latest:])
         believed = statistics.fmean(scores[i] for i in chosen) if chosen else 0.0
-        pending = self._pending[-MAX_LATEST:]
+        pending = self._pending[-most_latest:]
         points = [self._points[i] for i in chosen] + pending
         return points, [scores[i] for i in chosen] + [believed] * len(pending)
 
@@ -133,23 +137,23 @@ class _Forest:
 
         return allowed
 
-    def _trees(self, dimensions: list[Any]) -> Any:
-        """The class of the model. Where parameters can be inactive, it sees a value below all others in their place: the
-        optimiser itself knows nothing of conditions, and draws values for them."""
-        from skopt.learning import ExtraTreesRegressor
+    def _estimator(self, seed: int, dimensions: list[Any]) -> Any:
+        """The model. Where parameters can be inactive, a forest sees a value below all others in their place: the optimiser itself
+        knows nothing of conditions, and draws values for them. To the process they are noise."""
+        from skopt.learning import ExtraTreesRegressor, RandomForestRegressor
 
+        if self._name == "skopt-gp":
+            from skopt.utils import cook_estimator, normalize_dimensions
+
+            space = normalize_dimensions(dimensions)
+            return cook_estimator(
+                "GP", space=space, random_state=seed, noise="gaussian", n_restarts_optimizer=0
+            )
+        kind = RandomForestRegressor if self._name == "skopt-rf" else ExtraTreesRegressor
+        made = kind(n_estimators=_TREES, min_samples_leaf=_LEAF, max_features=_FEATURES, random_state=seed)
         if not self._axes.conditional:
-            return ExtraTreesRegressor
-        settle = _settling(self._axes, dimensions)
-
-        class ConditionalTrees(ExtraTreesRegressor):  # type: ignore[misc, unused-ignore]
-            def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-                return super().fit(settle(X), y, sample_weight)
-
-            def predict(self, X: Any, return_std: bool = False) -> Any:
-                return super().predict(settle(X), return_std)
-
-        return ConditionalTrees
+            return made
+        return _conditional(kind, _settling(self._axes, dimensions))(**made.get_params())
 
     def _dimensions(self) -> list[Any]:
         from skopt.space import Categorical, Real
@@ -158,6 +162,19 @@ class _Forest:
             Categorical(list(range(int(axis.high) + 1))) if axis.kind == "choice" else Real(0.0, 1.0)
             for axis in self._axes.axes
         ]
+
+
+def _conditional(trees: Any, settle: Callable[[Any], Any]) -> Any:
+    """This class of forests, for points whose inactive parameters are to be told by `settle`."""
+
+    class Conditional(trees):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            return super().fit(settle(X), y, sample_weight)
+
+        def predict(self, X: Any, return_std: bool = False) -> Any:
+            return super().predict(settle(X), return_std)
+
+    return Conditional
 
 
 def _settling(axes: Axes, dimensions: list[Any]) -> Callable[[Any], Any]:

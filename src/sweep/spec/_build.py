@@ -35,7 +35,7 @@ from sweep.spec._preload import check_preload
 from sweep.spec._problems import Path, Report, listed, nearest, number, shorten, show
 from sweep.spec._translate import show_yaml, validate
 
-DEFAULT_ENGINE = "optuna-tpe"
+DEFAULT_ENGINE = "auto"
 _MOST = 100
 _REFERENCE = re.compile(r"\$\{envvar:[A-Za-z_][A-Za-z0-9_]*\}")
 

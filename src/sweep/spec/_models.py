@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from sweep.core.spec import DEFAULT_COMMAND, DEFAULT_KILL_AFTER_S
 from sweep.spec import _fields as f
 
-Engine = Literal["optuna-tpe", "skopt-et"]
+Engine = Literal["auto", "blend", "optuna-tpe", "optuna-cmaes", "skopt-et", "skopt-rf", "skopt-gp", "sobol"]
 
 
 class Model(BaseModel):
@@ -344,7 +344,7 @@ class SweepFile(Model):
     )
     engine: Engine | None = Field(
         default=None,
-        description="The searcher of `method: bayes`. Not given: `optuna-tpe`.",
+        description="The searcher of `method: bayes`. Not given: `auto`.",
         examples=["skopt-et"],
     )
     resources: ResourcesModel = Field(default=ResourcesModel(), description="What one run gets.")

@@ -1,0 +1,156 @@
+"""The model behind `blend`: a Gaussian process, a forest and Parzen estimators take turns at proposing.
+
+The rule of this file: an answer is a function of the rows and scores told and of the seed, computed from scratch for each
+question, so that no state has to survive a restart. Costs are bounded by thinning the history, never by caching.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfcx, log_ndtr
+
+from sweep.search._frame import INACTIVE, Array, Frame
+from sweep.search._gaussian import Process
+from sweep.search._parzen import SHARE, Parzen
+from sweep.search._scores import log_scores, power_scores
+from sweep.search._trees import Forest
+
+Turn = Literal["process", "forest", "parzen"]
+TURNS: tuple[Turn, ...] = ("process", "forest", "process", "parzen")
+FIT_MOST = 120
+"""Scores that the process' parameters are fitted to at most; the best and a spread of the others."""
+KNOW_MOST = 400
+"""Scores that a model is told at most: a cubic cost ends here."""
+NEAR = 0.06
+"""A candidate closer than this to what has been tried, in every column, would show little new."""
+DRAWN, MUTATED, ROUNDS, BEAM, CHILDREN = 256, 256, 3, 8, 16
+
+
+class Told(NamedTuple):
+    """What is known: canonical rows, with scores of which the lowest is best (NaN: failed), and the rows still open."""
+
+    rows: Array
+    scores: Array
+    pending: Array
+
+
+def ranked(frame: Frame, told: Told, turn: Turn, seed: int) -> Array:
+    """Rows worth proposing, the most promising first; those near to something tried come last."""
+    rng = np.random.default_rng(seed)
+    if np.count_nonzero(~np.isnan(told.scores)) < 2:
+        return frame.draw(rng, DRAWN)
+    scores = np.where(np.isnan(told.scores), np.nanmax(told.scores), told.scores)
+    keep = thinned(scores, KNOW_MOST)
+    rows, scores = told.rows[keep], scores[keep]
+    pending = told.pending[-KNOW_MOST // 2 :]
+    if turn == "parzen":
+        found, value = _by_parzen(frame, rows, scores, pending, rng)
+    elif turn == "process":
+        found, value = _by_process(frame, rows, scores, pending, rng)
+    else:
+        found, value = _by_forest(frame, rows, scores, pending, rng)
+    return _apart_first(frame, found, value, np.concatenate([told.rows, told.pending]))
+
+
+def thinned(scores: Array, most: int) -> NDArray[np.int64]:
+    """Indices of the best third of `most`, of the latest third, and of an even choice of the others; all, if not more."""
+    count = len(scores)
+    if count <= most:
+        return np.arange(count)
+    third = most // 3
+    best = np.argsort(scores, kind="stable")[:third]
+    latest = np.arange(count - third, count)
+    rest = np.setdiff1d(np.arange(count), np.concatenate([best, latest]))
+    some = rest[np.linspace(0, len(rest) - 1, most - third - third, dtype=np.int64)]
+    return np.unique(np.concatenate([best, latest, some]))
+
+
+def log_improvement(mean: Array, spread: Array, best: float) -> Array:
+    """Log of the expected improvement below `best` (Ament et al., NeurIPS 2023, give the stable form)."""
+    z = (best - mean) / spread
+    near = np.maximum(z, -1.0)
+    density = np.exp(-0.5 * near**2) / math.sqrt(2.0 * math.pi)
+    high = np.log(density + near * np.exp(log_ndtr(near)))
+    far = np.clip(-z, 1.0, 1e100)
+    ratio = math.sqrt(math.pi / 2.0) * erfcx(far / math.sqrt(2.0)) * far
+    tail = np.where(far < 1e3, np.log(np.maximum(1.0 - ratio, 1e-12)), -2.0 * np.log(far))
+    low = -0.5 * far**2 - 0.5 * math.log(2.0 * math.pi) + tail
+    result: Array = np.where(z > -1.0, high, low) + np.log(spread)
+    return result
+
+
+def _by_process(
+    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    values = power_scores(scores)
+    process = Process(frame)
+    fitted = thinned(values, FIT_MOST)
+    dimensions = float((rows != INACTIVE).sum(1).mean())
+    process.fit(rows[fitted], values[fitted], dimensions)
+    process.condition(rows, values)
+    if len(pending):
+        believed = np.concatenate([values, process.predict(pending)[0]])
+        process.condition(np.concatenate([rows, pending]), believed)
+    best = float(process.predict(rows)[0].min())
+    return _climb(frame, lambda at: log_improvement(*process.predict(at), best), rows, values, rng)
+
+
+def _by_forest(
+    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    values = log_scores(scores)
+    forest = Forest(frame, rows, values, rng)
+    if len(pending):
+        believed = np.concatenate([values, forest.predict(pending)[0]])
+        forest = Forest(frame, np.concatenate([rows, pending]), believed, rng)
+    best = float(forest.predict(rows)[0].min())
+
+    def improvement(at: Array) -> Array:
+        mean, spread = forest.predict(at)
+        return log_improvement(mean, np.maximum(spread, 1e-6), best)
+
+    return _climb(frame, improvement, rows, values, rng)
+
+
+def _by_parzen(
+    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    order = np.argsort(scores, kind="stable")
+    good = max(2, math.ceil(SHARE * len(rows)))
+    parzen = Parzen(frame, np.concatenate([rows[order], pending]), good)
+    drawn = parzen.draw(rng, 64)
+    return drawn, parzen.preference(frame.canonical(drawn))
+
+
+def _climb(
+    frame: Frame,
+    value_of: Callable[[Array], Array],
+    rows: Array,
+    values: Array,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Candidates with their values: draws from the space, changes of the best rows, and rounds of changes of the most
+    promising candidates."""
+    elite = frame.filled(rng, rows[np.argsort(values, kind="stable")[:5]])
+    start = elite[rng.integers(len(elite), size=MUTATED)]
+    found = np.concatenate([frame.draw(rng, DRAWN), frame.mutated(rng, start, 0.15, 0.3)])
+    value = value_of(frame.canonical(found))
+    for step in range(ROUNDS):
+        top = found[np.argsort(-value, kind="stable")[:BEAM]]
+        more = frame.mutated(rng, np.repeat(top, CHILDREN, axis=0), 0.1 / 2**step, 0.3)
+        found = np.concatenate([found, more])
+        value = np.concatenate([value, value_of(frame.canonical(more))])
+    return found, value
+
+
+def _apart_first(frame: Frame, found: Array, value: Array, tried: Array) -> Array:
+    """`found` by value, those that are near to something tried behind all others."""
+    order = np.argsort(-value, kind="stable")[:200]
+    found = found[order]
+    near = frame.distances(frame.canonical(found), tried).min(1) < NEAR
+    return np.concatenate([found[~near], found[near]])

@@ -1,0 +1,233 @@
+"""Our own model code against references: scikit-learn's Gaussian process, finite differences, plain counting."""
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from scipy.stats import norm
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from sweep.search._blended import DRAWN, TURNS, Told, log_improvement, ranked, thinned
+from sweep.search._frame import INACTIVE, Array, Column, Frame
+from sweep.search._gaussian import NOISE, PSEUDO, Process, loss_and_gradient
+from sweep.search._parzen import Parzen
+from sweep.search._scores import log_scores, power_scores
+from sweep.search._trees import Forest
+
+BRANCHED = Frame(
+    [
+        Column(choices=3),
+        Column(when=((0, frozenset({0, 2})),)),
+        Column(choices=2, when=((0, frozenset({1})),)),
+        Column(levels=np.array([0.1, 0.5, 0.9]), when=((2, frozenset({1})),)),
+        Column(choices=2, weights=np.array([0.9, 0.1])),
+        Column(),
+    ]
+)
+NUMBERS = Frame([Column(), Column(), Column()])
+
+
+def sample(frame: Frame, count: int, seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    rows = frame.canonical(frame.draw(rng, count))
+    scores = np.sin(4 * rows).sum(1) + 0.1 * rng.standard_normal(count)
+    return rows, (scores - scores.mean()) / scores.std()
+
+
+def test_process_predicts_what_scikit_learn_predicts() -> None:
+    rows, scores = sample(NUMBERS, 40)
+    process = Process(NUMBERS)
+    process.fit(rows, scores, 3.0)
+    process.condition(rows, scores)
+    kernel = ConstantKernel(process.variance) * Matern(process.length, nu=2.5) + WhiteKernel(
+        process.variance * (process.noise + 1e-9)
+    )
+    reference = GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0).fit(rows, scores)
+    asked = np.random.default_rng(1).random((50, 3))
+    mean, spread = process.predict(asked)
+    expected, with_noise = reference.predict(asked, return_std=True)
+    assert mean == pytest.approx(expected, abs=1e-6)
+    noise = process.variance * (process.noise + 1e-9)
+    assert spread == pytest.approx(np.sqrt(np.maximum(with_noise**2 - noise, 0)), abs=1e-4)
+
+
+def test_loss_is_scikit_learns_likelihood_with_the_variance_at_its_best() -> None:
+    rows, scores = sample(NUMBERS, 30)
+    process = Process(NUMBERS)
+    gaps = process._gaps(rows)
+    middle = np.log([1.0, 1.0, 1.0, NOISE])
+
+    def loss(theta: Array) -> float:
+        away = (theta - middle) / np.array([0.75, 0.75, 0.75, 1.5])
+        return loss_and_gradient(theta, gaps, scores, middle)[0] - 0.5 * float(away @ away)
+
+    def likelihood(theta: Array) -> float:
+        process.length, process.noise = np.exp(theta[:-1]), float(np.exp(theta[-1]))
+        process.condition(rows, scores)
+        variance = process.variance
+        kernel = ConstantKernel(variance) * Matern(process.length, nu=2.5) + WhiteKernel(
+            variance * (process.noise + 1e-9)
+        )
+        model = GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0).fit(rows, scores)
+        # the pseudo scores' own part of the likelihood, which scikit-learn's lacks
+        extra = -0.5 * PSEUDO * np.log(variance) - 0.5 * PSEUDO / variance
+        return float(model.log_marginal_likelihood_value_) + float(extra)
+
+    thetas = [np.log([0.5, 1.0, 2.0, 0.01]), np.log([0.2, 3.0, 1.0, 0.1])]
+    assert loss(thetas[0]) - loss(thetas[1]) == pytest.approx(
+        likelihood(thetas[1]) - likelihood(thetas[0]), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("frame", [NUMBERS, BRANCHED])
+def test_gradient_is_that_of_finite_differences(frame: Frame) -> None:
+    rows, scores = sample(frame, 25)
+    gaps = Process(frame)._gaps(rows)
+    middle = np.append(np.full(len(frame), 0.3), np.log(NOISE))
+    theta = middle + 0.3 * np.random.default_rng(2).standard_normal(len(middle))
+    found = loss_and_gradient(theta, gaps, scores, middle)[1]
+    expected = approx_fprime(theta, lambda at: loss_and_gradient(at, gaps, scores, middle)[0], 1e-7)
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_process_measures_distance_as_it_was_fitted() -> None:
+    rows, _ = sample(BRANCHED, 20)
+    process = Process(BRANCHED)
+    process.length = np.linspace(0.3, 2.0, len(BRANCHED))
+    features = process._features(rows)
+    squares = ((features[:, None] - features[None]) ** 2).sum(2)
+    assert squares == pytest.approx(np.tensordot(process.length**-2.0, process._gaps(rows), 1))
+
+
+def test_leave_one_out_is_what_leaving_one_out_gives() -> None:
+    rows, scores = sample(NUMBERS, 15)
+    process = Process(NUMBERS)
+    process.fit(rows, scores, 3.0)
+    process.condition(rows, scores)
+    errors, spreads = process.leave_one_out()
+    variance = process.variance
+    for left in range(len(rows)):
+        rest = np.arange(len(rows)) != left
+        process.condition(rows[rest], scores[rest])
+        mean, spread = process.predict(rows[left : left + 1])
+        assert errors[left] == pytest.approx(scores[left] - mean[0], abs=1e-6)
+        with_noise = spread[0] ** 2 / process.variance + process.noise + 1e-9
+        assert spreads[left] == pytest.approx(np.sqrt(variance * with_noise), rel=1e-5)
+
+
+def test_forest_fits_its_rows_and_doubts_elsewhere() -> None:
+    rows, scores = sample(BRANCHED, 60)
+    forest = Forest(BRANCHED, rows, scores, np.random.default_rng(0))
+    mean, spread = forest.predict(rows)
+    assert np.corrcoef(mean, scores)[0, 1] > 0.95
+    elsewhere = BRANCHED.canonical(BRANCHED.draw(np.random.default_rng(9), 200))
+    assert forest.predict(elsewhere)[1].mean() > spread.mean()
+
+
+def test_forest_tells_choices_apart_whatever_their_order() -> None:
+    frame = Frame([Column(choices=6), Column()])
+    rng = np.random.default_rng(0)
+    rows = frame.draw(rng, 200)
+    scores = np.isin(rows[:, 0], [1, 4]).astype(float)
+    forest = Forest(frame, rows, scores, rng)
+    asked = np.column_stack([np.arange(6.0), np.full(6, 0.5)])
+    assert forest.predict(asked)[0].round() == pytest.approx([0, 1, 0, 0, 1, 0])
+
+
+def test_forest_of_equal_scores_and_of_one_row() -> None:
+    rows, _ = sample(BRANCHED, 10)
+    forest = Forest(BRANCHED, rows, np.zeros(10), np.random.default_rng(0))
+    assert np.all(forest.predict(rows)[0] == 0)
+    lone = Forest(BRANCHED, rows[:1], np.ones(1), np.random.default_rng(0))
+    assert np.all(lone.predict(rows)[0] == 1)
+
+
+def test_rows_are_active_where_their_parents_say() -> None:
+    rows = np.array([[0, 0.3, 1, 0.1, 0, 0.5], [1, 0.3, 1, 0.1, 0, 0.5], [1, 0.3, 0, 0.1, 0, 0.5]])
+    i = INACTIVE
+    assert BRANCHED.canonical(rows).tolist() == [
+        [0, 0.3, i, i, 0, 0.5],
+        [1, i, 1, 0.1, 0, 0.5],
+        [1, i, 0, i, 0, 0.5],
+    ]
+
+
+def test_mutations_stay_in_bounds_on_levels_and_change_something() -> None:
+    rng = np.random.default_rng(3)
+    rows = BRANCHED.draw(rng, 500)
+    moved = BRANCHED.mutated(rng, rows, 0.05, 0.2)
+    assert np.all((moved >= 0) & (moved[:, [1, 3, 5]].max() <= 1))
+    assert set(moved[:, 3]) <= {0.1, 0.5, 0.9}
+    assert np.all(moved[:, 0] < 3) and np.all(moved[:, 2] < 2)
+    changed = np.any(BRANCHED.canonical(moved) != BRANCHED.canonical(rows), axis=1)
+    assert changed.mean() > 0.7, "only a choice that is drawn anew may come out the same"
+
+
+def test_draws_follow_the_weights() -> None:
+    rows = BRANCHED.draw(np.random.default_rng(0), 2000)
+    assert (rows[:, 4] == 0).mean() == pytest.approx(0.9, abs=0.03)
+    assert [(rows[:, 0] == k).mean() for k in range(3)] == pytest.approx([1 / 3] * 3, abs=0.05)
+
+
+def test_distance_is_the_largest_difference() -> None:
+    rows = BRANCHED.canonical(np.array([[0, 0.3, 0, 0.1, 0, 0.5], [0, 0.4, 0, 0.9, 0, 0.1]]))
+    other = BRANCHED.canonical(np.array([[1, 0.3, 0, 0.1, 0, 0.5]]))
+    assert BRANCHED.distances(rows, rows).tolist() == [[0, 0.4], [0.4, 0]]
+    assert BRANCHED.distances(rows, other).tolist() == [[1], [1]]
+
+
+def test_log_improvement_is_the_log_of_the_expected_improvement() -> None:
+    z = np.array([-30.0, -5.0, -1.5, -1.0, -0.5, 0.0, 2.0])
+    expected = norm.logpdf(z) + np.log1p(z * np.exp(norm.logcdf(z) - norm.logpdf(z)))
+    found = log_improvement(-2.0 * z, np.full(len(z), 2.0), 0.0)
+    assert found[1:] == pytest.approx(expected[1:] + np.log(2.0), rel=1e-6)
+    far = log_improvement(np.array([10.0, 1e3, 1e6, 1e12]), np.ones(4), 0.0)
+    assert np.all(np.isfinite(far)) and np.all(np.diff(far) < 0)
+
+
+def test_parzen_draws_where_the_good_rows_are() -> None:
+    rng = np.random.default_rng(0)
+    rows = BRANCHED.canonical(BRANCHED.draw(rng, 200))
+    order = np.argsort((rows[:, 0] != 1) + np.abs(rows[:, 5] - 0.7), kind="stable")
+    parzen = Parzen(BRANCHED, rows[order], 10)
+    drawn = parzen.draw(rng, 1000)
+    assert (drawn[:, 0] == 1).mean() > 0.6
+    assert abs(np.median(drawn[:, 5]) - 0.7) < 0.1
+    asked = np.array([[1, 0, 1, 0.5, 0, 0.7], [0, 0.5, 0, 0, 0, 0.1]])
+    preference = parzen.preference(BRANCHED.canonical(asked))
+    assert preference[0] > preference[1] + 1
+
+
+@pytest.mark.parametrize("transform", [power_scores, log_scores])
+def test_scores_keep_their_order_and_bad_ones_do_not_decide(transform: object) -> None:
+    assert callable(transform)
+    scores = np.array([3.0, 1.0, 2.0, 1e9, 1.5, 2.5, 4.0, 1.2])
+    out = transform(scores)
+    assert np.argsort(out, kind="stable").tolist()[:6] == np.argsort(scores, kind="stable").tolist()[:6]
+    assert out.std() == pytest.approx(1) and abs(out.mean()) < 1e-9
+    assert out[3] < 4
+    assert transform(np.zeros(5)).tolist() == [0.0] * 5
+    assert np.all(np.isfinite(transform(np.array([-1e308, 1e308, 0.0, 1.0]))))
+
+
+def test_thinning_keeps_the_best_and_the_latest() -> None:
+    scores = np.arange(1000.0)[::-1]
+    kept = thinned(scores, 90)
+    assert len(kept) <= 90 and set(range(970, 1000)) <= set(kept) and kept.min() == 0
+    assert thinned(scores, 1000).tolist() == list(range(1000))
+
+
+@pytest.mark.parametrize("turn", sorted(set(TURNS)))
+def test_every_turn_ranks_rows_that_are_new(turn: str) -> None:
+    rows, scores = sample(BRANCHED, 30)
+    scores[3] = np.nan
+    told = Told(rows[:28], scores[:28], rows[28:])
+    found = BRANCHED.canonical(ranked(BRANCHED, told, turn, 5))  # type: ignore[arg-type]
+    assert len(found) >= 20
+    assert np.all(ranked(BRANCHED, told, turn, 5) == ranked(BRANCHED, told, turn, 5))  # type: ignore[arg-type]
+    assert BRANCHED.distances(found[:1], rows).min() > 0
+
+
+def test_without_scores_draws_come() -> None:
+    none = Told(np.empty((0, 6)), np.empty(0), np.empty((0, 6)))
+    assert ranked(BRANCHED, none, "process", 1).shape == (DRAWN, 6)
