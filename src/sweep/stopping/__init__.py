@@ -14,6 +14,8 @@ MIN_ITER = 5
 """The first iteration at which runs are judged where neither min_iter nor max_iter says it."""
 MIN_SHARE = 10
 """With max_iter alone, runs are judged from this part of it on."""
+PLATEAU_MIN_ITER, PLATEAU_MIN_SHARE = 15, 3
+"""The same for `plateau`, which has nothing to compare with: noise looks like the end of progress."""
 MIN_RUNS = {"asha": 4, "median": 5, "percentile": 5}
 PERCENTILE = 60.0
 _GROWTH = 1.1
@@ -71,7 +73,10 @@ def first_rung(early: EarlyTerminate) -> float:
         return early.min_iter
     if early.type == "threshold":
         return 1
-    return MIN_ITER if early.max_iter is None else max(1, math.ceil(early.max_iter / MIN_SHARE))
+    alone = early.type == "plateau"
+    if early.max_iter is None:
+        return PLATEAU_MIN_ITER if alone else MIN_ITER
+    return max(1, math.ceil(early.max_iter / (PLATEAU_MIN_SHARE if alone else MIN_SHARE)))
 
 
 def kept_eta(early: EarlyTerminate) -> float:

@@ -73,7 +73,8 @@ def naive_first(settings: EarlyTerminate) -> int:
         return settings.min_iter
     if settings.type == "threshold":
         return 1
-    return 5 if settings.max_iter is None else max(1, math.ceil(settings.max_iter / 10))
+    usual, share = (15, 3) if settings.type == "plateau" else (5, 10)
+    return usual if settings.max_iter is None else max(1, math.ceil(settings.max_iter / share))
 
 
 def naive_rungs(settings: EarlyTerminate) -> tuple[list[float], float]:
