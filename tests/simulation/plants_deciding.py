@@ -107,6 +107,32 @@ def reasons_are_left_out(patch: pytest.MonkeyPatch) -> None:
     around(patch, Hyperband, "condemned", lambda real: lambda self, run: "" if real(self, run) else None)
 
 
+@plant
+def the_first_few_runs_are_ended_as_well(patch: pytest.MonkeyPatch) -> None:
+    from sweep.stopping._rungs import RungStopper
+
+    around(
+        patch,
+        RungStopper,
+        "__init__",
+        lambda real: lambda self, *given, **keys: real(self, *given, **{**keys, "least": 1}),
+    )
+
+
+@plant
+def a_restarted_attempt_counts_its_seconds_anew(patch: pytest.MonkeyPatch) -> None:
+    around(
+        patch,
+        state.Run,
+        "absorb",
+        lambda real: (
+            lambda self, first, steps, values, progress=(), anew=False: real(
+                self, first, steps, values, progress
+            )
+        ),
+    )
+
+
 # --- scores, the index, the searcher
 
 

@@ -36,7 +36,7 @@ class Threshold:
         self.limit = limit
         self.values: dict[int, list[float]] = {}
 
-    def report(self, run: int, values: Sequence[float]) -> None:
+    def report(self, run: int, values: Sequence[float], at: Sequence[float] | None = None) -> None:
         self.values[run] = list(values)
 
     def condemned(self, run: int) -> str | None:

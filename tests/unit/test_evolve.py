@@ -536,3 +536,29 @@ def test_an_ended_sweep_cannot_be_stopped() -> None:
     for ask in (e.StopRequested(), e.CancelRequested()):
         assert lab.add(ask) == "the sweep has ended"
     assert lab.state.reason == "stopped by ann"
+
+
+# --- how far a run is, for the stopper
+
+
+def test_how_far_a_run_is_follows_what_its_attempts_say() -> None:
+    lab = Lab(make_spec(run_cap=1, early_terminate=EarlyTerminate(type="asha", min_iter=9, step="time")))
+    lab.running()
+    lab.add(e.ObjectiveReported(0, 1, 0, (0.0, 1.0, 2.0), (5.0, 4.0, 3.0), (10.0, 20.0, 30.0)))
+    lab.end(0, "preempted")
+    lab.offer()
+    lab.settle()
+    lab.start(0)
+    lab.add(e.ObjectiveReported(0, 2, 0, (2.0,), (2.0,), (12.0,)))
+    lab.add(e.ObjectiveReported(0, 2, 1, (3.0,), (1.0,), (22.0,)))
+    run = lab.run(0)
+    assert list(run.values) == [5.0, 4.0, 2.0, 1.0]
+    assert list(run.progress) == [10.0, 20.0, 32.0, 42.0], "it went back behind second 30"
+
+
+def test_without_a_word_on_it_the_steps_say_how_far_a_run_is() -> None:
+    lab = Lab(make_spec(run_cap=1))
+    lab.running()
+    lab.add(e.ObjectiveReported(0, 1, 0, (2.0, 4.0), (5.0, 4.0)))
+    lab.add(e.ObjectiveReported(0, 1, 2, (5.0,), (3.0,), (1.0, 2.0)))
+    assert list(lab.run(0).progress) == [2.0, 4.0, 5.0], "one value cannot have two places"

@@ -274,3 +274,45 @@ def test_config_end_and_words_of_a_later_version() -> None:
     assert not box.feed(b'{"op":"telepathy","m":{"loss":1}}')
     assert box.config == {"epochs": 3}
     assert (box.rows, box.malformed) == (0, 0)
+
+
+# --- how far the run is, for the stopper
+
+
+def timed(t: float | None, **metrics: Any) -> bytes:
+    return json.dumps({"m": metrics} | ({} if t is None else {"t": t})).encode()
+
+
+def test_an_iteration_is_the_step_that_was_given_else_a_value() -> None:
+    box = RunInbox(3, 1, "loss", "logged")
+    box.feed(row(x=1))
+    for step in (None, None, 7, 8.5):
+        box.feed(row(step=step, loss=1.0))
+    assert box.take().progress == [1, 2, 7, 8.5]
+    box.feed(row(loss=1.0))
+    assert box.take().progress == [5]
+
+
+def test_an_iteration_is_a_second_or_a_metric() -> None:
+    box = RunInbox(3, 1, "loss", "time")
+    for t in (0.5, None, 2.25):
+        box.feed(timed(t, loss=1.0))
+    first, unknown, last = box.take().progress
+    assert (first, last) == (0.5, 2.25)
+    assert math.isnan(unknown)
+    box = RunInbox(3, 1, "loss", "metric:epoch")
+    box.feed(row(loss=1.0))
+    box.feed(row(epoch=1))
+    box.feed(row(loss=0.9))
+    box.feed(row(epoch=2, loss=0.8))
+    box.feed(row(epoch="nan", loss=0.7))
+    unknown, *known, gone = box.take().progress
+    assert math.isnan(unknown)
+    assert math.isnan(gone)
+    assert known == [1, 2]
+
+
+def test_without_a_stopper_nothing_of_it_is_recorded() -> None:
+    box = inbox()
+    box.feed(row(step=3, loss=1.0))
+    assert box.take().progress == []

@@ -105,6 +105,22 @@ def test_the_rest_may_change(changes: dict[str, Any]) -> None:
     assert (lab.state.revision, lab.state.spec) == (2, replace(OLD, **changes))
 
 
+def test_the_unit_of_iterations_cannot_change_once_runs_have_reported_by_it() -> None:
+    def with_step(step: str | None, kind: str = "asha") -> SweepSpec:
+        early = EarlyTerminate(type=kind, step=step, min_iter=1)  # type: ignore[arg-type]
+        return replace(OLD, early_terminate=early)
+
+    (found,) = revisable(with_step("time"), with_step("metric:epoch"))
+    assert found == (
+        "early_terminate.step cannot change from time to metric:epoch: runs have reported by time"
+    )
+    assert len(revisable(OLD, with_step("time"))) == 1
+    assert revisable(with_step("time"), OLD) == []
+    assert revisable(with_step("time"), with_step("time", "none")) == []
+    assert revisable(with_step("time"), with_step("time", "median")) == []
+    assert revisable(with_step("count"), with_step(None)) == []
+
+
 def test_what_is_no_spec_is_ignored() -> None:
     lab = Lab(OLD)
     refusal = lab.add(e.SpecRevised(2, {"method": "grid"}))

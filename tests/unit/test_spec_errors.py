@@ -348,6 +348,54 @@ TOP: list[tuple[str, list[str]]] = [
         ],
     ),
     (
+        "metric: {name: l}\nearly_terminate: {type: median, eta: 2}",
+        [
+            "5:33 early_terminate.eta: is a key of `hyperband` and `asha`, and the type is median; its keys are "
+            "`min_iter`, `max_iter`, `min_runs` and `step`"
+        ],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: medain, step: epochs}",
+        [
+            "5:19 early_terminate.type: must be hyperband, asha, median, percentile, plateau, threshold or none, not 'medain'; "
+            "did you mean `median`?",
+            "5:33 early_terminate.step: must be count, logged, time or metric:NAME, not 'epochs'; where it is a metric, write `metric:epochs`",
+        ],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: asha, step: {metric: epoch}, min_iter: 9, max_iter: 9}",
+        [
+            "5:31 early_terminate.step: must be one text; write it without a space: `step: metric:epoch`",
+        ],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: asha, step: 'metric:', minruns: 3}",
+        [
+            "5:31 early_terminate.step: names no metric; write, for example, `step: metric:epoch`",
+            "5:48 early_terminate.minruns: unknown key; did you mean `min_runs`?",
+        ],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: asha, min_iter: 9, max_iter: 9}",
+        ["5:1 early_terminate: min_iter (9) must be below max_iter (9), the end of a run"],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: percentile, step: time}",
+        [
+            "5:1 early_terminate: with `step: time` iterations are seconds; say from when on runs may be ended: `min_iter: 60`"
+        ],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: percentile, percentile: 100}",
+        ["5:37 early_terminate.percentile: must be below 100, not 100"],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: threshold}",
+        [
+            "5:1 early_terminate: needs `threshold`, the value that a run must reach; write, for example, `threshold: 0.7`"
+        ],
+    ),
+    (
         "early_terminate: {type: hyperband, min_iter: 3}",
         ["4:1 early_terminate: needs a metric to compare runs by; add `metric: {name: …, goal: minimize}`"],
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweep.spec import json_schema, parse, reference_markdown
+from sweep.spec._build import KEYS_OF_RULE
 from sweep.spec._models import DISTRIBUTIONS, GROUPS, SweepFile
 from sweep.spec.reference import EXAMPLE
 
@@ -43,6 +44,13 @@ def test_the_example_is_valid_and_has_no_warnings() -> None:
     assert EXAMPLE in reference_markdown()
 
 
+def _rule_with(key: str) -> dict[str, object]:
+    """A rule that has this key."""
+    rule = next((rule for rule, keys in KEYS_OF_RULE.items() if key in keys), "hyperband")
+    needed = {"hyperband": {"s": 1, "min_iter": 1}, "threshold": {"threshold": 0}}
+    return {"type": rule, **needed.get(rule, {})}
+
+
 EXAMPLES = [
     (group, key, example)
     for group, model in [("", SweepFile), *GROUPS.items()]
@@ -69,7 +77,7 @@ def test_every_example_is_accepted(group: str, key: str, example: object) -> Non
     if group:
         content[group] = {
             **({"name": "l"} if group == "metric" else {}),
-            **({"type": "hyperband", "s": 1, "min_iter": 1} if group == "early_terminate" else {}),
+            **(_rule_with(key) if group == "early_terminate" else {}),
             key: example,
         }
     else:

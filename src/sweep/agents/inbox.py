@@ -34,13 +34,16 @@ class Taken(msgspec.Struct, frozen=True):
     count: int
     data: bytes
     """Rows first_row … first_row+count-1, separated by newlines."""
+    progress: list[float] = []
+    """How far the attempt was at each of the values, in the unit of `early_terminate.step`; empty where the steps say it."""
 
 
 class RunInbox:
     """The receiving end of one attempt."""
 
-    def __init__(self, run: int, attempt: int, metric: str | None) -> None:
-        """`metric`: name of the objective; `val.loss` also finds `val/loss`, which is how nested values arrive."""
+    def __init__(self, run: int, attempt: int, metric: str | None, unit: str = "count") -> None:
+        """`metric`: name of the objective; `val.loss` also finds `val/loss`, which is how nested values arrive. `unit`: what an
+        iteration is for the stopper (`EarlyTerminate.step`)."""
         self.run, self.attempt = run, attempt
         self.rows = 0
         """Rows so far, committed or not."""
@@ -65,6 +68,9 @@ class RunInbox:
         self._raw: list[bytes] = []
         self._steps: list[float] = []
         self._values: list[float] = []
+        self._unit = unit
+        self._measured = unit.removeprefix("metric:") if unit.startswith("metric:") else ""
+        self._progress: list[float] = []
         self._objectives = 0
         self._low, self._high = math.inf, -math.inf
         self._last_numbers: dict[str, int | float | str] = {}
@@ -139,7 +145,7 @@ class RunInbox:
                 self.crowded = True
             for key in self._keys:
                 if key in metrics:
-                    self._report(metrics[key], line.s)
+                    self._report(metrics[key], line)
                     break
         if line.x:
             self._last_others.update(brief(line.x))
@@ -158,7 +164,7 @@ class RunInbox:
                 return True
         return False
 
-    def _report(self, raw: int | float | str, step: int | float | None) -> None:
+    def _report(self, raw: int | float | str, line: Line) -> None:
         if type(raw) is float:
             value = raw
         else:
@@ -166,10 +172,21 @@ class RunInbox:
             if converted is None:
                 return
             value = float(converted)
-        self._steps.append(self.rows if step is None else step)
+        self._steps.append(self.rows if line.s is None else line.s)
         self._values.append(value)
+        if self._unit != "count":
+            self._progress.append(self._far(line))
         self.last_objective = value
         self._judge(value)
+
+    def _far(self, line: Line) -> float:
+        """How far the attempt is, in the stopper's unit; NaN when it has not said so. Rows without a step count as one iteration each."""
+        if self._measured:
+            known = number(self._last_numbers.get(self._measured, math.nan))
+            return math.nan if known is None else float(known)
+        if self._unit == "time":
+            return math.nan if line.t is None else float(line.t)
+        return float(self._objectives + len(self._values) if line.s is None else line.s)
 
     def _judge(self, value: float) -> None:
         """Keep the best, whichever way is good. NaN and infinities are neither above nor below anything here."""
@@ -195,9 +212,11 @@ class RunInbox:
             self.rows - len(self._raw),
             len(self._raw),
             b"\n".join(self._raw),
+            self._progress,
         )
         self._objectives += len(self._values)
         self._steps, self._values, self._raw, self.pending_bytes = [], [], [], 0
+        self._progress = []
         return taken
 
     def score(self, goal: str) -> float | None:

@@ -124,7 +124,12 @@ class LocalRuns:
         taken = inbox.take()
         run, attempt = assignment.run, assignment.attempt
         if taken.steps:
-            add(e.ObjectiveReported(run, attempt, taken.first, tuple(taken.steps), tuple(taken.values)))
+            progress = tuple(taken.progress) if taken.progress != taken.steps else ()
+            add(
+                e.ObjectiveReported(
+                    run, attempt, taken.first, tuple(taken.steps), tuple(taken.values), progress
+                )
+            )
         if taken.count:
             self.history.append(HistoryChunk(run, attempt, taken.first_row, taken.count, taken.data))
 

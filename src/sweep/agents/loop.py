@@ -40,7 +40,7 @@ from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.gpu_slots import GpuSlots
 from sweep.core.names import node_name
-from sweep.core.spec import SweepSpec
+from sweep.core.spec import SweepSpec, unit_of
 from sweep.core.until import Until
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
@@ -397,9 +397,8 @@ class Loop:
         assignment, prepared = local.assignment, local.prepared
         assert prepared is not None
         metric = self.spec.metric.name if self.spec.metric is not None else None
-        local.inbox = self.server.expect(
-            assignment.run, self.launcher.run_id(assignment.run), assignment.attempt, metric
-        )
+        unit, run_id = unit_of(self.spec.early_terminate), self.launcher.run_id(assignment.run)
+        local.inbox = self.server.expect(assignment.run, run_id, assignment.attempt, metric, unit)
         self.guardian.spawn(
             f"{assignment.run}.{assignment.attempt}",
             prepared.argv,

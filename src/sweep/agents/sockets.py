@@ -129,10 +129,12 @@ class RunServer:
 
     # --- runs
 
-    def expect(self, run: int, run_id: str, attempt: int, metric: str | None) -> RunInbox:
-        """Take connections of this attempt from now on. `run_id`: its SWEEP_RUN_ID."""
+    def expect(
+        self, run: int, run_id: str, attempt: int, metric: str | None, unit: str = "count"
+    ) -> RunInbox:
+        """Take connections of this attempt from now on. `run_id`: its SWEEP_RUN_ID; `unit`: as for RunInbox."""
         self.forget(run)
-        inbox = self._inboxes[run_id, attempt] = RunInbox(run, attempt, metric)
+        inbox = self._inboxes[run_id, attempt] = RunInbox(run, attempt, metric, unit)
         self._by_run[run] = (run_id, attempt)
         return inbox
 

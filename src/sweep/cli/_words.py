@@ -107,6 +107,19 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'simulate': {
+        'help': 'Tell what ending runs early would save, by recorded curves.',
+        'arguments': ('file',),
+        'options': {
+            '--like': ('The curves: a recorded sweep, or a CSV file with the columns run, step, value and maybe seconds', ()),
+            '--slots': ('How many runs at once', ()),
+            '--replays': ('How many sweeps to replay, each of other runs in another order', ()),
+            '--seed': ('Decides which runs and orders', ()),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'ls': {
         'help': 'List the sweeps of this project.',
         'arguments': (),

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "launch": ("launching", "Work a sweep off on a Ray cluster, or by Slurm."),
     "run": ("working", "Create, work off and plot a sweep: the three in one."),
     "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
+    "simulate": ("simulating", "Tell what ending runs early would save, by recorded curves."),
     "ls": ("listing", "List the sweeps of this project."),
     "status": ("listing", "Show how far a sweep is, and who works on it."),
     "runs": ("listing", "List the runs of a sweep; filter, sort, export."),

@@ -242,6 +242,9 @@ class ObjectiveReported(Event, frozen=True, array_like=True, gc=False, tag=True)
     first: int
     steps: tuple[float, ...]
     values: tuple[float, ...]
+    progress: tuple[float, ...] = ()
+    """How far the attempt was at each value, in the unit of `early_terminate.step`, NaN where that is not known; seconds count from the
+    attempt's own start. Empty: the steps say it."""
 
 
 class RunPruned(Decision, frozen=True, array_like=True, gc=False, tag=True):

@@ -371,14 +371,16 @@ def _consume(state: State, entry: e.RunAssigned) -> str | None:
 
 
 def _absorb(state: State, run: Run, entry: e.ObjectiveReported) -> None:
-    if run.absorb(entry.first, entry.steps, entry.values):
+    early = state.spec.early_terminate
+    anew = early is not None and early.step == "time"
+    if run.absorb(entry.first, entry.steps, entry.values, entry.progress, anew):
         run.score = best_finite(run.values, state.goal)
     else:
         run.score = best_so_far(run.score, entry.values, state.goal)
     state.to_judge = True
     _check_target(state, run)
     if state.stopper is not None:
-        state.stopper.report(run.run, run.values)
+        state.stopper.report(run.run, run.values, run.progress)
 
 
 def _check_target(state: State, run: Run) -> None:

@@ -53,9 +53,11 @@ class Searcher(Protocol):
 class Stopper(Protocol):
     """Ends poor runs early. Fed in the order of the journal."""
 
-    def report(self, run: int, values: Sequence[float]) -> None:
-        """All objective values of `run` so far, in order; iteration k (1-based) is values[k-1]. Called after every
-        change. A restarted attempt can have rewritten the end of the sequence. NaN and infinities may occur."""
+    def report(self, run: int, values: Sequence[float], at: Sequence[float] | None = None) -> None:
+        """All objective values of `run` so far, in order. `at`: how far the run was at each, in the unit of
+        `early_terminate.step`, NaN where that is not known; None: value k (from 1) is iteration k. A place that is not beyond the
+        one before replaces what was there. Called after every change. A restarted attempt can have rewritten the end of the
+        sequence. NaN and infinities may occur."""
         ...
 
     def condemned(self, run: int) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from sweep.core import domain
 from sweep.core.space import Config, Space
-from sweep.core.spec import Method, SweepSpec
+from sweep.core.spec import Method, SweepSpec, unit_of
 
 
 def revisable(old: SweepSpec, new: SweepSpec) -> list[str]:
@@ -36,6 +36,11 @@ def revisable(old: SweepSpec, new: SweepSpec) -> list[str]:
             was, now = getattr(old.metric, key), getattr(new.metric, key)
             if was != now:
                 found.append(f"metric.{key} cannot change from {was} to {now}: {_WHY['metric']}")
+    units = unit_of(old.early_terminate), unit_of(new.early_terminate)
+    if units[0] != units[1] and not {*units} <= {"count", "logged"} and units[1] != "count":
+        found.append(
+            f"early_terminate.step cannot change from {units[0]} to {units[1]}: runs have reported by {units[0]}"
+        )
     return found
 
 

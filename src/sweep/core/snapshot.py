@@ -139,7 +139,7 @@ def _state(body: dict[str, Any], make_stopper: MakeStopper) -> State:
     if state.stopper is not None:
         for run in state.runs:
             if run.values:
-                state.stopper.report(run.run, run.values)
+                state.stopper.report(run.run, run.values, run.progress)
     return state
 
 

@@ -34,15 +34,35 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     impute_while_running: bool | str = False
 
 
-class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
-    """How poor runs are ended early; iterations count logged values of the metric."""
+StopperType = Literal["hyperband", "asha", "median", "percentile", "plateau", "threshold", "none"]
 
-    type: Literal["hyperband", "none"] = "hyperband"
+
+class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
+    """How poor runs are ended early. Where a number is None, the rule's own default holds (`sweep.stopping`)."""
+
+    type: StopperType = "hyperband"
     min_iter: int | None = None
     max_iter: int | None = None
     s: int | None = None
     eta: float = 3.0
     strict: bool = True
+    step: str | None = None
+    """What an iteration is: `count` (one logged value), `logged` (the step that was logged), `metric:NAME` (the value of that
+    metric), `time` (seconds); None: `count` for hyperband, `logged` for the others."""
+    min_runs: int | None = None
+    """So many runs must have come as far before one of our own rules compares them."""
+    percentile: float | None = None
+    threshold: float | None = None
+    patience: int | None = None
+    """For `plateau`: iterations; None: half of those that the run has done."""
+    min_delta: float = 0.0
+
+
+def unit_of(early: EarlyTerminate | None) -> str:
+    """What an iteration is for the stopper: `count`, `logged`, `metric:NAME` or `time`."""
+    if early is None or early.type == "none":
+        return "count"
+    return early.step or ("count" if early.type == "hyperband" else "logged")
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):

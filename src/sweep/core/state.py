@@ -34,6 +34,8 @@ class Run:
         "gpus",
         "lost",
         "order",
+        "passed",
+        "progress",
         "purpose",
         "ready_s",
         "reason",
@@ -72,17 +74,35 @@ class Run:
         self.steps = array("d")
         """Steps and values of the objective that count, over all attempts."""
         self.values = array("d")
+        self.progress = array("d")
+        """How far it was at each, in the unit of `early_terminate.step`."""
+        self.passed = 0.0
+        """What earlier attempts had used of the unit, where each attempt counts from its own start."""
         self.score: float | None = None
 
-    def absorb(self, first: int, steps: Sequence[float], values: Iterable[float]) -> bool:
+    def absorb(
+        self,
+        first: int,
+        steps: Sequence[float],
+        values: Iterable[float],
+        progress: Sequence[float] = (),
+        anew: bool = False,
+    ) -> bool:
         """Take in reported values. An attempt that starts again at a step replaces what earlier ones had from there
-        on; returns whether anything was replaced."""
+        on; returns whether anything was replaced. `anew`: progress counts from the attempt's own start."""
         replaced = False
         if first == 0 and steps:
             while self.steps and self.steps[-1] >= steps[0]:
                 self.steps.pop()
                 self.values.pop()
+                self.progress.pop()
                 replaced = True
+        if first == 0:
+            self.passed = self.progress[-1] if anew and self.progress else 0.0
+        if len(progress) == len(steps):
+            self.progress.extend([self.passed + at for at in progress] if self.passed else progress)
+        else:
+            self.progress.extend(steps)
         self.steps.extend(steps)
         self.values.extend(values)
         return replaced
@@ -195,7 +215,7 @@ class State:
         if self.stopper is not None:
             for run in self.runs:
                 if run.values:
-                    self.stopper.report(run.run, run.values)
+                    self.stopper.report(run.run, run.values, run.progress)
         self.to_judge = True
 
     def move(self, run: Run, before: RunState | None) -> None:

@@ -29,13 +29,23 @@ from sweep.spec._command import check_command
 from sweep.spec._constraints import with_constraints
 from sweep.spec._fields import MAX_SEED
 from sweep.spec._initial import read_initial
-from sweep.spec._models import GROUPS, HOSTED_KEYS, SweepFile
+from sweep.spec._models import GROUPS, HOSTED_KEYS, EarlyTerminateModel, SweepFile
 from sweep.spec._parameters import check_grid, read_space
 from sweep.spec._preload import check_preload
 from sweep.spec._problems import Path, Report, listed, nearest, number, shorten, show
 from sweep.spec._translate import show_yaml, validate
 
 DEFAULT_ENGINE = "auto"
+ETA, ETA_OF_ASHA = 3.0, 2.0
+KEYS_OF_RULE: dict[str, tuple[str, ...]] = {
+    "hyperband": ("s", "eta", "strict"),
+    "asha": ("eta", "min_runs"),
+    "median": ("min_runs",),
+    "percentile": ("percentile", "min_runs"),
+    "plateau": ("patience", "min_delta"),
+    "threshold": ("threshold",),
+}
+"""What each rule of `early_terminate` has besides `min_iter`, `max_iter` and `step`."""
 _MOST = 100
 _REFERENCE = re.compile(r"\$\{envvar:[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -311,7 +321,10 @@ def _check_early_terminate(file: SweepFile, report: Report) -> None:
     at: Path = ("early_terminate",)
     if file.metric is None:
         report.error(at, "needs a metric to compare runs by; add `metric: {name: …, goal: minimize}`")
-    if early.min_iter is None and early.max_iter is None:
+    _check_keys_of_rule(early, report)
+    if early.type != "hyperband":
+        _check_own_rule(early, report)
+    elif early.min_iter is None and early.max_iter is None:
         report.error(at, "needs `min_iter`, or `max_iter` and `s`; write, for example, `min_iter: 3`")
     elif early.min_iter is None and early.s is None:
         report.error(
@@ -323,10 +336,37 @@ def _check_early_terminate(file: SweepFile, report: Report) -> None:
             report.error(at, f"min_iter ({early.min_iter}) must not be above max_iter ({early.max_iter})")
         elif early.s is None:
             report.warn((*at, "max_iter"), "has no effect without `s`: runs may end at min_iter·eta^k")
-    elif early.max_iter is not None and early.max_iter < early.eta:
+    elif early.max_iter is not None and early.max_iter < (eta := float(early.eta or ETA)):
         report.warn(
-            at,
-            f"ends no run: max_iter/eta ({early.max_iter}/{number(early.eta)}) is below the first iteration",
+            at, f"ends no run: max_iter/eta ({early.max_iter}/{number(eta)}) is below the first iteration"
+        )
+
+
+def _check_keys_of_rule(early: EarlyTerminateModel, report: Report) -> None:
+    """A key of another rule would have no effect, and whoever wrote it thinks that it has."""
+    keys = KEYS_OF_RULE[early.type]
+    for key in sorted(early.model_fields_set - {"type", "step", "min_iter", "max_iter", *keys}):
+        having = [f"`{rule}`" for rule, own in KEYS_OF_RULE.items() if key in own]
+        report.error(
+            ("early_terminate", key),
+            f"is a key of {listed(having)}, and the type is {early.type}; its keys are "
+            + listed([f"`{name}`" for name in ("min_iter", "max_iter", *keys, "step")]),
+        )
+
+
+def _check_own_rule(early: EarlyTerminateModel, report: Report) -> None:
+    at: Path = ("early_terminate",)
+    if early.type == "threshold" and early.threshold is None:
+        report.error(
+            at, "needs `threshold`, the value that a run must reach; write, for example, `threshold: 0.7`"
+        )
+    if early.min_iter is not None and early.max_iter is not None and early.min_iter >= early.max_iter:
+        report.error(
+            at, f"min_iter ({early.min_iter}) must be below max_iter ({early.max_iter}), the end of a run"
+        )
+    if early.step == "time" and early.min_iter is None and early.max_iter is None:
+        report.error(
+            at, "with `step: time` iterations are seconds; say from when on runs may be ended: `min_iter: 60`"
         )
 
 
@@ -394,8 +434,14 @@ def _early_terminate(file: SweepFile) -> EarlyTerminate | None:
         min_iter=early.min_iter,
         max_iter=early.max_iter,
         s=early.s,
-        eta=float(early.eta),
+        eta=float(early.eta or (ETA_OF_ASHA if early.type == "asha" else ETA)),
         strict=early.strict,
+        step=early.step,
+        min_runs=early.min_runs,
+        percentile=early.percentile,
+        threshold=None if early.threshold is None else float(early.threshold),
+        patience=early.patience,
+        min_delta=float(early.min_delta),
     )
 
 

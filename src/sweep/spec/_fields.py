@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from sweep.spec._problems import number, show
+from sweep.spec._problems import nearest, number, shorten, show
 from sweep.spec._scalars import numeric_text
 
 _DURATION = re.compile(
@@ -149,6 +149,33 @@ def read_impute_while_running(value: Any) -> bool | str:
     raise wrong(f"must be true, false, worst, best or latest, not {show(value)}")
 
 
+def read_step(value: Any) -> str:
+    """`count`, `logged`, `time` or `metric:NAME`."""
+    words = ("count", "logged", "time", "metric:NAME")
+    if isinstance(value, dict) and list(value) == ["metric"]:
+        raise wrong(
+            f"must be one text; write it without a space: `step: metric:{shorten(str(value['metric']))}`"
+        )
+    if isinstance(value, str) and (value in words[:3] or value.startswith("metric:")):
+        name = value.removeprefix("metric:")
+        if not name.strip():
+            raise wrong("names no metric; write, for example, `step: metric:epoch`")
+        return f"metric:{name.strip()}" if value.startswith("metric:") else value
+    hint = ""
+    if isinstance(value, str) and value.strip() and show(value) == f"'{value}'":
+        found = nearest(value, list(words[:3]))
+        hint = f"; did you mean `{found}`?" if found else f"; where it is a metric, write `metric:{value}`"
+    raise wrong(f"must be count, logged, time or metric:NAME, not {show(value)}{hint}")
+
+
+def read_percentile(value: Any) -> float:
+    """A number between 0 and 100, neither of them included."""
+    percent = float(_ranged(read_number, above=0)(value))
+    if percent >= 100:
+        raise wrong(f"must be below 100, not {number(value)}")
+    return percent
+
+
 def read_share(value: Any) -> float:
     return float(_ranged(read_number, least=0, most=1)(value))
 
@@ -162,6 +189,11 @@ _DURATION_TEXT = {"type": "string", "pattern": r"^\s*(\d+(\.\d+)?(d|h|ms|m|s)\s*
 Number = Annotated[float, *_field(read_number, type="number")]
 Positive = Annotated[float, *_field(_ranged(read_number, above=0), type="number", exclusiveMinimum=0)]
 AboveOne = Annotated[float, *_field(_ranged(read_number, above=1), type="number", exclusiveMinimum=1)]
+NotNegative = Annotated[float, *_field(_ranged(read_number, least=0), type="number", minimum=0)]
+Percentile = Annotated[
+    float, *_field(read_percentile, type="number", exclusiveMinimum=0, exclusiveMaximum=100)
+]
+Step = Annotated[str, *_field(read_step, type="string", pattern="^(count|logged|time|metric:.+)$")]
 Share = Annotated[float, *_field(read_share, type="number", minimum=0, maximum=1)]
 Whole = Annotated[int, *_field(read_exact_int, type="integer")]
 AtLeastOne = Annotated[int, *_field(_ranged(read_exact_int, least=1), type="integer", minimum=1)]

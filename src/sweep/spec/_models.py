@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
-from sweep.core.spec import DEFAULT_COMMAND, DEFAULT_KILL_AFTER_S
+from sweep.core.spec import DEFAULT_COMMAND, DEFAULT_KILL_AFTER_S, StopperType
 from sweep.spec import _fields as f
 
 Engine = Literal["auto", "blend", "optuna-tpe", "optuna-cmaes", "skopt-et", "skopt-rf", "skopt-gp", "sobol"]
@@ -166,28 +166,58 @@ class MetricModel(Model):
 
 
 class EarlyTerminateModel(Model):
-    """Ends poor runs early. An iteration is one logged value of the metric. Give `min_iter`, or `max_iter` and `s`."""
+    """Ends poor runs early. Which keys a rule has, and its defaults, stand [below](#rules-that-end-runs-early)."""
 
-    type: Literal["hyperband", "none"] = Field(
-        description="The rule; `none` switches it off.", examples=["hyperband"]
-    )
+    type: StopperType = Field(description="The rule; `none` switches it off.", examples=["hyperband"])
     min_iter: f.AtLeastOne | None = Field(
         default=None,
-        description="The first iteration at which a run may be ended; further ones at min_iter·eta^k.",
+        description="The first iteration at which a run may be ended (`hyperband`, `asha`: further ones at min_iter·eta^k).",
         examples=[3],
     )
     max_iter: f.AtLeastOne | None = Field(
         default=None,
-        description="The length of a whole run; runs may be ended at max_iter/eta^k, k = 1 … s.",
+        description="The length of a whole run: from there on nobody is ended. `hyperband`: runs may be ended at max_iter/eta^k, k = 1 … s.",
         examples=[27],
     )
     s: f.AtLeastOne | None = Field(
-        default=None, description="How many such iterations there are.", examples=[2]
+        default=None, description="`hyperband`: how many such iterations there are.", examples=[2]
     )
-    eta: f.AboveOne = Field(default=3.0, description="At each of them, about 1 run in eta goes on.")
+    eta: f.AboveOne | None = Field(
+        default=None,
+        description="`hyperband`, `asha`: at each of these iterations about 1 run in eta goes on. Not given: 3, for `asha` 2.",
+        examples=[3],
+    )
     strict: f.Bool = Field(
         default=True,
-        description="Compare a run's value at that iteration; false compares the best value up to it.",
+        description="`hyperband`: compare a run's value at that iteration; false compares the best value up to it.",
+    )
+    step: f.Step | None = Field(
+        default=None,
+        description="What an iteration is: `count` (one logged value of the metric), `logged` (the step that the program gave with it), `metric:NAME` (the last value of another metric, such as `metric:epoch`), or `time` (seconds of the run's own time). Not given: `logged`, for `hyperband` `count`.",
+        examples=["metric:epoch"],
+    )
+    min_runs: f.AtLeastOne | None = Field(
+        default=None,
+        description="`asha`, `median`, `percentile`: so many runs must have come as far before they are compared.",
+        examples=[8],
+    )
+    percentile: f.Percentile | None = Field(
+        default=None,
+        description="`percentile`: so many percent of the runs, the best ones, go on. Not given: 60.",
+        examples=[25],
+    )
+    threshold: f.Number | None = Field(
+        default=None,
+        description="`threshold`: the value that a run must have reached.",
+        examples=[0.7],
+    )
+    patience: f.AtLeastOne | None = Field(
+        default=None,
+        description="`plateau`: a run may be no better for so many iterations. Not given: for half of those that it has done.",
+        examples=[10],
+    )
+    min_delta: f.NotNegative = Field(
+        default=0.0, description="`plateau`: by how much at least it must be better.", examples=[0.001]
     )
 
 

@@ -164,6 +164,31 @@ _COMMAND = """\
 item of its own, `${envvar:X}` also inside of one; anything else reaches the program as it is. The default is
 """
 
+_EARLY = """\
+### Rules that end runs early
+
+| `type` | ends a run | keys (default) |
+| --- | --- | --- |
+| `hyperband` | whose value at min_iter·eta^k iterations is not among the best 1/eta of the runs that came so far: the rule of W&B | `min_iter`, or `max_iter` and `s`; `eta` (3); `strict` (true); `step` (count) |
+| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (4), `step` (logged) |
+| `median` | whose best value is worse than the median of the runs that came as far, looked at ever again from `min_iter` on | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5), `step` (logged) |
+| `percentile` | the same, with the best `percentile` percent going on instead of the better half | as `median`; `percentile` (60) |
+| `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` (half of the iterations done), `min_delta` (0), `step` (logged) |
+| `threshold` | whose best value from iteration `min_iter` on is worse than `threshold` | `threshold` (required), `min_iter` (1), `max_iter`, `step` (logged) |
+| `none` | never | |
+
+The reason is recorded with each run that is ended, in words: `iteration 10: best val/loss 0.41 is worse than the best half (0.33) of 12 runs`.
+NaN and infinities are the worst value. Runs that are equal survive together. A run is judged at the highest of these iterations that it
+has reached, on the data of the moment: one that was spared can be ended when better ones have come as far. One that skips an iteration is
+judged by its next report; what a restarted attempt goes back behind is forgotten, and a step that is logged twice counts by its last value.
+Steps (and a metric that counts, such as the epoch) may begin at 0 or at 1. Rows that are logged without a step are counted, each one an
+iteration; `time` goes on where the last attempt's ended. With `step: time` the iterations are seconds: give `min_iter` or `max_iter`.
+
+The defaults are chosen so that on recorded learning curves `asha` and `median` save at least half of the time and keep the best run in
+95 of 100 replays; `plateau` saves about an eighth, `threshold` what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
+
+"""
+
 _REST = """\
 ## Retries by class
 
@@ -243,6 +268,7 @@ def reference_markdown() -> str:
     )
     for name, model in GROUPS.items():
         parts += [f"### {name}\n", f"{model.__doc__}\n", _table(model, list(model.model_fields))]
+    parts.append(_EARLY)
     parts += ["### rules of retry\n", f"{RetryRuleModel.__doc__}\n"]
     parts.append(_table(RetryRuleModel, list(RetryRuleModel.model_fields)))
     parts += [
@@ -283,6 +309,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         kinds = [_type(option) for option in schema["anyOf"] if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
+    if "metric:" in schema.get("pattern", ""):
+        return "`count`, `logged`, `time` or `metric:NAME`"
     if "pattern" in schema:
         return "duration"
     if "$ref" in schema:
@@ -302,6 +330,8 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _range(schema: dict[str, Any]) -> str:
+    if "exclusiveMaximum" in schema:
+        return f" between {schema['exclusiveMinimum']} and {schema['exclusiveMaximum']}"
     if "exclusiveMinimum" in schema:
         return f" > {schema['exclusiveMinimum']}"
     low, high = schema.get("minimum"), schema.get("maximum")

@@ -5,17 +5,98 @@ The rule of this package: a stopper judges by the reported values alone, whateve
 
 from __future__ import annotations
 
+import math
+
 from sweep.core.plugins import Stopper
-from sweep.core.spec import SweepSpec
+from sweep.core.spec import EarlyTerminate, Metric, SweepSpec, unit_of
+
+MIN_ITER = 5
+"""The first iteration at which runs are judged where neither min_iter nor max_iter says it."""
+MIN_SHARE = 10
+"""With max_iter alone, runs are judged from this part of it on."""
+PLATEAU_MIN_ITER, PLATEAU_MIN_SHARE = 15, 3
+"""The same for `plateau`, which has nothing to compare with: noise looks like the end of progress."""
+MIN_RUNS = {"asha": 4, "median": 5, "percentile": 5}
+PERCENTILE = 60.0
+_GROWTH = 1.1
+_FARTHEST = 2.0**53
 
 
 def make_stopper(spec: SweepSpec) -> Stopper | None:
     """The stopper that `early_terminate` asks for; None without one, or without a metric to judge by.
 
-    Raises ValueError when its numbers make no bands.
+    Raises ValueError when its numbers make no rule.
     """
-    if spec.early_terminate is None or spec.early_terminate.type == "none" or spec.metric is None:
+    early, metric = spec.early_terminate, spec.metric
+    if early is None or early.type == "none" or metric is None:
         return None
-    from sweep.stopping._hyperband import Hyperband
+    if early.type == "hyperband":
+        from sweep.stopping._hyperband import Hyperband
 
-    return Hyperband(spec.metric, spec.early_terminate)
+        return Hyperband(metric, early)
+    return _own(early, metric)
+
+
+def _own(early: EarlyTerminate, metric: Metric) -> Stopper:
+    step = unit_of(early)
+    first, end = first_rung(early), early.max_iter
+    if early.type == "plateau":
+        from sweep.stopping._alone import Plateau
+
+        return Plateau(
+            metric, step=step, first=first, end=end, patience=early.patience, min_delta=early.min_delta
+        )
+    if early.type == "threshold":
+        from sweep.stopping._alone import Threshold
+
+        if early.threshold is None:
+            raise ValueError("early_terminate: threshold needs `threshold`, the value to reach")
+        return Threshold(metric, step=step, first=first, end=end, threshold=early.threshold)
+    from sweep.stopping._rungs import RungStopper
+
+    eta = kept_eta(early)
+    halving = early.type == "asha"
+    return RungStopper(
+        metric,
+        rungs(first, eta if halving else _GROWTH, end, whole=step != "time"),
+        eta,
+        step=step,
+        judged="sound best",
+        least=early.min_runs if early.min_runs is not None else MIN_RUNS[early.type],
+        spares_leader=True,
+    )
+
+
+def first_rung(early: EarlyTerminate) -> float:
+    """The first iteration at which one of our own rules judges a run."""
+    if early.min_iter is not None:
+        return early.min_iter
+    if early.type == "threshold":
+        return 1
+    alone = early.type == "plateau"
+    if early.max_iter is None:
+        return PLATEAU_MIN_ITER if alone else MIN_ITER
+    return max(1, math.ceil(early.max_iter / (PLATEAU_MIN_SHARE if alone else MIN_SHARE)))
+
+
+def kept_eta(early: EarlyTerminate) -> float:
+    """1 run in so many is kept at each rung. Raises ValueError when that is not above 1."""
+    percentile = PERCENTILE if early.percentile is None else early.percentile
+    eta = {"median": 2.0, "percentile": 100 / percentile if percentile > 0 else 0.0}.get(
+        early.type, early.eta
+    )
+    if not eta > 1:
+        raise ValueError(f"early_terminate: eta must be above 1, not {eta:g}")
+    return eta
+
+
+def rungs(first: float, growth: float, end: float | None, whole: bool) -> tuple[float, ...]:
+    """first, first·growth, first·growth², … below `end`; whole numbers, each at least 1 more, where `whole`."""
+    found: list[float] = []
+    exact = float(first)
+    while exact < (_FARTHEST if end is None else end) and len(found) < 1000:
+        rung = float(int(exact)) if whole else exact
+        if not found or rung > found[-1]:
+            found.append(rung)
+        exact = exact * growth if exact * (growth - 1) >= 1 or not whole or growth >= 1.5 else exact + 1
+    return tuple(found)

@@ -1,23 +1,20 @@
 """`early_terminate: hyperband`, exactly as the W&B dialect has it.
 
-The rule of this file: a run is judged at the highest band that it has reached, against all runs that have reached it, on
-the data of this moment; a run that was spared can be condemned when others arrive.
+The rule of this file: the dialect's rule and nothing better; what is ours is called by other names.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from sweep.core.spec import EarlyTerminate, Metric
-from sweep.stopping._ranks import Ranked
+from sweep.core.spec import EarlyTerminate, Metric, unit_of
+from sweep.stopping._rungs import Judged, RungStopper
 
 _MOST_BANDS = 100
 _LONGEST = 2**53
-_FRACTIONS = {2.0: "half", 3.0: "third", 4.0: "quarter", 5.0: "fifth"}
 
 
-class Hyperband:
+class Hyperband(RungStopper):
     """Successive halving with bands, after Li et al., "Hyperband" (JMLR 18, 2018), as W&B simplified it.
 
     A run is condemned when its value at its highest band is worse than sorted(values at this band)[int(n / eta)]; ties
@@ -27,67 +24,10 @@ class Hyperband:
 
     def __init__(self, metric: Metric, settings: EarlyTerminate) -> None:
         """Raises ValueError when the settings make no bands (neither min_iter nor max_iter, eta not above 1)."""
-        self._name, self._strict, self._eta = metric.name, settings.strict, settings.eta
-        self._sign = 1.0 if metric.goal == "minimize" else -1.0
         self.bands = bands(settings)
         """The iterations at which runs are judged, increasing."""
-        self._ranked = [Ranked(settings.eta) for _ in self.bands]
-        self._reached: dict[int, int] = {}  # how many bands a run has reached
-        self._judged: dict[
-            int, list[float]
-        ] = {}  # without `strict`: the values that the bests were taken from
-
-    def report(self, run: int, values: Sequence[float]) -> None:
-        """Take in all values of `run` so far; see `sweep.core.plugins.Stopper`."""
-        before, now = self._reached.get(run, 0), self._bands_within(len(values))
-        if self._strict:
-            for index in range(now):
-                self._ranked[index].put(run, self._badness(values[self.bands[index] - 1]))
-        elif now:
-            self._put_bests(run, values, now, before)
-        for index in range(now, before):  # a restarted attempt has not come as far yet
-            self._ranked[index].discard(run)
-        self._reached[run] = now
-
-    def condemned(self, run: int) -> str | None:
-        """Why `run` should end now, None when it should not; see `sweep.core.plugins.Stopper`."""
-        reached = self._reached.get(run, 0)
-        if reached == 0:
-            return None
-        ranked = self._ranked[reached - 1]
-        value, threshold = ranked.get(run), ranked.threshold()
-        if value is None or value <= threshold:
-            return None
-        return self._reason(self.bands[reached - 1], value, threshold, len(ranked))
-
-    def _bands_within(self, iterations: int) -> int:
-        count = 0
-        while count < len(self.bands) and self.bands[count] <= iterations:
-            count += 1
-        return count
-
-    def _put_bests(self, run: int, values: Sequence[float], now: int, before: int) -> None:
-        """Best so far at every band; computed only when what it depends on is new."""
-        judged = list(values[: self.bands[now - 1]])
-        if now == before and judged == self._judged.get(run):
-            return
-        self._judged[run] = judged
-        best, start = math.inf, 0
-        for index in range(now):
-            end = self.bands[index]
-            best = min([best, *map(self._badness, judged[start:end])])
-            self._ranked[index].put(run, best)
-            start = end
-
-    def _badness(self, value: float) -> float:
-        """Lower is better, infinity is the worst."""
-        return self._sign * value if math.isfinite(value) else math.inf
-
-    def _reason(self, band: int, value: float, threshold: float, runs: int) -> str:
-        shown, bar = _numbers(self._sign * value, self._sign * threshold)
-        best = "" if self._strict else "best "
-        part = _FRACTIONS.get(self._eta, f"1/{self._eta:g}")
-        return f"iteration {band}: {best}{self._name} {shown} is worse than the best {part} ({bar}) of {runs} runs"
+        judged: Judged = "value" if settings.strict else "best"
+        super().__init__(metric, self.bands, settings.eta, step=unit_of(settings), judged=judged)
 
 
 def bands(settings: EarlyTerminate) -> tuple[int, ...]:
@@ -109,11 +49,3 @@ def bands(settings: EarlyTerminate) -> tuple[int, ...]:
     else:
         raise ValueError("early_terminate: hyperband needs min_iter, or max_iter and s")
     return tuple(sorted({int(band) for band in found if 1 <= band <= _LONGEST}))
-
-
-def _numbers(value: float, bar: float) -> tuple[str, str]:
-    """Both for people, short, but never alike when they differ."""
-    if math.isinf(value):
-        return "not finite", f"{bar:.6g}"
-    short = f"{value:.6g}", f"{bar:.6g}"
-    return short if short[0] != short[1] else (repr(value), repr(bar))

@@ -25,6 +25,8 @@ class AttemptAccount:
         self.ended: e.AttemptEnded | None = None
         self.ended_s: float | None = None
         self.reports: list[e.ObjectiveReported] = []
+        self.timed = False
+        """When it first reported, an iteration was a second of its time."""
 
 
 class RunAccount:

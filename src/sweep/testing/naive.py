@@ -1,4 +1,4 @@
-"""Hyperband and a run's values by hand: slow, plain, and written from the description alone, for the oracle."""
+"""The rules that end runs early, and a run's values, by hand: slow, plain, and written from the description alone, for the oracle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,32 @@ def effective_values(attempts: Sequence[Any]) -> list[float]:
     return [value for _, value in pairs]
 
 
-def naive_bands(settings: EarlyTerminate) -> list[int]:
+def effective_curve(attempts: Sequence[Any], early: EarlyTerminate) -> list[tuple[float, float]]:
+    """How far the run was at each of its values that count, in the unit of the rule, and the value."""
+    values: list[tuple[float, float, float]] = []  # step, how far, value
+    spent = 0.0
+    for attempt in attempts:
+        for number, report in enumerate(attempt.reports):
+            if number == 0 and report.steps:
+                while values and values[-1][0] >= report.steps[0]:
+                    values.pop()
+                spent = values[-1][1] if values and attempt.timed else 0.0
+            far = [spent + at for at in report.progress] if report.progress else report.steps
+            values += zip(report.steps, far, report.values, strict=True)
+    if (early.type == "hyperband" and early.step is None) or early.step == "count":
+        return [(number + 1, value) for number, (_, _, value) in enumerate(values)]
+    shift = 1 if values and values[0][1] == 0 else 0
+    curve: list[tuple[float, float]] = []
+    for _, at, value in values:
+        if math.isnan(at):  # not known: no further than before
+            if not curve:
+                continue
+            at = curve[-1][0] - shift
+        curve = [point for point in curve if point[0] < at + shift] + [(at + shift, value)]
+    return curve
+
+
+def naive_bands(settings: EarlyTerminate) -> list[float]:
     """min_iter, min_iter * eta, …; or max_iter / eta, max_iter / eta**2, … s times; integers of at least 1."""
     bands: list[int] = []
     if settings.min_iter is not None:
@@ -42,22 +67,79 @@ def naive_bands(settings: EarlyTerminate) -> list[int]:
     return sorted({band for band in bands if band >= 1})
 
 
+def naive_first(settings: EarlyTerminate) -> int:
+    """From when on one of our own rules ends runs."""
+    if settings.min_iter is not None:
+        return settings.min_iter
+    if settings.type == "threshold":
+        return 1
+    usual, share = (15, 3) if settings.type == "plateau" else (5, 10)
+    return usual if settings.max_iter is None else max(1, math.ceil(settings.max_iter / share))
+
+
+def naive_rungs(settings: EarlyTerminate) -> tuple[list[float], float]:
+    """The iterations at which runs are compared, and of how many one is kept."""
+    if settings.type == "hyperband":
+        return naive_bands(settings), settings.eta
+    percentile = 60 if settings.percentile is None else settings.percentile
+    eta = {"asha": settings.eta, "median": 2.0, "percentile": 100 / percentile}[settings.type]
+    at, end, rungs = float(naive_first(settings)), settings.max_iter or 10_000, list[float]()
+    while at < end:
+        rungs.append(at if settings.step == "time" else int(at))
+        if settings.type == "asha":
+            at *= eta
+        else:
+            at = at * 1.1 if settings.step == "time" or at * 0.1 >= 1 else at + 1
+    return sorted(set(rungs)), eta
+
+
 def naive_condemned(
-    settings: EarlyTerminate, goal: str, values: Mapping[int, Sequence[float]], run: int
+    settings: EarlyTerminate, goal: str, curves: Mapping[int, Sequence[tuple[float, float]]], run: int
 ) -> bool:
-    """Whether `run` is worse, at the highest band that it has reached, than the value of rank n / eta of all there."""
-    reached = [band for band in naive_bands(settings) if band <= len(values[run])]
+    """Whether the rule, by its words in the reference, ends `run` now."""
+    sign = 1 if goal == "minimize" else -1
+    bad = {
+        one: [(at, sign * value if math.isfinite(value) else math.inf) for at, value in curve]
+        for one, curve in curves.items()
+    }
+    if settings.type == "none" or not bad[run]:
+        return False
+    if settings.type in ("plateau", "threshold"):
+        return _alone(settings, sign, bad[run])
+    rungs, eta = naive_rungs(settings)
+    reached = [rung for rung in rungs if rung <= bad[run][-1][0]]
     if not reached:
         return False
-    band = reached[-1]
+    rung, own = reached[-1], settings.type != "hyperband"
 
-    def badness(some: Sequence[float]) -> float:
-        signed = [v if goal == "minimize" else -v for v in some]
-        clean = [v if math.isfinite(v) else math.inf for v in signed]
-        return clean[band - 1] if settings.strict else min(clean[:band])
+    def judged(curve: Sequence[tuple[float, float]]) -> float:
+        until = next(index for index, (at, _) in enumerate(curve) if at >= rung)
+        if (not own and settings.strict) or (own and math.isinf(curve[until][1])):
+            return curve[until][1]
+        return min(value for _, value in curve[: until + 1])
 
-    here = sorted(badness(some) for some in values.values() if len(some) >= band)
-    return badness(values[run]) > here[int(len(here) / settings.eta)]
+    here = sorted(judged(curve) for curve in bad.values() if curve and curve[-1][0] >= rung)
+    if own:
+        least = settings.min_runs or {"asha": 4}.get(settings.type, 5)
+        best = min((value for curve in bad.values() for _, value in curve), default=math.inf)
+        if len(here) < least or min(value for _, value in bad[run]) == best < math.inf:
+            return False
+    return judged(bad[run]) > here[int(len(here) / eta)]
+
+
+def _alone(settings: EarlyTerminate, sign: int, curve: Sequence[tuple[float, float]]) -> bool:
+    """The rules that look at one run only."""
+    now, best = curve[-1][0], min(value for _, value in curve)
+    if not naive_first(settings) <= now < (settings.max_iter or math.inf):
+        return False
+    if settings.type == "threshold":
+        assert settings.threshold is not None
+        return best > sign * settings.threshold
+    since = now - (settings.patience or now / 2)
+    before = [value for at, value in curve if at <= since]
+    if not before:
+        return False
+    return math.isinf(best) or not min(before) - best > settings.min_delta
 
 
 def naive_score(run: Any, goal: str) -> float | None:

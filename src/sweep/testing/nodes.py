@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
 from sweep.core import agent as a
 from sweep.core import entries as e
+from sweep.core.spec import unit_of
 from sweep.stores.base import HistoryChunk, Lease, StoreError
 from sweep.testing.faults import Crash, FaultyStore
+from sweep.testing.scenario import far_of
 from sweep.testing.training import GUARD_MARGIN_S, Exited, Guard, GuardDied, Listener, Process, Spawned
 from sweep.testing.watching import WatchedDriver
 
@@ -299,7 +301,12 @@ class SimAgent(Listener):
             )
         )
         steps, values = tuple(float(step) for step, _, _ in rows), tuple(value for _, value, _ in rows)
-        self.session.add(e.ObjectiveReported(assignment.run, assignment.attempt, first, steps, values))
+        unit = unit_of(self.world.spec.early_terminate)
+        far = tuple(far_of(unit, step, first + k, process.does) for k, step in enumerate(steps))
+        progress = far if far != steps and unit != "count" else ()
+        self.session.add(
+            e.ObjectiveReported(assignment.run, assignment.attempt, first, steps, values, progress)
+        )
 
     # --- actions
 

@@ -18,7 +18,7 @@ from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
 from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, settle, trial_end
 from sweep.testing.blame import NodesAccount
-from sweep.testing.naive import effective_values, naive_condemned, naive_score
+from sweep.testing.naive import effective_curve, naive_condemned, naive_score
 from sweep.testing.terms import (
     naive_fixed,
     naive_more,
@@ -27,6 +27,7 @@ from sweep.testing.terms import (
     naive_reached,
     naive_share,
     naive_told,
+    naive_unit,
 )
 
 if TYPE_CHECKING:
@@ -383,12 +384,12 @@ class Account:
             self.need(not self._condemned(other), f"run {number} was assigned, and run {other} not pruned")
 
     def _condemned(self, run: int) -> bool:
-        """What hyperband by hand says of a run now."""
+        """What the rule by hand says of a run now."""
         stopper = self.spec.early_terminate
         if stopper is None:
             return False
-        values = {one.added.run: effective_values(one.attempts) for one in self.runs}
-        return naive_condemned(stopper, self.world.goal, values, run)
+        curves = {one.added.run: effective_curve(one.attempts, stopper) for one in self.runs}
+        return naive_condemned(stopper, self.world.goal, curves, run)
 
     def _value(self, value: float | None) -> None:
         """Whether an objective reaches the target."""
@@ -418,15 +419,14 @@ class Account:
         if found is not None and found[1].started:
             had = sum(len(report.values) for report in found[1].reports)
             self.need(entry.first == had, f"run {entry.run} reported value {entry.first} after {had} values")
+            found[1].timed = found[1].timed or (not had and naive_unit(self.spec) == "time")
             found[1].reports.append(entry)
             for value in entry.values:
                 self._value(value)
 
     def _RunPruned(self, entry: e.RunPruned, _: e.Recorded) -> None:
         self._order(entry, "pruned")
-        self.need(
-            self._condemned(entry.run), f"run {entry.run} was pruned, but hyperband does not condemn it"
-        )
+        self.need(self._condemned(entry.run), f"run {entry.run} was pruned, but its rule does not condemn it")
 
     def _RunCancelled(self, entry: e.RunCancelled, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
@@ -452,6 +452,7 @@ class Account:
         self.need(not found[0].order, f"run {entry.run} was told to end twice")
         self.need(order != "pruned" or found[1].started, f"run {entry.run} was pruned before it started")
         found[0].order = order
+        self.world.counts[f"{order} by {getattr(self.spec.early_terminate, 'type', '')}"] += order == "pruned"
 
     def _AttemptEnded(self, entry: e.AttemptEnded, recorded: e.Recorded) -> None:
         found = self.current(entry.run, entry.attempt, entry.agent)

@@ -59,13 +59,35 @@ def _draw_rule(rng: Random) -> RetryRule:
 
 
 def draw_stopper(rng: Random) -> EarlyTerminate | None:
-    """No rule, or hyperband in one of its two forms."""
+    """No rule, hyperband in one of its two forms, or one of our own."""
     if rng.random() < 0.4:
         return None
     eta, strict = rng.choice((1.5, 2.0, 3.0)), rng.random() < 0.5
     if rng.random() < 0.5:
-        return EarlyTerminate(min_iter=rng.randint(1, 3), eta=eta, strict=strict)
+        first = rng.randint(1, 3)
+        own = Random(f"{eta} {strict} {first} {rng.random()}")  # its draws move none of the others
+        return _draw_own(own, first, eta) or EarlyTerminate(min_iter=first, eta=eta, strict=strict)
     return EarlyTerminate(max_iter=rng.randint(4, 9), s=rng.randint(1, 2), eta=eta, strict=strict)
+
+
+def _draw_own(rng: Random, first: int, eta: float) -> EarlyTerminate | None:
+    """One of our own rules with any of its keys; None: hyperband."""
+    kind = rng.choice(("hyperband", "asha", "asha", "median", "percentile", "plateau", "threshold"))
+    if kind == "hyperband":
+        return None
+    step = rng.choice((None, None, "count", "logged", "metric:epoch", "time"))
+    return EarlyTerminate(
+        type=kind,  # type: ignore[arg-type]
+        min_iter=first if step == "time" or rng.random() < 0.8 else None,
+        max_iter=rng.randint(4, 12) if rng.random() < 0.4 else None,
+        eta=eta,
+        step=step,
+        min_runs=rng.choice((None, 1, 2)) if kind in ("asha", "median", "percentile") else None,
+        percentile=rng.choice((None, 20.0, 50.0)) if kind == "percentile" else None,
+        threshold=rng.choice((-0.1, 0.5, 1.5)) if kind == "threshold" else None,
+        patience=rng.choice((None, 1, 3)) if kind == "plateau" else None,
+        min_delta=rng.choice((0.0, 0.1)) if kind == "plateau" else 0.0,
+    )
 
 
 def draw_limits(rng: Random) -> Limits:

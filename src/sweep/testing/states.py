@@ -58,8 +58,9 @@ def dump(state: State) -> dict[str, Any]:
 
 
 def _run(run: Run) -> tuple[Any, ...]:
-    fields = [getattr(run, name) for name in Run.__slots__ if name not in ("steps", "values")]
-    return (*fields, repr(list(run.steps)), repr(list(run.values)))
+    series = ("steps", "values", "progress", "passed")  # these may hold NaN
+    fields = [getattr(run, name) for name in Run.__slots__ if name not in series]
+    return (*fields, repr([run.passed, list(run.steps), list(run.values), list(run.progress)]))
 
 
 def check_state(state: State) -> None:

@@ -1,7 +1,8 @@
 """What every stopper must do, as checks that any stopper can be put through.
 
     for name, check in CHECKS.items():
-        check(make_my_stopper)        # (goal) -> a stopper that may judge from the first iteration on
+        if my_stopper_compares_runs or name not in COMPARING:
+            check(make_my_stopper)        # (goal) -> a stopper that may judge from the first iterations on
 
 The rule of this file: a check knows a stopper by its protocol alone, and fails with AssertionError.
 """
@@ -52,9 +53,54 @@ def check_gives_reasons(make: MakeStopper) -> None:
     stopper = make("minimize")
     for run, values in _curves().items():
         stopper.report(run, values)
+    stopper.report(_RUNS - 1, [1e6] * _ITERATIONS)
     reasons = _condemned(stopper)
     assert reasons
     assert all("iteration" in reason and "\n" not in reason for reason in reasons.values())
+
+
+def check_never_finite_is_condemned(make: MakeStopper) -> None:
+    """A run that has had nothing but NaN is ended beside good ones."""
+    stopper = make("minimize")
+    for run in range(1, _RUNS):
+        stopper.report(run, [run / 100 - step for step in range(_ITERATIONS)])
+    stopper.report(0, [math.nan] * _ITERATIONS)
+    assert stopper.condemned(0)
+
+
+def check_the_order_of_runs_does_not_matter(make: MakeStopper) -> None:
+    """A restarted controller tells them by number, the first one as they reported."""
+    forth, back = make("maximize"), make("maximize")
+    for run, values in _curves().items():
+        forth.report(run, values)
+    for run, values in reversed(list(_curves().items())):
+        back.report(run, values)
+    assert _condemned(forth) == _condemned(back)
+
+
+def check_a_place_that_comes_again_replaces(make: MakeStopper) -> None:
+    """What was at a place that comes again, and beyond it, counts as if it had never been; unless each value is an iteration,
+    wherever it is said to be."""
+    if _counts(make):
+        return
+    again, once = make("minimize"), make("minimize")
+    for run, values in _curves().items():
+        at = [float(step + 1) for step in range(len(values))]
+        middle = len(values) // 2
+        again.report(run, [*values, *values[middle:]], [*at, *at[middle:]])
+        once.report(run, values, at)
+        again.report(run, [*values, *values[middle:]], [*at, *at[middle:]])
+    assert _condemned(again) == _condemned(once)
+
+
+def check_it_takes_any_places(make: MakeStopper) -> None:
+    """Skipped and unknown places, those that begin at 0, and others: no exception, and asking twice gives the same."""
+    stopper = make("minimize")
+    for run, values in _curves().items():
+        strides = [float((step * (run + 1)) % 40) for step in range(len(values))]
+        strides[run % len(strides)] = math.nan
+        stopper.report(run, values, strides)
+    assert _condemned(stopper) == _condemned(stopper)
 
 
 def check_asking_changes_nothing(make: MakeStopper) -> None:
@@ -118,6 +164,9 @@ CHECKS: dict[str, Callable[[MakeStopper], None]] = {
 }
 """All checks, by name."""
 
+COMPARING = frozenset(("spares_the_best", "equals_survive", "not_finite_is_worst", "directions_mirror"))
+"""Those that hold only where runs are compared with each other, and not for a rule that looks at each run alone."""
+
 
 def _curves() -> Mapping[int, list[float]]:
     """Learning curves of runs that end at different levels, the later ones worse; each of another length."""
@@ -125,6 +174,15 @@ def _curves() -> Mapping[int, list[float]]:
         run: [run + 1 / (step + 1) for step in range(_ITERATIONS - run)] + [run + 0.01 * (run % 3)]
         for run in range(_RUNS)
     }
+
+
+def _counts(make: MakeStopper) -> bool:
+    """Whether the stopper takes each value for an iteration, wherever it is said to be."""
+    placed, plain = make("minimize"), make("minimize")
+    for run, values in _curves().items():
+        placed.report(run, values, [step / 1e6 for step in range(1, len(values) + 1)])
+        plain.report(run, values)
+    return _condemned(placed) == _condemned(plain) != {}
 
 
 def _condemned(stopper: Stopper) -> dict[int, str]:

@@ -58,7 +58,17 @@ def naive_fixed(old: SweepSpec, new: SweepSpec) -> bool:
     """Whether a revision leaves alone what may not change."""
     assert old.metric is not None and new.metric is not None
     kept = (old.method, old.seed, old.replicates, old.metric.name, old.metric.goal)
-    return kept == (new.method, new.seed, new.replicates, new.metric.name, new.metric.goal)
+    was, now = naive_unit(old), naive_unit(new)
+    same_unit = was == now or now == "count" or (was in ("count", "logged") and now == "logged")
+    return same_unit and kept == (new.method, new.seed, new.replicates, new.metric.name, new.metric.goal)
+
+
+def naive_unit(spec: SweepSpec) -> str:
+    """What an iteration is for the rule that ends runs early."""
+    early = spec.early_terminate
+    if early is None or early.type == "none":
+        return "count"
+    return early.step or {"hyperband": "count"}.get(early.type, "logged")
 
 
 def naive_reached(spec: SweepSpec, value: float | None) -> bool:

@@ -1,0 +1,103 @@
+"""Rules that compare runs with each other: a run is judged at the highest rung that it has reached, against all runs that
+have reached it.
+
+The rule of this file: a judgement depends on the reported values alone and not on their order, on the data of this moment: a run
+that was spared can be condemned when others arrive. A rung that a run skips is judged at its next report.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Literal
+
+from sweep.core.spec import Metric
+from sweep.stopping._curves import Curve, numbers, unit_word
+from sweep.stopping._ranks import Ranked
+
+Judged = Literal["value", "best", "sound best"]
+_FRACTIONS = {2.0: "half", 3.0: "third", 4.0: "quarter", 5.0: "fifth"}
+
+
+class RungStopper:
+    """A run is condemned when its value at its highest rung is worse than sorted(values at this rung)[int(n / eta)]; ties survive.
+
+    NaN and infinities are the worst value.
+    """
+
+    def __init__(
+        self,
+        metric: Metric,
+        rungs: Sequence[float],
+        eta: float,
+        *,
+        step: str,
+        judged: Judged,
+        least: int = 1,
+        spares_leader: bool = False,
+    ) -> None:
+        """`judged`: the value at the rung, the best one up to it, or the best one provided that the one at the rung is finite.
+        `least`: so many runs must have reached a rung before anybody is judged there. `spares_leader`: nobody is condemned who
+        has the best value of all runs by now."""
+        self._name, self._eta, self._step, self._judged = metric.name, eta, step, judged
+        self._least, self._spares_leader = least, spares_leader
+        self._sign = 1.0 if metric.goal == "minimize" else -1.0
+        self.rungs = rungs
+        """The positions at which runs are judged, increasing."""
+        self._ranked = [Ranked(eta) for _ in rungs]
+        self._leaders = Ranked(math.inf)
+        self._curves: dict[int, Curve] = {}
+        self._reached: dict[int, int] = {}  # how many rungs a run has reached
+
+    def report(self, run: int, values: Sequence[float], at: Sequence[float] | None = None) -> None:
+        """Take in all values of `run` so far; see `sweep.core.plugins.Stopper`."""
+        curve = self._curves.get(run)
+        if curve is None:
+            curve = self._curves[run] = Curve()
+        changed = curve.take(values, None if self._step == "count" else at, self._sign)
+        before = self._reached.get(run, 0)
+        now = bisect_right(self.rungs, curve.at[-1]) if curve.at else 0
+        first = bisect_right(self.rungs, curve.at[changed - 1]) if changed else 0
+        for index in range(first, now):
+            self._ranked[index].put(run, self._badness(curve, curve.first_at(self.rungs[index])))
+        for index in range(now, before):  # a restarted attempt has not come as far yet
+            self._ranked[index].discard(run)
+        self._reached[run] = now
+        if self._spares_leader:
+            if curve.at:
+                self._leaders.put(run, curve.best[-1])
+            else:
+                self._leaders.discard(run)
+
+    def condemned(self, run: int) -> str | None:
+        """Why `run` should end now, None when it should not; see `sweep.core.plugins.Stopper`."""
+        reached = self._reached.get(run, 0)
+        if reached == 0:
+            return None
+        ranked = self._ranked[reached - 1]
+        value, threshold = ranked.get(run), ranked.threshold()
+        if value is None or value <= threshold or len(ranked) < self._least:
+            return None
+        curve = self._curves[run]
+        if self._spares_leader and curve.best[-1] <= self._leaders.threshold() < math.inf:
+            return None
+        return self._reason(curve, self.rungs[reached - 1], value, threshold, len(ranked))
+
+    def _badness(self, curve: Curve, index: int) -> float:
+        if self._judged == "value" or (self._judged == "sound best" and math.isinf(curve.bad[index])):
+            return curve.bad[index]
+        return curve.best[index]
+
+    def _reason(self, curve: Curve, rung: float, value: float, threshold: float, runs: int) -> str:
+        shown, bar = numbers(self._sign * value, self._sign * threshold)
+        best = "" if self._judged == "value" else "best "
+        part = _FRACTIONS.get(self._eta) or _share(self._eta)
+        reached = curve.at[curve.first_at(rung)]
+        where = f"{unit_word(self._step)} {reached:g}" + (f" (rung {rung:g})" if reached != rung else "")
+        return f"{where}: {best}{self._name} {shown} is worse than the best {part} ({bar}) of {runs} runs"
+
+
+def _share(eta: float) -> str:
+    percent = 100 / eta
+    return f"{percent:g} %" if abs(percent - round(percent)) < 1e-9 else f"1/{eta:g}"
