@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sweep.api.learning import with_knowledge
 from sweep.controller import Driver, InlineSearch
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
@@ -85,6 +86,7 @@ class Optimizer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         read, source = _spec(spec)
+        read, _ = with_knowledge(None, read, _folder(spec))
         self._clock = clock
         self._lock = threading.RLock()
         self._store = MemoryStore(clock=lambda: 0.0, now=clock)  # leases that never run out
@@ -252,6 +254,11 @@ def _spec(spec: Mapping[str, Any] | SweepSpec | str | os.PathLike[str]) -> tuple
     else:
         parsed = load(Path(spec), draw_seed=_draw_seed)
     return parsed.spec, parsed.source
+
+
+def _folder(spec: object) -> Path:
+    """Where paths in the spec begin."""
+    return Path(spec).resolve().parent if isinstance(spec, str | os.PathLike) else Path.cwd()
 
 
 def _search(state: State) -> InlineSearch:
