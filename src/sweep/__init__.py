@@ -10,11 +10,15 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # what type checkers take for `typing.TYPE_CHECKING`, without the cost of importing it
 if TYPE_CHECKING:
+    from sweep.api.asking import NothingToAsk as NothingToAsk
+    from sweep.api.asking import Optimizer as Optimizer
+    from sweep.api.asking import Trial as Trial
     from sweep.api.errors import NotFound as NotFound
     from sweep.api.errors import SpecError as SpecError
     from sweep.api.errors import StoreError as StoreError
     from sweep.api.errors import SweepError as SweepError
     from sweep.api.loading import load as load
+    from sweep.api.minimizing import minimize as minimize
     from sweep.api.working import agent as agent
     from sweep.api.working import create as create
     from sweep.sdk import Config as Config
@@ -37,6 +41,10 @@ _HOME = {
     "load": "sweep.api.loading",
     "create": "sweep.api.working",
     "agent": "sweep.api.working",
+    "minimize": "sweep.api.minimizing",
+    "Optimizer": "sweep.api.asking",
+    "Trial": "sweep.api.asking",
+    "NothingToAsk": "sweep.api.asking",
     "SweepError": "sweep.core.errors",
     "SpecError": "sweep.spec",
     "StoreError": "sweep.stores",

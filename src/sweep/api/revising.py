@@ -86,7 +86,9 @@ def spec_changes(old: SweepSpec, new: SweepSpec) -> list[Change]:
         was, now = getattr(old, field), getattr(new, field)
         if was == now:
             continue
-        if field == "space":
+        if field == "knowledge":
+            found.append(Change(field, _count(len(was), "result"), _count(len(now), "result")))
+        elif field == "space":
             found += _compared(_axes(was), _axes(now))
             found += _compared(_constraints(was), _constraints(now))
         elif field in _GROUPS:

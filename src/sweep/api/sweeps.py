@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from sweep.api.learning import with_knowledge
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.index import rebuild
@@ -48,7 +49,8 @@ def create_sweep(
 ) -> Created:
     """Record a sweep: its spec, where it runs, the code and machine as they are. `path` is the spec's file, None for a spec
     that was made in Python. Raises
-    StoreError, also for a folder that cannot be written down."""
+    StoreError, also for a folder that cannot be written down, and CannotLearn."""
+    spec, learnt = with_knowledge(store, spec, path.resolve().parent if path is not None else cwd)
     sweep = new_id()
     workdir = working_folder(spec, path, cwd)
     _check_name(workdir)
@@ -57,7 +59,7 @@ def create_sweep(
         record = record_sweep(workdir, path, store.put_blob, environ, argv, exclude=links)
         record["workdir"] = str(workdir)
         record["workdir_inode"] = _inode(workdir)
-        for warning in (shadow_warning(spec, workdir), missing_program_warning(spec, workdir)):
+        for warning in (*learnt, shadow_warning(spec, workdir), missing_program_warning(spec, workdir)):
             if warning is not None:
                 record["warnings"] = [*record.get("warnings", ()), warning]
         entry = e.SweepCreated(sweep, spec_to_builtins(spec), source, str(path or ""), record)

@@ -211,6 +211,15 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'audit': {
+        'help': "Derive a sweep's proposals and prunings again.",
+        'arguments': ('id',),
+        'options': {
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'logs': {
         'help': "Print a run's output, or follow it.",
         'arguments': ('run',),

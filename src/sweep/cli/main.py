@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rerun": ("rerunning", "Execute a run once more by hand, with its command, config and seed."),
     "reproduce": ("reproducing", "Execute a run again from its record and compare every value."),
     "compare": ("comparing", "Show runs side by side: config, code, packages, metrics."),
+    "audit": ("auditing", "Derive a sweep's proposals and prunings again."),
     "logs": ("output", "Print a run's output, or follow it."),
     "fetch": ("fetching", "Write a run's checkpoint out of the store into a folder."),
     "pause": ("control", "Start no new runs until `sweep resume`."),
@@ -120,7 +121,8 @@ Example:
 \b
 An ID may be shortened to a unique beginning, or be `latest`.
 Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
-3 the agent gave up because its first runs all failed, or runs fail on its node only, 4 `sweep doctor` found something broken, 130 interrupted, 143 terminated."""
+3 the agent gave up because its first runs all failed, or runs fail on its node only, 4 `sweep doctor` found something broken,
+5 `sweep audit` found a difference, 6 it could not derive everything, 130 interrupted, 143 terminated."""
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -201,15 +201,19 @@ def edit_command(
 
 
 def _edit(store: Store, views: Views, file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
+    from sweep.api.learning import with_knowledge
     from sweep.api.revising import plan_revision, revise
     from sweep.cli.creating import tell_warnings
     from sweep.spec import load
 
     sweep = views.sweep.sweep
     parsed = load(file, draw_seed=lambda: views.spec.seed)
-    plan = plan_revision(views, parsed.spec)
+    new, learnt = with_knowledge(store, parsed.spec, file.resolve().parent, views.spec)
+    plan = plan_revision(views, new)
     if not as_json:
         tell_warnings(parsed)
+        for text in learnt:
+            click.echo(f"warning: {text}", err=True)
     if plan.refused:
         refused = "\n".join(f"  {text}" for text in plan.refused)
         raise UserMistake(f"sweep {sweep} cannot be given this spec; nothing was changed\n{refused}")
@@ -223,7 +227,7 @@ def _edit(store: Store, views: Views, file: Path, yes: bool, dry_run: bool, as_j
             click.echo(f"  {line}")
     after, applied = views.sweep, False
     if plan.changes and not dry_run and confirmed("change it?", yes):
-        after, applied = revise(store, sweep, parsed.spec, parsed.source, plan.number, who()), True
+        after, applied = revise(store, sweep, new, parsed.source, plan.number, who()), True
     if as_json:
         changes = [{"key": change.key, "old": change.old, "new": change.new} for change in plan.changes]
         print_json(

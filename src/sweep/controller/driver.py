@@ -294,4 +294,4 @@ def _searched_alike(one: SweepSpec | None, other: SweepSpec) -> bool:
 def _read_by_searchers(spec: SweepSpec) -> tuple[object, ...]:
     goal = spec.metric.goal if spec.metric is not None else None
     budget = spec.run_cap if spec.method == "bayes" else None  # it decides how many start points there are
-    return spec.method, spec.engine, spec.space, spec.initial, spec.seed, goal, budget
+    return spec.method, spec.engine, spec.space, spec.initial, spec.knowledge, spec.seed, goal, budget

@@ -111,6 +111,13 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[RetryClass, RetryRule] = {}
 
 
+class Known(msgspec.Struct, frozen=True):
+    """A result from elsewhere: a config, and its score in the metric's own direction."""
+
+    config: Config
+    score: float
+
+
 class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A whole validated spec. `seed` is always set: drawn once at creation when the file gives none."""
 
@@ -125,6 +132,10 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     run_cap: int | None = None
     initial: tuple[Config, ...] = ()
     """Configs to try first, as far as they are given; see `sweep.core.initial`."""
+    learn_from: tuple[str, ...] = ()
+    """Earlier sweeps and tables that `knowledge` was read from when the spec was recorded."""
+    knowledge: tuple[Known, ...] = ()
+    """Results that model-based searchers know before the first trial."""
     patience: int | None = None
     """The sweep ends when so many finished trials in a row have not improved the best score; None: never."""
     early_terminate: EarlyTerminate | None = None

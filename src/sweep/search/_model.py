@@ -56,14 +56,19 @@ class ModelSearcher:
         self._start = start_count(len(axes.axes), spec.run_cap)
         self._stream = DistinctStream(spec.space, spec.seed)
         self._history, self._unseen = History(), Unseen(self._stream.config)
+        self._known = [
+            Observation(-1 - i, known.config, "completed", known.score)
+            for i, known in enumerate(spec.knowledge)
+        ]
 
     def propose(self, seen: Sequence[Observation], n: int) -> Proposals:
         """The next `n` configs; see `sweep.core.plugins.Searcher`."""
         self._history.update(seen)
-        scored = sum(score_of(observation) is not None for observation in seen)
+        told = [*self._known, *seen] if self._known else seen
+        scored = sum(score_of(observation) is not None for observation in told)
         modelled = bool(self._axes.axes) and scored >= self._start
         if modelled:
-            self._model.update(seen)
+            self._model.update(told)
         taken: set[str] = set()
         configs: list[Config] = []
         while len(configs) < n:

@@ -287,6 +287,8 @@ def _check_together(file: SweepFile, report: Report) -> None:
         report.error(
             ("patience",), "needs a metric to compare trials by; add `metric: {name: …, goal: minimize}`"
         )
+    if file.learn_from and file.method != "bayes":
+        report.warn(("learn_from",), f"has no effect with `method: {file.method}`, which has no model")
     _check_links(file, report)
     _check_retry(file, report)
     _check_early_terminate(file, report)
@@ -394,6 +396,7 @@ def _spec(
         command=command,
         run_cap=file.run_cap,
         initial=initial,
+        learn_from=tuple(file.learn_from or ()),
         patience=file.patience,
         early_terminate=_early_terminate(file),
         replicates=file.replicates,

@@ -354,6 +354,11 @@ class SweepFile(Model):
         description="Configs to try first; what one leaves open is drawn. They count towards `run_cap`. See [initial configs](#initial-configs).",
         examples=[[{"lr": 0.1}]],
     )
+    learn_from: list[f.Text] | None = Field(
+        default=None,
+        description="Earlier sweeps (IDs) and tables (`.csv`, relative to this file) whose results a model knows from the start. See [knowledge](#knowledge).",
+        examples=[["first-look.csv"]],
+    )
     patience: f.AtLeastOne | None = Field(
         default=None,
         description="The sweep ends when so many trials in a row have finished without improving the best score; runs at work finish. Needs a metric.",

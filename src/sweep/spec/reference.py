@@ -157,6 +157,19 @@ the grid), so that its conditions and the constraints hold; a value that the spa
 them, and no method tries them again. One that a revision adds (`sweep edit`) is tried next.
 """
 
+_KNOWLEDGE = """\
+## Knowledge
+
+`learn_from` names earlier sweeps (by ID, or `latest`) and tables of results; a model knows them before its first trial, and then begins to
+propose at once. A table is a CSV file with a column for the metric (or `objective`, or `score`) and one per parameter, called as `sweep runs ID --format csv`
+calls it (`config.lr`) or plainly (`lr`). An earlier sweep must have the same metric and goal. What does not lie in the space of this sweep is left
+out, and said.
+
+The results are read when the spec is recorded, and are part of the record: what becomes of the other sweep or of the file later changes nothing. At most 1,000 are
+kept. They are knowledge of the model only: they count towards nothing, no table shows them, and a config among them may be proposed again. Grid and random
+search have no model.
+"""
+
 _COMMAND = """\
 ## Command
 
@@ -279,6 +292,7 @@ def reference_markdown() -> str:
         _CONDITIONS,
         _CONSTRAINTS,
         _INITIAL,
+        _KNOWLEDGE,
         _COMMAND,
     ]
     parts.append(f"```yaml\ncommand: {_quoted(list(DEFAULT_COMMAND))}\n```\n")
