@@ -177,6 +177,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'help': 'Execute a run once more by hand, with its command, config and seed.',
         'arguments': ('run', '*'),
         'options': {
+            '--link': ("Where this node has a folder that the spec's `links` name; once for each", ()),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--help': ('Show this message and exit.', None),
         },
@@ -235,8 +236,9 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'help': "Write a run's checkpoint out of the store into a folder.",
         'arguments': ('run',),
         'options': {
-            '-o': ('Write it into this folder, which must be empty or not exist', (':file',)),
-            '--out': ('Write it into this folder, which must be empty or not exist', (':file',)),
+            '-o': ('Write it into this folder, which must be empty or not exist; with --output into this file, which must not', (':file',)),
+            '--out': ('Write it into this folder, which must be empty or not exist; with --output into this file, which must not', (':file',)),
+            '--output': ('What the run has printed, of its last attempt, in place of its checkpoint', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--help': ('Show this message and exit.', None),
         },
@@ -348,7 +350,8 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'options': {
             '--checkpoints': ('Free the checkpoints of ended runs', None),
             '--keep': ('Free checkpoints, but not those of the K best runs of each sweep, or of the K that ended last', ()),
-            '--logs': ('Free the output of ended runs, and logs of agents that are gone', None),
+            '--logs': ('Free the output of ended runs, here and in the store, and logs of agents that are gone', None),
+            '--code': ('Free recorded code that agents have unpacked on this machine and nobody uses', None),
             '--local': ('Free runs started by hand whose folders have not changed for so long: 30d, 12h', ()),
             '-y': ('Do it without asking', None),
             '--yes': ('Do it without asking', None),
