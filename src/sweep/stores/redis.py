@@ -150,9 +150,11 @@ class RedisStore:
             raise SweepRemoved(f"sweep {sweep} has been removed")
         if answer[0] == b"moved":
             self._overtaken[sweep] = self._overtaken.get(sweep, 0) + 1
-            raise Moved(
+            moved = Moved(
                 f"the journal of sweep {sweep} is at {answer[1]}, not at {after}: somebody else has written"
             )
+            moved.position = int(answer[1])
+            raise moved
         self._overtaken.pop(sweep, None)
         _, position, at, skip, pack, rows = answer
         self._tidy.appended(sweep, bool(pack), rows if index is not None else 0)
