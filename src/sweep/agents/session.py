@@ -19,6 +19,7 @@ from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.names import agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
+from sweep.stores import look
 from sweep.stores.base import (
     HistoryChunk,
     Lease,
@@ -278,8 +279,7 @@ class Session:
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:
             return []
-        orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
-        fresh, view = self._look(position)
+        orders, fresh, view = self._look(position)
         if orders:  # only now: nothing that fails above may lose them
             self._cursor = orders[-1].position
         if fresh:  # else look again: the listing lags behind
@@ -289,14 +289,14 @@ class Session:
             self.phase, self.reason = view.state, view.reason
         return [recorded.entry for recorded in orders]
 
-    def _look(self, position: int) -> tuple[bool, SweepView | None]:
-        """The sweep's row in the index, and whether it goes as far as `position`."""
+    def _look(self, position: int) -> tuple[list[e.Recorded], bool, SweepView | None]:
+        """What is addressed to this agent, the sweep's row in the index, and whether that goes as far as `position`."""
         upto, view = self.driver.view() if self.driver is not None else (0, None)
         if view is not None and upto >= position:
-            return True, view
-        index = self.store.read_index(self.sweep, SWEEP_KEY)
+            return self.store.read(self.sweep, self._cursor, addressee=self.agent), True, view
+        orders, index = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
         row = index.rows.get(SWEEP_KEY)
-        return index.upto >= position, decode_sweep(row) if row is not None else None
+        return orders, index.upto >= position, decode_sweep(row) if row is not None else None
 
 
 def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) -> list[Action]:

@@ -86,7 +86,8 @@ return {whole(now_us()), redis.call('HGETALL', KEYS[1])}
 # packed, and the last one.
 
 HOLD_US = 20_000
-"""For so long the appends of others wait when a controller's was overtaken again and again: else it might never decide."""
+"""For so long at most the appends of others wait when a controller's was overtaken, until it has come: else it might never
+decide, and would decide in vain again and again."""
 
 APPEND = Script(
     f"""
@@ -160,16 +161,12 @@ return {'ok', position, at, skip, pack, redis.call('HLEN', rows)}
 """
 )
 
-READ = Script("""
-local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local after, limit, addressee = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local head = redis.call('HMGET', meta, 'p', 'packed')
-local position, packed = tonumber(head[1] or 0), tonumber(head[2] or 0)
-local old, new = {}, {}
-if position <= after then return {position, old, new} end
-if ARGV[4] == '1' then
+_ADDRESSED = """
+local function addressed_to(addressee, after, limit, packed)
+  local log, segs, to = KEYS[2], KEYS[3], KEYS[4]
+  local old, new = {}, {}
   local list = redis.call('HGET', to, addressee)
-  if not list or struct.unpack('>I4', list, #list - 3) <= after then return {position, old, new} end
+  if not list or struct.unpack('>I4', list, #list - 3) <= after then return old, new end
   if after < packed then old = redis.call('XRANGE', segs, (after + 1) .. '-0', '+') end
   local from = math.max(after, packed)
   for i = 1, #list, 4 do
@@ -180,6 +177,30 @@ if ARGV[4] == '1' then
       new[#new + 1] = found[1]
     end
   end
+  return old, new
+end
+"""
+
+LOOK = Script(
+    _ADDRESSED
+    + """
+local head = redis.call('HMGET', KEYS[1], 'packed', 'upto')
+local old, new = addressed_to(ARGV[2], tonumber(ARGV[1]), -1, tonumber(head[1] or 0))
+return {old, new, head[2] or '0', redis.call('HGET', KEYS[5], ARGV[3])}
+"""
+)
+
+READ = Script(
+    _ADDRESSED
+    + """
+local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local after, limit, addressee = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local head = redis.call('HMGET', meta, 'p', 'packed')
+local position, packed = tonumber(head[1] or 0), tonumber(head[2] or 0)
+local old, new = {}, {}
+if position <= after then return {position, old, new} end
+if ARGV[4] == '1' then
+  old, new = addressed_to(addressee, after, limit, packed)
   return {position, old, new}
 end
 local count = 0
@@ -203,7 +224,8 @@ elseif count < limit then
   new = redis.call('XRANGE', log, from .. '-0', '+', 'COUNT', limit - count)
 end
 return {position, old, new}
-""")
+"""
+)
 
 PACK = Script("""
 local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

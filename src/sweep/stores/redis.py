@@ -45,9 +45,9 @@ _READ_AT_ONCE = 10_000
 _CLOCK_AGE_S = 60.0
 """After so long the server's clock is read again, if no lease was renewed meanwhile."""
 _LONGEST_WAIT_S = 2.0
-_OFTEN = 2
-"""Overtaken so often in a row, a controller asks for a moment."""
 _LONGEST_HOLD_S = 0.5
+"""Who has waited for the controller for so long appends in spite of it."""
+_FIRST_WAIT_S = 0.0005
 
 
 class RedisStore:
@@ -64,8 +64,6 @@ class RedisStore:
         self._tidy = Tidy(self._link)
         self._in_batch = False
         self._known: set[str] = set()
-        self._overtaken: dict[str, int] = {}
-        """How often in a row others have written before this handle's append."""
         try:
             self._check_server()
         except BaseException:
@@ -149,13 +147,11 @@ class RedisStore:
         if answer[0] == b"gone":
             raise SweepRemoved(f"sweep {sweep} has been removed")
         if answer[0] == b"moved":
-            self._overtaken[sweep] = self._overtaken.get(sweep, 0) + 1
             moved = Moved(
                 f"the journal of sweep {sweep} is at {answer[1]}, not at {after}: somebody else has written"
             )
             moved.position = int(answer[1])
             raise moved
-        self._overtaken.pop(sweep, None)
         _, position, at, skip, pack, rows = answer
         self._tidy.appended(sweep, bool(pack), rows if index is not None else 0)
         recorded = _as_recorded(settled[skip:], position, float(at), writer, based_on)
@@ -170,17 +166,17 @@ class RedisStore:
         args: Sequence[bytes | str | int],
         fenced: bool,
     ) -> Any:
-        """The answer to an append. A controller that is overtaken again and again has others wait for a moment."""
-        patient_until_s = time.monotonic() + _LONGEST_HOLD_S
+        """The answer to an append. A controller that is overtaken has others wait until it has read and decided again."""
+        patient_until_s, pause_s = time.monotonic() + _LONGEST_HOLD_S, _FIRST_WAIT_S
         while True:
-            often = self._overtaken.get(sweep, 0) >= _OFTEN
-            eager = often if fenced else time.monotonic() > patient_until_s
+            eager = fenced or time.monotonic() > patient_until_s
             sent = [int(sweep in self._known), *head, int(eager), *args]
             answer = self._link.run(scripts.APPEND, where, sent)
             if answer[0] == b"new":
                 self._register(sweep)
             elif answer[0] == b"wait":
-                time.sleep(min(answer[1], scripts.HOLD_US) / 1e6)
+                time.sleep(min(pause_s, answer[1] / 1e6))  # most often it is over long before its time
+                pause_s *= 2
             else:
                 return answer
 
@@ -237,6 +233,17 @@ class RedisStore:
             found += packing.recorded_segment(sweep, segment, after, addressee)
         found += packing.recorded_items(sweep, new)
         return found if limit < 0 else found[:limit], position
+
+    def look(self, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index]:
+        """As `read` of entries for `addressee` and `read_index` of the row `key`, which is no run's, in one round trip."""
+        keys = Keys(sweep)
+        args: list[bytes | str | int] = [max(after, 0), addressee, key]
+        old, new, upto, row = self._link.run(scripts.LOOK, [*keys.reading, keys.small_rows], args)
+        found: list[Recorded] = []
+        for segment in old:
+            found += packing.recorded_segment(sweep, segment, after, addressee)
+        found += packing.recorded_items(sweep, new)
+        return found, Index(int(upto), {} if row is None else {key: row})
 
     def _wait(self, sweep: str, position: int, timeout_s: float) -> None:
         """Until somebody has written behind `position`, or the time is over."""
