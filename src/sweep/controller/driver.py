@@ -273,6 +273,7 @@ class Driver:
             self._search = None
 
     def _flush_index(self) -> None:
+        """Bring the listing up to this state. What others have written meanwhile does not matter: it says how far it goes."""
         assert self._fold is not None
         position = self.state.position
         self._rows.update(self._fold.take())
@@ -283,8 +284,8 @@ class Driver:
                 writer=self._writer,
                 first_seq=self._seq + 1,
                 fence=self.lease,
-                after=position,
                 index=IndexUpdate(position, self._rows),
+                existing=True,
             )
             self._indexed, self._rows = position, {}
 
