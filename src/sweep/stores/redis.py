@@ -211,12 +211,13 @@ class RedisStore:
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
-        bare: bool = False,  # noqa: ARG002
+        bare: bool = False,
     ) -> list[Recorded]:
         deadline_s = time.monotonic() + wait_s
         seen = after
         while True:
-            found, position = self._read_now(sweep, max(after, 0), addressee, -1 if limit is None else limit)
+            most = -1 if limit is None else limit
+            found, position = self._read_now(sweep, max(after, 0), addressee, most, bare)
             left_s = deadline_s - time.monotonic()
             if found or left_s <= 0 or self._in_batch:
                 return found
@@ -224,13 +225,16 @@ class RedisStore:
             self._wait(sweep, seen, min(left_s, _LONGEST_WAIT_S))
 
     def _read_now(
-        self, sweep: str, after: int, addressee: str | None, limit: int
+        self, sweep: str, after: int, addressee: str | None, limit: int, bare: bool
     ) -> tuple[list[Recorded], int]:
         args: list[bytes | str | int] = [after, limit, addressee or "", int(addressee is not None)]
         position, old, new = self._link.run(scripts.READ, Keys(sweep).reading, args)
         found: list[Recorded] = []
         for segment in old:
-            found += packing.recorded_segment(sweep, segment, after, addressee)
+            if bare and addressee is None:
+                found += packing.bare_segment(sweep, segment, after)
+            else:
+                found += packing.recorded_segment(sweep, segment, after, addressee)
         found += packing.recorded_items(sweep, new)
         return found if limit < 0 else found[:limit], position
 
