@@ -177,6 +177,11 @@ class Session:
         self._told = position if position != self._seen else None
         return self._told is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether the controller had seen, when this agent last looked, all that this agent knew of."""
+        return self._seen == self._known
+
     def commit(self, history: Sequence[HistoryChunk] = ()) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
         addressed to this agent. One commit of the store; on StoreError all of it stays pending."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from sweep.core.entries import FORMAT, Recorded, addressee_of
+from sweep.core.index import decode_sweep
 from sweep.stores._common import Row, Settled, bare_all, recorded_all, rows_of_chunk
 from sweep.stores.base import HistoryChunk, StoreError
 
@@ -150,6 +151,15 @@ def block_of(key: str) -> str | None:
     if len(number) != 10 or not (number.isascii() and number.isdigit()) or not key.startswith(RUN_PREFIX):
         return None
     return str(int(number) // ROWS_PER_BLOCK)
+
+
+def proclaimed(row: bytes) -> tuple[object, ...]:
+    """What of a sweep's row in its index each agent must know soon."""
+    try:
+        view = decode_sweep(row)
+    except msgspec.DecodeError:
+        return (row,)
+    return view.state, view.reason, view.revision
 
 
 def pack_rows(rows: dict[str, bytes], before: bytes = b"") -> bytes:

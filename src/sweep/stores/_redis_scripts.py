@@ -98,6 +98,7 @@ local meta, log, writers, to, ix, rows, fences = KEYS[1], KEYS[2], KEYS[3], KEYS
 local known, existing, fence, token, holder, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local writer, first, count, at, upto = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
 local eager, addressed, changed, pack_at = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local concerns_all = ARGV[16]
 local now = now_us()
 if token ~= '' and not holds(fences, fence, token, holder, now) then return {'stale'} end
 local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim', 'hold')
@@ -121,7 +122,7 @@ end
 if position == 0 and skip < count and known == '0' then return {'new'} end
 if at == '' then at = string.format('%d.%06d', math.floor(now / 1000000), now % 1000000) end
 if head[2] and tonumber(head[2]) > tonumber(at) then at = head[2] end
-local base = 15
+local base = 16
 for i = skip + 1, count do
   redis.call('XADD', log, (position + i - skip) .. '-0', 'e', ARGV[base + i], 't', at)
 end
@@ -152,6 +153,7 @@ if upto ~= '' and tonumber(upto) >= tonumber(head[4] or 0) then
   redis.call('HSET', meta, 'upto', upto)
   redis.call('HINCRBY', meta, 'version', 1)
 end
+if concerns_all == '1' then redis.pcall('PUBLISH', channels .. 'all', '') end
 local pack = 0
 if last - packed >= pack_at and tonumber(head[5] or 0) <= now then  -- one of all those who append does it
   redis.call('HSET', meta, 'claim', whole(now + 5000000))

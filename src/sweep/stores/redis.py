@@ -18,6 +18,7 @@ from redis import exceptions as wrong
 
 from sweep.core.entries import FORMAT as ENTRY_FORMAT
 from sweep.core.entries import AnyEntry, Recorded, addressee_of
+from sweep.core.index import SWEEP_KEY
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
 from sweep.stores import _redis_words as words
@@ -64,6 +65,8 @@ class RedisStore:
         self._tidy = Tidy(self._link)
         self._in_batch = False
         self._known: set[str] = set()
+        self._proclaimed: dict[str, tuple[object, ...]] = {}
+        """What the listings of sweeps say to all their agents, as this handle has last written it."""
         try:
             self._check_server()
         except BaseException:
@@ -135,7 +138,7 @@ class RedisStore:
     ) -> Appended:
         settled = settle_all(entries, first_seq)
         keys = Keys(sweep)
-        args = self._append_args(settled, writer, based_on, index)
+        args = self._append_args(sweep, settled, writer, based_on, index)
         fenced = ("", "", "") if fence is None else (fence.name, str(fence.token), fence.holder)
         head = [int(existing), *fenced, "" if after is None else after, writer, first_seq, len(settled)]
         head += ["" if at_s is None else repr(at_s), "" if index is None else index.upto]
@@ -182,6 +185,7 @@ class RedisStore:
 
     def _append_args(
         self,
+        sweep: str,
         settled: list[Settled],
         writer: str,
         based_on: int | None,
@@ -196,7 +200,22 @@ class RedisStore:
             part for item in (index.rows if index else {}).items() for part in item
         ]
         packed = [packing.pack_entry(writer, based_on, item) for item in settled]
-        return [len(addressed) // 2, len(rows) // 2, self._tidy.pack_at, *packed, *addressed, *rows]
+        counts = [
+            len(addressed) // 2,
+            len(rows) // 2,
+            self._tidy.pack_at,
+            int(self._concerns_all(sweep, index)),
+        ]
+        return [*counts, *packed, *addressed, *rows]
+
+    def _concerns_all(self, sweep: str, index: IndexUpdate | None) -> bool:
+        """Whether each agent of the sweep should look at its listing now."""
+        row = index.rows.get(SWEEP_KEY) if index is not None else None
+        if row is None:
+            return False
+        says = packing.proclaimed(row)
+        before, self._proclaimed[sweep] = self._proclaimed.get(sweep), says
+        return says != before
 
     def _register(self, sweep: str) -> None:
         """Have a sweep listed, before its journal begins: one that is listed without a journal is passed over."""
@@ -337,7 +356,8 @@ class RedisStore:
     def listener(self, sweep: str, addressee: str) -> RedisListener:
         """What hears of entries for `addressee` (`sweep.stores.listen`)."""
         prefix = Keys(sweep).prefix
-        return RedisListener(self._link.another, f"{prefix}to:{addressee}", f"{prefix}events")
+        channels = (f"{prefix}to:{addressee}", f"{prefix}all", f"{prefix}events")
+        return RedisListener(self._link.another, *channels)
 
     # --- leases
 
@@ -429,6 +449,7 @@ class RedisStore:
         keys = Keys(sweep)
         self._link.run(scripts.DELETE_SWEEP, [keys.meta, keys.leases, *keys.all_else], [keys.prefix])
         self._known.discard(sweep)
+        self._proclaimed.pop(sweep, None)
         self._tidy.forget(sweep)
 
     def compact(self) -> bool:
