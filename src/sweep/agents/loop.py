@@ -51,8 +51,6 @@ OBJECTIVE_S = 0.05
 """Objective values, and that a run has started, wait so long at most for others to share their commit."""
 HISTORY_S = 1.0
 """Other rows wait so long at most."""
-POLL_S = 0.05
-"""How often the journal is looked at for what others wrote."""
 WATCH_S = 1.0
 """How often a leading agent looks for agents that have vanished."""
 SHOW_S = 0.5
@@ -437,7 +435,7 @@ class Loop:
                 return True
         if not self.news.take(self.session.leads) and now < self._next_poll:
             return False
-        self._next_poll = now + POLL_S
+        self._next_poll = now + self.news.pause_s(self.session.settled, self.options.timing.controller_ttl_s)
         try:
             return self.session.behind() or self.session.driver is None
         except StoreError as error:

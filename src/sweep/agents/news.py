@@ -6,6 +6,11 @@ import selectors
 
 from sweep.stores import Listener, Store, listen
 
+POLL_S = 0.05
+"""How often the journal is looked at for what others wrote."""
+IDLE_POLL_S = 1.0
+"""The same where the store tells of what matters here, and nothing is awaited: many idle agents must not keep it busy."""
+
 
 class News:
     """Wakes the loop's selector. Without it the loop looks now and then, as it does anyway."""
@@ -25,6 +30,12 @@ class News:
         assert self._listener is not None
         self._listener.take()
         self._fresh = True
+
+    def pause_s(self, settled: bool, ttl_s: float) -> float:
+        """How long the journal may be left alone, as long as no news come. `settled`: nothing is awaited; `ttl_s`: the life of
+        the controller's lease, within which somebody must notice that it has run out."""
+        told = settled and self._listener is not None and self._listener.hears
+        return min(IDLE_POLL_S, ttl_s / 10) if told else POLL_S
 
     def take(self, leads: bool) -> bool:
         """Whether there has been news since the last call. An agent that leads hears of all events."""

@@ -19,6 +19,7 @@ from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.names import agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
+from sweep.stores import look
 from sweep.stores.base import (
     HistoryChunk,
     Lease,
@@ -63,6 +64,8 @@ class Session:
         self._seq = 0
         self._cursor = 0
         self._seen = 0
+        self._told: int | None = None
+        """The journal's position as `behind` has just found it: the commit that follows need not ask again."""
         self._known = 0
         """The highest position at which this agent has seen the journal."""
         self._gone = ""
@@ -170,7 +173,14 @@ class Session:
 
     def behind(self) -> bool:
         """Whether the journal has gone on since the last commit. Cheap."""
-        return self.store.position(self.sweep) != self._seen
+        position = self.store.position(self.sweep)
+        self._told = position if position != self._seen else None
+        return self._told is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the controller had seen, when this agent last looked, all that this agent knew of."""
+        return self._seen == self._known
 
     def commit(self, history: Sequence[HistoryChunk] = ()) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
@@ -178,17 +188,15 @@ class Session:
         if self._lease is not None:
             self._lead.seek()
         if self.driver is None and not self._pending and not history and not self.caches:
-            position = self.store.position(self.sweep)
-            self._check_there(position)
-            return self._orders(position)
+            return self._orders(self._position())
         try:
             with self.store.batch():
                 position, seq, written = self._write(history)
                 if self.driver is not None:
-                    self.driver.step(self.time.now_s(), written)
+                    self.driver.step(self.time.now_s(), written, position)
                     if self.driver.wrote_s is not None:
                         self.time.saw(self.driver.wrote_s)
-                    position = self.store.position(self.sweep)
+                    position = self.driver.view()[0] or self.store.position(self.sweep)
         except StaleFence:
             self._lead.stop()
             return self.commit(history)
@@ -239,9 +247,8 @@ class Session:
         for name, data in self.caches.items():
             self.store.put_cache(self.sweep, name, data)
         if not self._pending:
-            position = self.store.position(self.sweep)
-            self._check_there(position)
-            return position, self._seq, ()
+            return self._position(), self._seq, ()
+        self._told = None
         appended = self.store.append(
             self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
         )
@@ -253,6 +260,14 @@ class Session:
         ):  # it was written before, and the answer was lost: the store's time is this, or later
             self.time.saw(self.store.read(self.sweep, appended.last - 1, limit=1)[0].at_s)
         return appended.last, self._seq + len(self._pending), appended.recorded
+
+    def _position(self) -> int:
+        """The journal's position, now or when `behind` looked for it just before. Raises as `_check_there`."""
+        position, self._told = self._told, None
+        if position is None or position < self._known:
+            position = self.store.position(self.sweep)
+        self._check_there(position)
+        return position
 
     def _check_there(self, position: int) -> None:
         """Raise SweepRemoved when the journal, which was at `position`, is not the one that this agent joined."""
@@ -269,8 +284,7 @@ class Session:
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:
             return []
-        orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
-        fresh, view = self._look(position)
+        orders, fresh, view = self._look(position)
         if orders:  # only now: nothing that fails above may lose them
             self._cursor = orders[-1].position
         if fresh:  # else look again: the listing lags behind
@@ -280,14 +294,14 @@ class Session:
             self.phase, self.reason = view.state, view.reason
         return [recorded.entry for recorded in orders]
 
-    def _look(self, position: int) -> tuple[bool, SweepView | None]:
-        """The sweep's row in the index, and whether it goes as far as `position`."""
+    def _look(self, position: int) -> tuple[list[e.Recorded], bool, SweepView | None]:
+        """What is addressed to this agent, the sweep's row in the index, and whether that goes as far as `position`."""
         upto, view = self.driver.view() if self.driver is not None else (0, None)
         if view is not None and upto >= position:
-            return True, view
-        index = self.store.read_index(self.sweep, SWEEP_KEY)
+            return self.store.read(self.sweep, self._cursor, addressee=self.agent), True, view
+        orders, index = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
         row = index.rows.get(SWEEP_KEY)
-        return index.upto >= position, decode_sweep(row) if row is not None else None
+        return orders, index.upto >= position, decode_sweep(row) if row is not None else None
 
 
 def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) -> list[Action]:

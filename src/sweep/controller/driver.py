@@ -99,9 +99,10 @@ class Driver:
         if self._state is not None and self._at_rest_at:
             self._keeper.leave(self._state)
 
-    def step(self, now_s: float, written: Sequence[Recorded] = ()) -> None:
+    def step(self, now_s: float, written: Sequence[Recorded] = (), position: int | None = None) -> None:
         """Bring the sweep to rest as of `now_s` (Unix seconds, by the store's clock). Call it inside `store.batch()`.
-        `written`: entries that the caller has just appended; they need not be read again.
+        `written`: entries that the caller has just appended; they need not be read again. `position`: where the caller has just
+        seen the journal; it need not be asked for again.
 
         Raises StaleFence when the lease is lost.
         """
@@ -113,20 +114,22 @@ class Driver:
         for _ in range(MAX_ROUNDS):
             try:
                 if overtaken:
-                    self._look_around()
-                    overtaken = False
+                    self._look_around(position)
+                    overtaken, position = False, None
                 if self._at_rest(now_s):
                     self._flush_index()
                     self._at_rest_at = self.state.position
                     self._keeper.consider(self.state, quiet=before == self._at_rest_at)
                     return
-            except Moved:
-                overtaken = True
+            except Moved as moved:
+                overtaken, position = True, moved.position
         raise RuntimeError("the controller does not come to rest; please report this")
 
-    def catch_up(self) -> None:
-        """Fold what others have written."""
-        position, known = self.store.position(self.sweep), self.state.position
+    def catch_up(self, position: int | None = None) -> None:
+        """Fold what others have written. `position`: where the journal was a moment ago, if the caller knows."""
+        known = self.state.position
+        if position is None or position < known:  # it may have been seen before the state was folded
+            position = self.store.position(self.sweep)
         if position < known:
             raise StoreError(lost_entries(self.sweep, known, position))
         if position != known:
@@ -143,9 +146,9 @@ class Driver:
 
     # --- inside
 
-    def _look_around(self) -> None:
+    def _look_around(self, position: int | None) -> None:
         """Take in everything that does not come from deciding."""
-        self.catch_up()
+        self.catch_up(position)
         self._note_lost_agents()
         self._take_answer()
 
@@ -270,6 +273,7 @@ class Driver:
             self._search = None
 
     def _flush_index(self) -> None:
+        """Bring the listing up to this state. What others have written meanwhile does not matter: it says how far it goes."""
         assert self._fold is not None
         position = self.state.position
         self._rows.update(self._fold.take())
@@ -280,8 +284,8 @@ class Driver:
                 writer=self._writer,
                 first_seq=self._seq + 1,
                 fence=self.lease,
-                after=position,
                 index=IndexUpdate(position, self._rows),
+                existing=True,
             )
             self._indexed, self._rows = position, {}
 

@@ -19,8 +19,10 @@ TRIES = 3
 class InlineSearch:
     """Answers at once, in this process: for searchers that cost next to nothing."""
 
-    def __init__(self, searcher: Searcher, lookahead: int = 8) -> None:
-        self.lookahead = lookahead
+    def __init__(self, searcher: Searcher, lookahead: int = 8, most: int = 64) -> None:
+        """`lookahead` grows up to `most` while trials run out before more are asked for: where many short runs end each
+        second, their answers should not wait for proposals."""
+        self.lookahead, self._most = lookahead, most
         self._searcher = searcher
         self._answer: Answer | None = None
 
@@ -31,6 +33,8 @@ class InlineSearch:
 
     def ask(self, spec: SweepSpec, request: Request, seen: Sequence[Observation]) -> None:  # noqa: ARG002
         """Answer; `poll` fetches it."""
+        if request.n > self.lookahead:  # not only what was in hand is used up
+            self.lookahead = min(2 * self.lookahead, max(self._most, self.lookahead))
         proposals = self._searcher.propose(seen, request.n)
         self._answer = Answer(request, proposals, self._searcher.name, self._searcher.version)
 

@@ -7,6 +7,7 @@ in the tests hold it).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import operator
 
@@ -20,6 +21,7 @@ _RANGES: dict[str, tuple[int, int]] = {
 }
 
 
+@functools.lru_cache(1024)  # one and the same for all trials
 def run_seed(sweep_seed: int, replicate: int, purpose: str = "search") -> int:
     """The seed of replicate `replicate` (0, 1, …) of every trial of a sweep, in [0, 2**32).
 
@@ -41,21 +43,24 @@ def derive(sweep_seed: int, *keys: int | str) -> int:
     Different keys give independent values; 1 and "1" are different keys, and so are ("a", "b") and ("ab",).
     Integers of any size and sign are accepted (numpy's, too). Raises TypeError for any other type.
     """
-    digest = hashlib.blake2b(_DOMAIN, digest_size=8)
-    for key in (sweep_seed, *keys):
-        digest.update(_encode(key))
-    return int.from_bytes(digest.digest(), "little")
-
-
-def _encode(key: int | str) -> bytes:
-    """Tag, length, content: no two different sequences of keys share an encoding."""
-    if isinstance(key, str):
-        tag, content = b"s", key.encode("utf-8", "surrogatepass")
-    else:
-        tag, content = b"i", str(operator.index(key)).encode("ascii")
-    return tag + str(len(content)).encode("ascii") + b":" + content
+    encoded = _DOMAIN + b"".join(map(_encode, (sweep_seed, *keys)))
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little")
 
 
 def uniform(seed: int, stream: str, index: int, path: tuple[str, ...]) -> float:
     """A number in (0, 1), uniform with 53 bits, that belongs to these arguments."""
     return ((derive(seed, stream, index, *path) >> 11) + 0.5) * 2.0**-53
+
+
+def _encode(key: int | str) -> bytes:
+    """Tag, length, content: no two different sequences of keys share an encoding."""
+    if isinstance(key, str):
+        return _encode_text(key)
+    content = str(operator.index(key))
+    return f"i{len(content)}:{content}".encode("ascii")
+
+
+@functools.lru_cache(1024)  # purposes and names of parameters come again and again
+def _encode_text(key: str) -> bytes:
+    content = key.encode("utf-8", "surrogatepass")
+    return b"s" + str(len(content)).encode("ascii") + b":" + content

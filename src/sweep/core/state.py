@@ -317,6 +317,9 @@ def best_finite(values: Iterable[float | None], goal: Goal) -> float | None:
 
 def best_so_far(best: float | None, values: Sequence[float], goal: Goal) -> float | None:
     """The best of `best` and the finite ones among `values`, None when there is none."""
+    if len(values) == 1:  # by far the most frequent
+        value = values[0]
+        return value if math.isfinite(value) and better(value, best, goal) else best
     finite = values if all(map(math.isfinite, values)) else list(filter(math.isfinite, values))
     if not finite:
         return best

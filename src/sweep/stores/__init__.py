@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sweep.stores._common import digest_of
     from sweep.stores._listening import Listener, listen
+    from sweep.stores._looking import look
     from sweep.stores._open import address_of, open_store
     from sweep.stores.base import (
         Appended,
@@ -34,6 +35,7 @@ _HOMES = {
     "open_store": "sweep.stores._open",
     "Listener": "sweep.stores._listening",
     "listen": "sweep.stores._listening",
+    "look": "sweep.stores._looking",
 }
 
 
@@ -63,5 +65,6 @@ __all__ = [
     "address_of",
     "digest_of",
     "listen",
+    "look",
     "open_store",
 ]

@@ -10,6 +10,8 @@ from sweep.stores.base import Store
 class Listener(Protocol):
     """Becomes readable soon after there is news. A hint, no more: news can be missed, and there can be none."""
 
+    hears: bool
+    """Whether news have come this way and nothing has failed since: then it is enough to look once in a while as well."""
     leading: bool
     """Whether events from others are news as well, as they are for the controller; may be set at any time."""
 

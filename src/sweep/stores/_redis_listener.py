@@ -26,10 +26,10 @@ _RETRY_S = 1.0
 class RedisListener:
     """A thread with a connection of its own, and a pipe that it writes to."""
 
-    def __init__(self, connect: Callable[[], Any], orders: str, events: str) -> None:
-        """`connect` makes a connection; `orders` and `events` are channels, the second for a controller only."""
-        self.leading = False
-        self._connect, self._orders, self._events = connect, orders, events
+    def __init__(self, connect: Callable[[], Any], orders: str, everybody: str, events: str) -> None:
+        """`connect` makes a connection; the others are channels, the last one for a controller only."""
+        self.leading = self.hears = False
+        self._connect, self._orders, self._all, self._events = connect, orders, everybody, events
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
@@ -59,11 +59,13 @@ class RedisListener:
             except (wrong.RedisError, StoreError, OSError):
                 self._closed.wait(_RETRY_S)
             finally:
+                self.hears = False
                 connection.disconnect()
         os.close(self._writer)
 
     def _listen(self, connection: Any) -> None:
-        connection.send_command("SUBSCRIBE", self._orders)
+        connection.send_command("SUBSCRIBE", self._orders, self._all)
+        connection.read_response()
         connection.read_response()
         heard = False
         self._tell()  # what came while nobody listened
@@ -72,11 +74,15 @@ class RedisListener:
                 heard = self.leading
                 connection.send_command("SUBSCRIBE" if heard else "UNSUBSCRIBE", self._events)
             if connection.can_read(_LOOK_S):
-                connection.read_response()
+                self._take_message(connection.read_response())
                 while connection.can_read(0):
-                    connection.read_response()
+                    self._take_message(connection.read_response())
                 self._tell()
                 time.sleep(_PAUSE_S)
+
+    def _take_message(self, message: Any) -> None:
+        if message[0] == b"message":  # no answer to a subscription: the server lets the scripts publish
+            self.hears = True
 
     def _tell(self) -> None:
         with contextlib.suppress(OSError):  # full is as good; closed is the end

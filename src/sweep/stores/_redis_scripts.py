@@ -86,7 +86,8 @@ return {whole(now_us()), redis.call('HGETALL', KEYS[1])}
 # packed, and the last one.
 
 HOLD_US = 20_000
-"""For so long the appends of others wait when a controller's was overtaken again and again: else it might never decide."""
+"""For so long at most the appends of others wait when a controller's was overtaken, until it has come: else it might never
+decide, and would decide in vain again and again."""
 
 APPEND = Script(
     f"""
@@ -97,6 +98,7 @@ local meta, log, writers, to, ix, rows, fences = KEYS[1], KEYS[2], KEYS[3], KEYS
 local known, existing, fence, token, holder, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local writer, first, count, at, upto = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
 local eager, addressed, changed, pack_at = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local concerns_all = ARGV[16]
 local now = now_us()
 if token ~= '' and not holds(fences, fence, token, holder, now) then return {'stale'} end
 local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim', 'hold')
@@ -120,7 +122,7 @@ end
 if position == 0 and skip < count and known == '0' then return {'new'} end
 if at == '' then at = string.format('%d.%06d', math.floor(now / 1000000), now % 1000000) end
 if head[2] and tonumber(head[2]) > tonumber(at) then at = head[2] end
-local base = 15
+local base = 16
 for i = skip + 1, count do
   redis.call('XADD', log, (position + i - skip) .. '-0', 'e', ARGV[base + i], 't', at)
 end
@@ -151,6 +153,7 @@ if upto ~= '' and tonumber(upto) >= tonumber(head[4] or 0) then
   redis.call('HSET', meta, 'upto', upto)
   redis.call('HINCRBY', meta, 'version', 1)
 end
+if concerns_all == '1' then redis.pcall('PUBLISH', channels .. 'all', '') end
 local pack = 0
 if last - packed >= pack_at and tonumber(head[5] or 0) <= now then  -- one of all those who append does it
   redis.call('HSET', meta, 'claim', whole(now + 5000000))
@@ -160,16 +163,12 @@ return {'ok', position, at, skip, pack, redis.call('HLEN', rows)}
 """
 )
 
-READ = Script("""
-local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local after, limit, addressee = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local head = redis.call('HMGET', meta, 'p', 'packed')
-local position, packed = tonumber(head[1] or 0), tonumber(head[2] or 0)
-local old, new = {}, {}
-if position <= after then return {position, old, new} end
-if ARGV[4] == '1' then
+_ADDRESSED = """
+local function addressed_to(addressee, after, limit, packed)
+  local log, segs, to = KEYS[2], KEYS[3], KEYS[4]
+  local old, new = {}, {}
   local list = redis.call('HGET', to, addressee)
-  if not list or struct.unpack('>I4', list, #list - 3) <= after then return {position, old, new} end
+  if not list or struct.unpack('>I4', list, #list - 3) <= after then return old, new end
   if after < packed then old = redis.call('XRANGE', segs, (after + 1) .. '-0', '+') end
   local from = math.max(after, packed)
   for i = 1, #list, 4 do
@@ -180,6 +179,30 @@ if ARGV[4] == '1' then
       new[#new + 1] = found[1]
     end
   end
+  return old, new
+end
+"""
+
+LOOK = Script(
+    _ADDRESSED
+    + """
+local head = redis.call('HMGET', KEYS[1], 'packed', 'upto')
+local old, new = addressed_to(ARGV[2], tonumber(ARGV[1]), -1, tonumber(head[1] or 0))
+return {old, new, head[2] or '0', redis.call('HGET', KEYS[5], ARGV[3])}
+"""
+)
+
+READ = Script(
+    _ADDRESSED
+    + """
+local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local after, limit, addressee = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local head = redis.call('HMGET', meta, 'p', 'packed')
+local position, packed = tonumber(head[1] or 0), tonumber(head[2] or 0)
+local old, new = {}, {}
+if position <= after then return {position, old, new} end
+if ARGV[4] == '1' then
+  old, new = addressed_to(addressee, after, limit, packed)
   return {position, old, new}
 end
 local count = 0
@@ -203,7 +226,8 @@ elseif count < limit then
   new = redis.call('XRANGE', log, from .. '-0', '+', 'COUNT', limit - count)
 end
 return {position, old, new}
-""")
+"""
+)
 
 PACK = Script("""
 local meta, log, segs, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import msgspec
+
 from sweep.core import entries as e
+from sweep.core.index import decode_run
+from sweep.core.lifecycle import ENDED
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
 from sweep.stores._redis_keys import Keys
@@ -30,7 +34,7 @@ class Tidy:
     pack_at = 800
     """So many entries outside of segments make one be packed."""
     hot_rows = 128
-    """So many rows of runs outside of blocks make some be packed."""
+    """So many rows of runs outside of blocks, beside those that had to stay there last time, make some be packed."""
     busy_block = packing.ROWS_PER_BLOCK // 2
     """A block with so many rows outside of it is worth packing at once."""
 
@@ -38,6 +42,8 @@ class Tidy:
         self._link = link
         self._journals: set[str] = set()
         self._rows: set[str] = set()
+        self._stayed: dict[str, int] = {}
+        """How many rows of a sweep packing has left outside: those of runs that go on, and of blocks that had few."""
         self._mine: set[str] = set()
         """Sweeps of which this handle wrote the index: it led them."""
 
@@ -47,13 +53,15 @@ class Tidy:
             self._journals.add(sweep)
         if hot_rows:
             self._mine.add(sweep)
-        if hot_rows >= self.hot_rows:
-            self._rows.add(sweep)
+            self._stayed[sweep] = stayed = min(self._stayed.get(sweep, 0), hot_rows)
+            if hot_rows >= stayed + self.hot_rows:
+                self._rows.add(sweep)
 
     def forget(self, sweep: str) -> None:
         """It is gone."""
         for noted in (self._journals, self._rows, self._mine):
             noted.discard(sweep)
+        self._stayed.pop(sweep, None)
 
     def work(self) -> None:
         """Do what has come to be due. Raises StoreError."""
@@ -124,15 +132,17 @@ class Tidy:
     # --- index
 
     def _pack_rows(self, sweep: str, least: int) -> None:
-        """Move rows into their blocks, where `least` rows of a block are outside of it."""
+        """Move rows into their blocks, where `least` rows of a block are outside of it. With more than one, those of runs that
+        go on do not count, and stay: they change again soon."""
         keys = Keys(sweep)
         version, flat = self._link.run(scripts.HOT_ROWS, [keys.meta, keys.rows])
         blocks: dict[str, dict[str, bytes]] = defaultdict(dict)
         for key, row in zip(flat[::2], flat[1::2], strict=True):
             block = packing.block_of(key.decode())
-            if block is not None:
+            if block is not None and (least == 1 or _is_over(row)):
                 blocks[block][key.decode()] = row
         chosen = {block: rows for block, rows in blocks.items() if len(rows) >= least}
+        self._stayed[sweep] = len(flat) // 2 - sum(map(len, chosen.values()))
         if not chosen:
             return
         before = self._link.command("HMGET", keys.row_blocks, *chosen, key=keys.row_blocks)
@@ -141,6 +151,14 @@ class Tidy:
             args += [block, packing.pack_rows(rows, old or b"")]
         args += [key for rows in chosen.values() for key in rows]
         self._link.run(scripts.PACK_ROWS, [keys.meta, keys.rows, keys.row_blocks], args)
+
+
+def _is_over(row: bytes) -> bool:
+    """Whether it is the row of a run that has ended, or nothing that could tell."""
+    try:
+        return decode_run(row).state in ENDED
+    except msgspec.DecodeError:
+        return True
 
 
 def _ended_runs(sweep: str, items: list[packing.Item]) -> list[int]:

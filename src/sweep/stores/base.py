@@ -34,6 +34,9 @@ class SweepRemoved(StoreError):
 class Moved(StoreError):
     """The journal went on past the position that the append was based on: read, decide again."""
 
+    position: int | None = None
+    """Where it is now, if the store says so."""
+
 
 class Unreadable(StoreError):
     """An entry that this version cannot read: a newer sweep wrote it, or it is damaged. Nobody may lead such a sweep."""

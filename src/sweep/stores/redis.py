@@ -18,6 +18,7 @@ from redis import exceptions as wrong
 
 from sweep.core.entries import FORMAT as ENTRY_FORMAT
 from sweep.core.entries import AnyEntry, Recorded, addressee_of
+from sweep.core.index import SWEEP_KEY
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
 from sweep.stores import _redis_words as words
@@ -45,9 +46,9 @@ _READ_AT_ONCE = 10_000
 _CLOCK_AGE_S = 60.0
 """After so long the server's clock is read again, if no lease was renewed meanwhile."""
 _LONGEST_WAIT_S = 2.0
-_OFTEN = 2
-"""Overtaken so often in a row, a controller asks for a moment."""
 _LONGEST_HOLD_S = 0.5
+"""Who has waited for the controller for so long appends in spite of it."""
+_FIRST_WAIT_S = 0.0005
 
 
 class RedisStore:
@@ -64,8 +65,8 @@ class RedisStore:
         self._tidy = Tidy(self._link)
         self._in_batch = False
         self._known: set[str] = set()
-        self._overtaken: dict[str, int] = {}
-        """How often in a row others have written before this handle's append."""
+        self._proclaimed: dict[str, tuple[object, ...]] = {}
+        """What the listings of sweeps say to all their agents, as this handle has last written it."""
         try:
             self._check_server()
         except BaseException:
@@ -137,7 +138,7 @@ class RedisStore:
     ) -> Appended:
         settled = settle_all(entries, first_seq)
         keys = Keys(sweep)
-        args = self._append_args(settled, writer, based_on, index)
+        args = self._append_args(sweep, settled, writer, based_on, index)
         fenced = ("", "", "") if fence is None else (fence.name, str(fence.token), fence.holder)
         head = [int(existing), *fenced, "" if after is None else after, writer, first_seq, len(settled)]
         head += ["" if at_s is None else repr(at_s), "" if index is None else index.upto]
@@ -149,11 +150,11 @@ class RedisStore:
         if answer[0] == b"gone":
             raise SweepRemoved(f"sweep {sweep} has been removed")
         if answer[0] == b"moved":
-            self._overtaken[sweep] = self._overtaken.get(sweep, 0) + 1
-            raise Moved(
+            moved = Moved(
                 f"the journal of sweep {sweep} is at {answer[1]}, not at {after}: somebody else has written"
             )
-        self._overtaken.pop(sweep, None)
+            moved.position = int(answer[1])
+            raise moved
         _, position, at, skip, pack, rows = answer
         self._tidy.appended(sweep, bool(pack), rows if index is not None else 0)
         recorded = _as_recorded(settled[skip:], position, float(at), writer, based_on)
@@ -168,22 +169,23 @@ class RedisStore:
         args: Sequence[bytes | str | int],
         fenced: bool,
     ) -> Any:
-        """The answer to an append. A controller that is overtaken again and again has others wait for a moment."""
-        patient_until_s = time.monotonic() + _LONGEST_HOLD_S
+        """The answer to an append. A controller that is overtaken has others wait until it has read and decided again."""
+        patient_until_s, pause_s = time.monotonic() + _LONGEST_HOLD_S, _FIRST_WAIT_S
         while True:
-            often = self._overtaken.get(sweep, 0) >= _OFTEN
-            eager = often if fenced else time.monotonic() > patient_until_s
+            eager = fenced or time.monotonic() > patient_until_s
             sent = [int(sweep in self._known), *head, int(eager), *args]
             answer = self._link.run(scripts.APPEND, where, sent)
             if answer[0] == b"new":
                 self._register(sweep)
             elif answer[0] == b"wait":
-                time.sleep(min(answer[1], scripts.HOLD_US) / 1e6)
+                time.sleep(min(pause_s, answer[1] / 1e6))  # most often it is over long before its time
+                pause_s *= 2
             else:
                 return answer
 
     def _append_args(
         self,
+        sweep: str,
         settled: list[Settled],
         writer: str,
         based_on: int | None,
@@ -198,7 +200,22 @@ class RedisStore:
             part for item in (index.rows if index else {}).items() for part in item
         ]
         packed = [packing.pack_entry(writer, based_on, item) for item in settled]
-        return [len(addressed) // 2, len(rows) // 2, self._tidy.pack_at, *packed, *addressed, *rows]
+        counts = [
+            len(addressed) // 2,
+            len(rows) // 2,
+            self._tidy.pack_at,
+            int(self._concerns_all(sweep, index)),
+        ]
+        return [*counts, *packed, *addressed, *rows]
+
+    def _concerns_all(self, sweep: str, index: IndexUpdate | None) -> bool:
+        """Whether each agent of the sweep should look at its listing now."""
+        row = index.rows.get(SWEEP_KEY) if index is not None else None
+        if row is None:
+            return False
+        says = packing.proclaimed(row)
+        before, self._proclaimed[sweep] = self._proclaimed.get(sweep), says
+        return says != before
 
     def _register(self, sweep: str) -> None:
         """Have a sweep listed, before its journal begins: one that is listed without a journal is passed over."""
@@ -213,12 +230,13 @@ class RedisStore:
         addressee: str | None = None,
         limit: int | None = None,
         wait_s: float = 0.0,
-        bare: bool = False,  # noqa: ARG002
+        bare: bool = False,
     ) -> list[Recorded]:
         deadline_s = time.monotonic() + wait_s
         seen = after
         while True:
-            found, position = self._read_now(sweep, max(after, 0), addressee, -1 if limit is None else limit)
+            most = -1 if limit is None else limit
+            found, position = self._read_now(sweep, max(after, 0), addressee, most, bare)
             left_s = deadline_s - time.monotonic()
             if found or left_s <= 0 or self._in_batch:
                 return found
@@ -226,15 +244,29 @@ class RedisStore:
             self._wait(sweep, seen, min(left_s, _LONGEST_WAIT_S))
 
     def _read_now(
-        self, sweep: str, after: int, addressee: str | None, limit: int
+        self, sweep: str, after: int, addressee: str | None, limit: int, bare: bool
     ) -> tuple[list[Recorded], int]:
         args: list[bytes | str | int] = [after, limit, addressee or "", int(addressee is not None)]
         position, old, new = self._link.run(scripts.READ, Keys(sweep).reading, args)
         found: list[Recorded] = []
         for segment in old:
-            found += packing.recorded_segment(sweep, segment, after, addressee)
+            if bare and addressee is None:
+                found += packing.bare_segment(sweep, segment, after)
+            else:
+                found += packing.recorded_segment(sweep, segment, after, addressee)
         found += packing.recorded_items(sweep, new)
         return found if limit < 0 else found[:limit], position
+
+    def look(self, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index]:
+        """As `read` of entries for `addressee` and `read_index` of the row `key`, which is no run's, in one round trip."""
+        keys = Keys(sweep)
+        args: list[bytes | str | int] = [max(after, 0), addressee, key]
+        old, new, upto, row = self._link.run(scripts.LOOK, [*keys.reading, keys.small_rows], args)
+        found: list[Recorded] = []
+        for segment in old:
+            found += packing.recorded_segment(sweep, segment, after, addressee)
+        found += packing.recorded_items(sweep, new)
+        return found, Index(int(upto), {} if row is None else {key: row})
 
     def _wait(self, sweep: str, position: int, timeout_s: float) -> None:
         """Until somebody has written behind `position`, or the time is over."""
@@ -324,7 +356,8 @@ class RedisStore:
     def listener(self, sweep: str, addressee: str) -> RedisListener:
         """What hears of entries for `addressee` (`sweep.stores.listen`)."""
         prefix = Keys(sweep).prefix
-        return RedisListener(self._link.another, f"{prefix}to:{addressee}", f"{prefix}events")
+        channels = (f"{prefix}to:{addressee}", f"{prefix}all", f"{prefix}events")
+        return RedisListener(self._link.another, *channels)
 
     # --- leases
 
@@ -416,6 +449,7 @@ class RedisStore:
         keys = Keys(sweep)
         self._link.run(scripts.DELETE_SWEEP, [keys.meta, keys.leases, *keys.all_else], [keys.prefix])
         self._known.discard(sweep)
+        self._proclaimed.pop(sweep, None)
         self._tidy.forget(sweep)
 
     def compact(self) -> bool:

@@ -38,9 +38,9 @@ class WatchedDriver(Driver):
         self._world, self._stopper_maker, self._plain = world, make_stopper, store.plain
         self._keeper.every, self._keeper.worthwhile = 5, 1
 
-    def step(self, now_s: float, written: Sequence[Recorded] = ()) -> None:
+    def step(self, now_s: float, written: Sequence[Recorded] = (), position: int | None = None) -> None:
         """A step of the real driver, and sometimes a look at what came of it."""
-        super().step(now_s, written)
+        super().step(now_s, written, position)
         if self._world.looks.random() < LOOKS:
             self._look()
 

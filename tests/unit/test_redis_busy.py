@@ -1,0 +1,206 @@
+"""What keeps a Redis store quick when many agents use it: few looks, short waits, and nothing done twice."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import msgspec
+import pytest
+
+from folded import make_spec
+from led import SWEEP, Led
+from sweep.agents.news import IDLE_POLL_S, POLL_S, News
+from sweep.agents.session import Session, Timing
+from sweep.controller.ports import InlineSearch
+from sweep.controller.searching import Request
+from sweep.core import entries as e
+from sweep.core.index import SWEEP_KEY, run_key
+from sweep.core.names import controller_lease
+from sweep.core.plugins import Proposals
+from sweep.core.views import RunView, SweepView
+from sweep.stores import Index, IndexUpdate, Lease, Moved, look
+from sweep.stores._redis_keys import Keys
+from sweep.stores.memory import MemoryStore
+from sweep.stores.redis import RedisStore
+from tests.redis_server import RedisServer
+
+PAUSE = e.PauseRequested()
+encode = msgspec.msgpack.encode
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisStore]:
+    made = RedisStore(redis_server.url)
+    yield made
+    made.close()
+
+
+def assigned(agent: str, run: int = 1) -> e.RunAssigned:
+    return e.RunAssigned(run, 1, agent, 0, 1, 1, 0, 7, {})
+
+
+def until(reached: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def leads(store: RedisStore) -> Lease:
+    lease = store.acquire(controller_lease("s"), "leader", 600.0)
+    assert lease is not None
+    return lease
+
+
+# --- looking ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_look_is_what_two_questions_give(store: RedisStore, packed: bool) -> None:
+    plain = MemoryStore()
+    for one in (store, plain):
+        assert look(one, "s", 0, "a", "sweep") == ([], Index(0, {}))
+        entries = [PAUSE, assigned("a"), assigned("b"), PAUSE, assigned("a", 2)]
+        index = IndexUpdate(4, {"sweep": b"row", "sweeping": b"not asked for"})
+        one.append("s", entries, writer="w", first_seq=1, index=index)
+    if packed:
+        store.compact()
+    for after, found in ((0, [2, 5]), (2, [5]), (5, [])):
+        for one in (store, plain):
+            orders, row = look(one, "s", after, "a", "sweep")
+            assert [order.position for order in orders] == found
+            assert orders == one.read("s", after, addressee="a")
+            assert row == Index(4, {"sweep": b"row"})
+
+
+def test_a_bare_reading_has_the_same_entries(store: RedisStore) -> None:
+    entries = [assigned("a", run) for run in range(1200)]
+    store.append("s", entries[:1000], writer="w", first_seq=1)
+    store.compact()
+    store.append("s", entries[1000:], writer="w", first_seq=1001)
+    for after, limit in ((0, None), (3, 400), (499, 10), (777, None), (1100, None)):
+        plain = store.read("s", after, limit=limit)
+        bare = store.read("s", after, limit=limit, bare=True)
+        assert [(r.position, r.at_s, r.entry) for r in bare] == [(r.position, r.at_s, r.entry) for r in plain]
+        assert [r.entry for r in plain] == entries[after:][:limit]
+
+
+def test_an_idle_agent_looks_seldom_once_it_has_heard_of_news(redis_server: RedisServer) -> None:
+    with closing(RedisStore(redis_server.url)) as store, selectors.DefaultSelector() as selector:
+        store.append("s", [PAUSE], writer="w", first_seq=1)
+        news = News(selector)
+        news.follow(store, "s", "a")
+        until(lambda: bool(selector.select(0.1)))  # it listens now
+        assert news.pause_s(True, 60.0) == POLL_S, "nothing says that this server lets news through"
+        store.append("s", [assigned("a")], writer="w", first_seq=2)
+        until(lambda: news.pause_s(True, 60.0) == IDLE_POLL_S)
+        assert news.pause_s(False, 60.0) == POLL_S, "the controller owes an answer"
+        assert news.pause_s(True, 1.0) == 0.1, "somebody must take the lead over in time"
+        news.close()
+
+
+def test_all_agents_hear_when_the_sweep_changes_but_not_when_a_run_does(redis_server: RedisServer) -> None:
+    with closing(redis_server.client()) as client, closing(RedisStore(redis_server.url)) as store:
+        store.append("s", [PAUSE], writer="w", first_seq=1)
+        lease, heard = leads(store), client.pubsub()
+        heard.subscribe(Keys("s").prefix + "all")
+        until(heard.get_message)
+
+        def listed(upto: int, **view: Any) -> bool:
+            row = encode(SweepView(sweep="s", name="", **view))
+            index = IndexUpdate(upto, {SWEEP_KEY: row})
+            store.append("s", [], writer="c", first_seq=1, fence=lease, index=index, existing=True)
+            return heard.get_message(timeout=0.2) is not None
+
+        assert listed(1, state="active")
+        assert not listed(1, state="active", counts={"running": 3})
+        assert listed(1, state="paused", reason="asked for")
+        assert listed(1, state="active", revision=2)
+        assert not listed(1, state="active", revision=2, trials=9)
+
+
+def test_an_agent_is_settled_when_the_controller_has_seen_what_it_wrote() -> None:
+    led = Led(make_spec(run_cap=4))
+    session = Session(led.memory.client(), SWEEP, "a", None, timing=Timing(), unix_s=lambda: led.now)
+    session.join(e.AgentJoined("a", "h", 1, 1))
+    session.commit()
+    assert not session.settled
+    led.step()
+    assert session.behind()
+    session.commit()
+    assert session.settled
+    session.add(e.SlotOffered("a", 0, 1))
+    session.commit()
+    assert not session.settled
+
+
+# --- a controller and many writers -----------------------------------------------------------------------------
+
+
+def test_one_who_was_overtaken_learns_where_the_journal_is(store: RedisStore) -> None:
+    store.append("s", [PAUSE] * 3, writer="w", first_seq=1)
+    with pytest.raises(Moved) as moved:
+        store.append("s", [PAUSE], writer="c", first_seq=1, after=1)
+    assert moved.value.position == 3
+
+
+def test_others_wait_only_until_the_overtaken_controller_has_come(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    store.append("s", [PAUSE] * 3, writer="w", first_seq=1)
+    lease = leads(store)
+    with closing(redis_server.client()) as client:
+        with pytest.raises(Moved):
+            store.append("s", [PAUSE], writer="c", first_seq=1, fence=lease, after=1)
+        assert client.hexists(Keys("s").meta, "hold")
+        store.append("s", [PAUSE], writer="c", first_seq=1, fence=lease, after=3)
+        assert not client.hexists(Keys("s").meta, "hold")
+
+
+def test_rows_of_runs_that_go_on_are_not_packed_again_and_again(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    def row(run: int, state: Any) -> bytes:
+        facts: dict[str, Any] = {"trial": run, "replicate": 0, "purpose": "search", "seed": 1, "config": {}}
+        return encode(RunView(sweep="s", run=run, state=state, **facts))
+
+    store._tidy.hot_rows, store._tidy.busy_block = 10, 4
+    store.append("s", [PAUSE], writer="w", first_seq=1)
+    lease, rows = leads(store), {run: row(run, "running") for run in range(100)}
+    with closing(redis_server.client()) as client:
+        keys = Keys("s")
+
+        def listed(runs: range, state: str) -> None:
+            rows.update({run: row(run, state) for run in runs})
+            changed = IndexUpdate(1, {run_key(run): rows[run] for run in runs})
+            store.append("s", [], writer="c", first_seq=1, fence=lease, index=changed, existing=True)
+
+        listed(range(100), "running")
+        assert client.hlen(keys.rows) == 100
+        listed(range(8), "completed")
+        assert client.hlen(keys.rows) == 100, "for so few it is not worth while"
+        listed(range(100, 112), "completed")
+        assert set(client.hkeys(keys.rows)) == {run_key(run).encode() for run in range(8, 100)}
+        assert store.read_index("s", "run/").rows == {run_key(run): rows[run] for run in sorted(rows)}
+        store.compact()
+        assert client.hlen(keys.rows) == 0
+        assert store.read_index("s", "run/").rows == {run_key(run): rows[run] for run in sorted(rows)}
+
+
+def test_a_cheap_searcher_is_asked_further_ahead_while_trials_run_out() -> None:
+    class Counting:
+        name, version, heavy = "counting", "1", False
+
+        def propose(self, seen: Any, n: int) -> Proposals:
+            return Proposals(tuple({"x": i} for i in range(n)))
+
+    search, spec = InlineSearch(Counting(), most=32), make_spec()  # type: ignore[arg-type]
+    for asked, ahead in ((3, 8), (8, 8), (9, 16), (16, 16), (40, 32), (90, 32)):
+        search.ask(spec, Request(0, asked, 1, 0), [])
+        answer = search.poll()
+        assert answer is not None and len(answer.proposals.configs) == asked
+        assert search.lookahead == ahead
