@@ -128,7 +128,7 @@ def test_every_field_of_the_state_is_compared(packed: tuple[Lab, bytes]) -> None
     lab, _ = packed
     copy = through_snapshot(lab.state, lab.journal[-1])
     for name, value in vars(copy).items():
-        if name in ("make_stopper", "stopper"):
+        if name in ("make_stopper", "stopper", "_yardstick"):
             continue
         other = refold(lab)
         setattr(other, name, "something else")

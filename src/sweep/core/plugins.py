@@ -25,6 +25,9 @@ class Observation(msgspec.Struct, frozen=True):
     score: float | None = None
     """Mean over the trial's finished replicates in the metric's own direction; None without a finite score
     (open, failed, or nothing logged): to be treated as the worst value seen."""
+    worth: float | None = None
+    """What the score would be, by guess, had no replicate been ended early: what a model should learn in its place. None where none
+    was, or nothing is known yet that it could be compared with. See `sweep.core.worth`."""
 
 
 class Proposals(msgspec.Struct, frozen=True):

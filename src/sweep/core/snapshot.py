@@ -29,7 +29,9 @@ T = TypeVar("T")
 _TUPLE, _SET, _ARRAY = 1, 2, 3
 """Codes of the msgpack extensions: what msgpack itself would turn into a list."""
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
-_ELSEWHERE = frozenset(("make_stopper", "stopper", "_spec", "runs", "trials", "agents", "observations"))
+_ELSEWHERE = frozenset(
+    ("make_stopper", "stopper", "_spec", "runs", "trials", "agents", "observations", "_yardstick")
+)
 """Attributes of a State that are not packed as they are."""
 
 
@@ -120,7 +122,9 @@ def _body(state: State) -> dict[str, Any]:
         "trials": _columns(Trial, state.trials),
         "agents": [list(state.agents), _columns(Agent, list(state.agents.values()))],
         # A trial's number and config stand in the trials.
-        "seen": [[seen.status for seen in state.observations], [seen.score for seen in state.observations]],
+        "seen": [
+            [getattr(seen, name) for seen in state.observations] for name in ("status", "score", "worth")
+        ],
     }
 
 
@@ -132,9 +136,8 @@ def _state(body: dict[str, Any], make_stopper: MakeStopper) -> State:
     state.trials = _objects(Trial, body["trials"])
     names, columns = body["agents"]
     state.agents = dict(zip(names, _objects(Agent, columns), strict=True))
-    statuses, scores = body["seen"]
     configs = [trial.config for trial in state.trials]
-    state.observations = list(map(Observation, range(len(configs)), configs, statuses, scores))
+    state.observations = list(map(Observation, range(len(configs)), configs, *body["seen"]))
     state.stopper = make_stopper(state.spec)
     if state.stopper is not None:
         for run in state.runs:

@@ -11,12 +11,15 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from sweep.core.entries import ErrorClass, Purpose
 from sweep.core.lifecycle import ENDED, LIVE
 from sweep.core.plugins import Observation, Stopper, TrialStatus
 from sweep.core.space import Config
-from sweep.core.spec import Goal, RetryClass, SweepSpec
+from sweep.core.spec import Goal, RetryClass, SweepSpec, unit_of
 from sweep.core.views import RunState, SweepState
+from sweep.core.worth import MOST, Yardstick, references
 
 MakeStopper = Callable[[SweepSpec], Stopper | None]
 
@@ -199,6 +202,9 @@ class State:
         self.unexpanded = 0
         """Trials up to this number have their runs."""
         self.observations: list[Observation] = []
+        self.whole: list[int] = []
+        """Completed runs with a score and a curve, in the order in which they ended."""
+        self._yardstick: tuple[object, Yardstick] | None = None  # a cache: (what it was made of, it)
         self.to_judge = False
         """Whether something came that a stopper could condemn a running run for since they were last judged."""
 
@@ -222,6 +228,8 @@ class State:
                 if run.values:
                     self.stopper.report(run.run, run.values, run.progress)
         self.to_judge = True
+        if old is not None and unit_of(old.early_terminate) != unit_of(spec.early_terminate):
+            self.measure_again()
 
     def move(self, run: Run, before: RunState | None) -> None:
         """Bring the indexes up to date after `run` went from `before` (None: it is new) to its present state."""
@@ -250,6 +258,8 @@ class State:
             heapq.heappush(self.delayed, (run.ready_s, run.run))
         elif now:
             heapq.heappush(self.queue, run.run)
+        if after == "completed" and before != after and run.score is not None and run.values:
+            self._note_whole(run)
         if run.purpose == "search" and (after in ENDED or self.observations[run.trial].status != "open"):
             self.observe(run.trial)
 
@@ -258,12 +268,51 @@ class State:
         trial = self.trials[number]
         status, score = trial_outcome([self.runs[r] for r in trial.runs])
         old = self.observations[number]
-        if old.status != status or old.score != score:
-            self.observations[number] = Observation(number, trial.config, status, score)
+        worth = self.worth(trial) if status in ("completed", "pruned") else None
+        if (old.status, old.score, old.worth) != (status, score, worth):
+            self.observations[number] = Observation(number, trial.config, status, score, worth)
         if old.status == "open" and status != "open":
             untried = status == "failed" and any(self.runs[r].state == "cancelled" for r in trial.runs)
             if not untried:
                 self._count_finished(trial, score)
+
+    def worth(self, trial: Trial) -> float | None:
+        """The score of a trial, had those of its runs not been ended early that were; None where none was."""
+        runs = [self.runs[number] for number in trial.runs if self.runs[number].purpose == "search"]
+        counted = [run for run in runs if run.state in ("completed", "pruned") and run.score is not None]
+        if not self.whole or not any(run.state == "pruned" for run in counted):
+            return None
+        yardstick = self.yardstick()
+        found = [
+            yardstick.worth(run.progress, run.score) if run.state == "pruned" else run.score
+            for run in counted
+            if run.score is not None
+        ]
+        return math.fsum(found) / len(found)
+
+    def yardstick(self) -> Yardstick:
+        """What runs that were ended early are measured against now."""
+        count, by_count = references(len(self.whole)), unit_of(self.spec.early_terminate) == "count"
+        made_of = (count, by_count, self.goal)
+        if self._yardstick is None or self._yardstick[0] != made_of:
+            runs = [self.runs[number] for number in self.whole[max(0, count - MOST) : count]]
+            curves = [(run.progress, run.values, run.score) for run in runs if run.score is not None]
+            self._yardstick = made_of, Yardstick(curves, self.goal, by_count)
+        return self._yardstick[1]
+
+    def _note_whole(self, run: Run) -> None:
+        """A run has ended by itself; now and then those that were ended early are measured anew."""
+        self.whole.append(run.run)
+        if references(len(self.whole)) == len(self.whole):
+            self.measure_again()
+
+    def measure_again(self) -> None:
+        """Bring what trials are worth that were ended early up to date."""
+        for number, seen in enumerate(self.observations):
+            if seen.status in ("completed", "pruned"):
+                worth = self.worth(self.trials[number])
+                if worth != seen.worth:
+                    self.observations[number] = msgspec.structs.replace(seen, worth=worth)
 
     def _count_finished(self, trial: Trial, score: float | None) -> None:
         """A trial has finished: count those in a row that are no better than what was there."""

@@ -121,10 +121,11 @@ class ModelSearcher:
 
 
 def score_of(observation: Observation) -> float | None:
-    """The finite score of a trial that has ended with one (a pruned trial's, too), else None."""
-    if observation.status in ("open", "failed") or observation.score is None:
+    """The finite score of a trial that has ended with one, else None; for a pruned trial what it would be, by guess."""
+    score = observation.score if observation.worth is None else observation.worth
+    if observation.status in ("open", "failed") or score is None:
         return None
-    return observation.score if math.isfinite(observation.score) else None
+    return score if math.isfinite(score) else None
 
 
 def goal_of(spec: SweepSpec) -> Goal:

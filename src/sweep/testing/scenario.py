@@ -104,7 +104,7 @@ class AdaptiveSearcher:
         """Points that nobody has proposed, in an order that depends on all of `seen`."""
         known = {canonical(one.config) for one in seen}
         left = [point for point in self._points if canonical(point) not in known]
-        Random(f"{self._seed} {[(o.trial, o.status, o.score) for o in seen]!r}").shuffle(left)
+        Random(f"{self._seed} {[(o.trial, o.status, o.score, o.worth) for o in seen]!r}").shuffle(left)
         return Proposals(tuple(left[:n]), exhausted=len(left) <= n)
 
 

@@ -13,7 +13,7 @@ from sweep.core.snapshot import mark_of, pack, read_mark, unpack
 from sweep.core.state import Agent, Run, State, Trial
 from sweep.testing.states import Inconsistent
 
-_CODE = ("make_stopper", "stopper")
+_CODE = ("make_stopper", "stopper", "_yardstick")
 _SLOTTED = (Run, Trial, Agent)
 _PLAIN = frozenset((int, str, bool, type(None)))
 

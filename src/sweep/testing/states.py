@@ -5,11 +5,15 @@ The rule of this file: everything is computed anew, in the plainest way, from ru
 
 from __future__ import annotations
 
+import math
+import statistics
+from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
 from sweep.core.codec import spec_to_builtins
-from sweep.core.state import Run, State, best_finite, trial_outcome
+from sweep.core.spec import unit_of
+from sweep.core.state import Run, State, Trial, best_finite, trial_outcome
 
 _ENDED = ("completed", "failed", "pruned", "cancelled")
 
@@ -53,7 +57,7 @@ def dump(state: State) -> dict[str, Any]:
         "waiting": (state.waiting, state.asked_waiting),
         "live": sorted(state.live),
         "unexpanded": state.unexpanded,
-        "observations": [(o.trial, repr(o.config), o.status, o.score) for o in state.observations],
+        "observations": [(o.trial, repr(o.config), o.status, o.score, o.worth) for o in state.observations],
     }
 
 
@@ -98,7 +102,35 @@ def _check_trials(state: State) -> None:
         seen = state.observations[number]
         _same(f"observation of trial {number}", (seen.trial, seen.status, seen.score), (number, *outcome))
         _same(f"config of trial {number}", seen.config, trial.config)
+        _same(f"worth of trial {number}", seen.worth, _worth(state, trial))
     _same("number of observations", len(state.observations), len(state.trials))
+
+
+def _worth(state: State, trial: Trial) -> float | None:
+    """What a trial is worth that was ended early, as the docs have it: by hand."""
+    runs = [state.runs[number] for number in trial.runs if state.runs[number].purpose == "search"]
+    if not runs or any(run.state not in _ENDED for run in runs):
+        return None
+    runs = [run for run in runs if run.state in ("completed", "pruned") and run.score is not None]
+    known = max((2**k for k in range(20) if 2**k <= len(state.whole)), default=0)
+    whole = [state.runs[number] for number in state.whole[:known][-64:]]
+    if not whole or all(run.state == "completed" for run in runs):
+        return None
+    sign, scores = 1 if state.goal == "minimize" else -1, []
+    middle = sorted(sign * (run.score or 0.0) for run in whole)[(len(whole) - 1) // 2]
+    for run in runs:
+        assert run.score is not None
+        gains = []
+        for other in whole:
+            until = len(run.values)
+            if unit_of(state.spec.early_terminate) != "count":
+                until = bisect_right(other.progress, run.progress[-1]) if run.values else 0
+            best = best_finite(other.values[:until], state.goal)
+            if best is not None:
+                gains.append(sign * best - sign * (other.score or 0.0))
+        guess = max(sign * run.score - statistics.median(gains), middle) if gains else sign * run.score
+        scores.append(run.score if run.state == "completed" else sign * guess)
+    return math.fsum(scores) / len(scores)
 
 
 def _check_agents(state: State) -> None:
