@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from sweep.api.revising import inside, spec_changes
 from sweep.core import domain
 from sweep.core.space import Condition, Space
 from sweep.spec import SpecError, parse
@@ -139,3 +143,42 @@ def test_in_a_grid_a_value_must_be_one_of_the_grids() -> None:
     assert domain.size(space(text.format("random"))) == 3
     with pytest.raises(SpecError, match="`a` is never 2; it is one of 0 or 1"):
         space(text.format("grid"))
+
+
+def test_a_revision_says_what_changes_in_conditions_constraints_and_initial_configs() -> None:
+    text = "method: random\nprogram: t.py\nseed: 1\nparameters:\n  a: {values: [1, 2]}\n  b: {values: [3, 4]"
+    old = parse(text + "}\n", draw_seed=lambda: 1).spec
+    more = ", when: {a: [1]}}\nconstraints: [a * b < 8]\ninitial: [{b: 3}]\n"
+    new = parse(text + more, draw_seed=lambda: 1).spec
+    assert [str(change) for change in spec_changes(old, new)] == [
+        "parameters.b: one of 3, 4 → one of 3, 4 when a is 1",
+        "constraints: not given → [a * b < 8]",
+        "initial: not given → [{b: 3}]",
+    ]
+    assert inside(old.space, {"a": 2, "b": 4})
+    assert inside(new.space, {"a": 2})
+    assert inside(new.space, {"a": 2, "b": 4})  # what is inactive does not matter
+    assert not inside(new.space, {"a": 1})
+
+
+def test_the_examples_of_the_reference_are_what_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
+    blocks = [
+        text
+        for text in re.findall(r"^```yaml\n(.*?)^```", page, re.S | re.M)
+        if text.startswith("parameters:")
+    ]
+    conditions, constraints = blocks
+    head = "method: grid\nprogram: t.py\n"
+    two = conditions.replace("{min: 0.0, max: 0.99, when", "{values: [0.5, 0.9], when")
+    assert domain.grid_size(space(head + two)) == 9
+
+    found = parse("method: random\nprogram: t.py\n" + constraints, draw_seed=lambda: 1).spec.space
+    assert len(found.constraints) == 2
+    assert domain.belongs(found, {"batch_size": 16, "accum": 16, "optimizer": {"name": "adam", "lr": 0.05}})
+    assert not domain.belongs(
+        found, {"batch_size": 32, "accum": 16, "optimizer": {"name": "adam", "lr": 0.05}}
+    )
+    assert not domain.belongs(
+        found, {"batch_size": 16, "accum": 16, "optimizer": {"name": "adam", "lr": 0.5}}
+    )
