@@ -42,7 +42,11 @@ def test_a_redis_server(redis_server: RedisServer, tmp_path: Path) -> None:
     ("options", "status", "words"),
     [
         ({"appendonly": "yes", "appendfsync": "always"}, "ok", "survives a crash and a power cut"),
-        ({"appendonly": "yes", "appendfsync": "everysec"}, "note", "when its machine loses power"),
+        (
+            {"appendonly": "yes", "appendfsync": "everysec"},
+            "note",
+            "is killed, but for those of a moment in which the disk was just syncing",
+        ),
         ({"appendonly": "no"}, "warning", "snapshots"),
     ],
 )

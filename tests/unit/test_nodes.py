@@ -18,9 +18,9 @@ from sweep.core.spec import Limits
 from sweep.testing.states import check_state, dump
 
 
-def lab(retry: int = 0, bad_slots: int = 1, good_slots: int = 1) -> Lab:
+def lab(retry: int = 0, bad_slots: int = 1, good_slots: int = 1, patience: int | None = None) -> Lab:
     """One agent on `bad`, one on `good`."""
-    made = Lab(make_spec(retry=retry, run_cap=60))
+    made = Lab(make_spec(retry=retry, run_cap=60, patience=patience))
     made.join("b", bad_slots, "bad")
     made.join("g", good_slots, "good")
     made.work()
@@ -99,6 +99,23 @@ def test_two_in_a_row_are_too_few() -> None:
         finish(made, "b", "failed")
     assert chance_of(FEWEST, 0, 19) < CHANCE
     assert aside(made) == []
+
+
+def test_patience_takes_back_what_failed_because_of_a_node() -> None:
+    made = lab(patience=6)
+    for number in range(9):
+        finish(made, "g", score=100.0 - number)
+    failed = [finish(made, "b", "failed") for _ in range(4)]
+    assert made.state.unimproved == 4
+    finish(made, "g", score=200.0)
+    assert aside(made)[0].runs == tuple(failed)
+    assert (made.state.unimproved, made.state.phase) == (1, "active")
+    for number in range(2):  # they are executed elsewhere, and then they count
+        finish(made, "g", score=300.0)
+        assert made.state.unimproved == 2 + number
+    finish(made, "g", score=1.0)
+    assert made.state.unimproved == 0
+    check(made)
 
 
 def test_a_success_begins_the_row_anew() -> None:

@@ -106,7 +106,8 @@ def _resume(state: State, entry: e.ResumeRequested) -> str | None:
         return "the sweep is active"
     if state.phase == "ended":
         state.reopen, state.stop_requested = _by("resumed", entry.by), ""
-        state.unimproved, state.stalled = 0, ""
+        state.begin_row()
+        state.stalled = ""
         return None
     state.phase, state.reason, state.stop_requested = "active", "", ""
     _take_up_again(state)
@@ -248,6 +249,7 @@ def _set_aside(state: State, entry: e.NodeSetAside) -> str | None:
         forgive(state, run, entry.host)
         if (run.state, e.NodeSetAside) in TABLE:
             before, run.state, run.reason = run.state, "queued", ""
+            state.take_back(run.trial)
             state.move(run, before)
     state.in_a_row.pop(entry.host, None)
     state.lately = [end for end in state.lately if end[0] != entry.host]

@@ -96,8 +96,9 @@ class Trial:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.runs: list[int] = []
-        self.counted = False
-        """Whether `patience` has counted it: one that is tried again finishes again, and is still one trial."""
+        self.counted = 0
+        """The row of finished trials in which `patience` has counted it, from 1; 0 while it has not. One that is tried again
+        finishes again, and is still one trial."""
 
 
 class Agent:
@@ -150,8 +151,12 @@ class State:
         """The best score of a trial that has finished."""
         self.unimproved = 0
         """How many trials in a row have finished without bettering it."""
+        self.row = 1
+        """Number of that row: each time the best score is bettered another one begins."""
         self.stalled = ""
         """Why `patience` ends the sweep, '' while it does not."""
+        self.stalled_in = 0
+        """The row in which it did."""
         self.gpu_s = 0.0
         """GPU-seconds of all attempts that have ended."""
         self.ignored: list[tuple[int, str]] = []
@@ -242,15 +247,29 @@ class State:
 
     def _count_finished(self, trial: Trial, score: float | None) -> None:
         """A trial has finished: count those in a row that are no better than what was there."""
-        again, trial.counted = trial.counted, True
+        again, trial.counted = trial.counted, trial.counted or self.row
         if score is not None and better(score, self.best_score, self.goal):
-            self.best_score, self.unimproved = score, 0
+            self.best_score = score
+            self.begin_row()
             return
         if again:
             return
         self.unimproved += 1
         if not self.stalled:
             self.note_stall()
+
+    def begin_row(self) -> None:
+        """`patience` counts anew."""
+        self.unimproved, self.row = 0, self.row + 1
+
+    def take_back(self, number: int) -> None:
+        """A run of this trial had failed because of its node: `patience` has not seen the trial finish."""
+        trial = self.trials[number]
+        if trial.counted == self.row and self.unimproved:
+            trial.counted = 0
+            self.unimproved -= 1
+            if self.stalled_in == self.row:
+                self.note_stall()
 
     def note_stall(self) -> None:
         """Whether too many trials in a row have not improved the best score, by the current spec."""
@@ -260,6 +279,7 @@ class State:
             name = spec.metric.name if spec.metric is not None else "a score"
             than = f"{name} {self.best_score:g}" if self.best_score is not None else "none at all"
             self.stalled = f"patience: {self.unimproved} trials in a row were no better than {than}"
+            self.stalled_in = self.row
 
 
 def better(a: float, b: float | None, goal: Goal) -> bool:

@@ -195,7 +195,8 @@ By whichever comes first; the reason is recorded and shown.
 | `limits.gpu_hours` | the attempts have held GPUs for so long, those at work counted up to now | are ended |
 
 Runs that wait are cancelled, and go on when the sweep does. Those that `sweep retry` asked for are executed in spite of `metric.target` and
-`patience`. `sweep resume` counts `patience` anew; a trial that is tried again is counted once.
+`patience`. `sweep resume` counts `patience` anew; a trial that is tried again is counted once, and one that failed because of
+its node, which was set aside, not before it has been executed elsewhere.
 
 ## Changing a sweep's spec
 

@@ -155,8 +155,8 @@ def durability(info: dict[str, str], fsync: str) -> str:
         return "every commit is written to the disk (fsync) before it is acted on; it survives a crash and a power cut (appendfsync always)"
     if fsync == "everysec":
         return (
-            "every commit survives when the Redis process is killed; when its machine loses power, up to two seconds of them are lost "
-            "(appendfsync everysec)"
+            "every commit survives when the Redis process is killed, but for those of a moment in which the disk was just syncing (two "
+            "seconds at most); when its machine loses power, up to two seconds of them are lost (appendfsync everysec)"
         )
     if fsync == "no":
         return "every commit survives when the Redis process is killed; a power cut loses what the system had not written yet (appendfsync no)"

@@ -104,17 +104,19 @@ class NodesAccount:
             else f"{entry.host} was set aside, and no other node works"
         )
 
-    def forgive(self, host: str, runs: Sequence[RunAccount]) -> int:
-        """The failures in a row on this node were its own. How many runs go on that had failed for good."""
-        row, again = naive_row(self.ends, host), 0
+    def forgive(self, host: str, runs: Sequence[RunAccount]) -> list[int]:
+        """The failures in a row on this node were its own. The runs that go on and had failed for good."""
+        row, again = naive_row(self.ends, host), list[int]()
         for end in row:
             run = runs[end.run]
             if naive_class(end.error) in run.failures and run.life == end.life:
                 run.failures.remove(naive_class(end.error))
-        for run in (runs[number] for number in {end.run for end in row}):
+        for number in sorted({end.run for end in row}):
+            run = runs[number]
             run.life += 1
             if run.final == "failed":
-                run.final, again = "", again + 1
+                run.final = ""
+                again.append(number)
         self.ends = [end._replace(purged=end.purged or end.host == host) for end in self.ends]
         return again
 

@@ -16,7 +16,7 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds, settle, trial_end
+from sweep.testing.accounts import AttemptAccount, PatienceAccount, RunAccount, gpu_seconds, settle, trial_end
 from sweep.testing.blame import NodesAccount
 from sweep.testing.naive import effective_values, naive_condemned, naive_score
 from sweep.testing.terms import (
@@ -61,12 +61,7 @@ class Account:
         """When each entry was written."""
         self.notes: dict[int, tuple[tuple[str, ...], str]] = {}
         """Tags and note of each run; of the sweep under -1."""
-        self.best: float | None = None
-        self.finished: set[int] = set()
-        """Trials that have finished at least once: each counts once."""
-        self.in_a_row = 0
-        """Trials that have finished in a row without being the best so far."""
-        self.stalled = False
+        self.patience = PatienceAccount()
         self.to_reopen = False
         """Somebody gave the ended sweep more to do."""
         self.said = ""
@@ -108,7 +103,7 @@ class Account:
         handler = getattr(self, name, None)
         if handler is not None:
             handler(recorded.entry, recorded)
-        self.soft.append(self.target_hit or self.stalled)
+        self.soft.append(self.target_hit or self.patience.stalled)
 
     def _check_leader(self, writer: str) -> None:
         """Once somebody else leads, an earlier controller writes nothing any more."""
@@ -131,7 +126,8 @@ class Account:
     def _ResumeRequested(self, _: e.ResumeRequested, __: e.Recorded) -> None:
         self.said = ""
         if self.phase == "ended":
-            self.to_reopen, self.stopping, self.in_a_row, self.stalled = True, False, 0, False
+            self.to_reopen, self.stopping = True, False
+            self.patience.begin_anew()
         elif self.phase in ("paused", "finishing"):
             self.phase, self.stopping = "active", False
             self._take_up()
@@ -169,7 +165,7 @@ class Account:
             for run in self.runs:
                 self._value(naive_score(run, self.world.goal))
         if spec.patience != old.patience:
-            self.stalled = spec.patience is not None and self.in_a_row >= spec.patience
+            self.patience.judge(spec.patience)
         if self.phase == "ended":
             without_runs = len({run.added.trial for run in self.runs}) < len(self.configs)
             left = any(run.shelved for run in self.runs) or without_runs or not self._spent()
@@ -208,7 +204,7 @@ class Account:
             found += ["wall_time"] * (at_s >= self.first_joined_s + limits.wall_time_s)
         if limits.gpu_hours is not None:
             found += ["gpu_hours"] * (self.gpu_s(at_s) >= limits.gpu_hours * 3600 - 0.002)
-        return found + ["target"] * self.target_hit + ["patience"] * self.stalled
+        return found + ["target"] * self.target_hit + ["patience"] * self.patience.stalled
 
     def _SweepEnded(self, entry: e.SweepEnded, recorded: e.Recorded) -> None:
         self.need(bool(entry.reason), "the sweep ended without a reason")
@@ -295,7 +291,9 @@ class Account:
             self.world.counts["node set aside"] += 1
             wrong = self.nodes.wrong_with(entry, self.runs, self.agents, recorded.at_s)
             self.need(not wrong, wrong)
-            self.world.counts["run forgiven"] += self.nodes.forgive(entry.host, self.runs)
+            for run in self.nodes.forgive(entry.host, self.runs):
+                self.world.counts["run forgiven"] += 1
+                self.patience.take_back(self.runs[run].added.trial, self.spec.patience)
         if entry.agent:
             here = self.agents.get(entry.agent) and self.nodes.hosts[entry.agent] == entry.host
             told = f"{entry.agent} was told that {entry.host} is set aside"
@@ -490,13 +488,5 @@ class Account:
         run.asked = False
         goal, trial = self.world.goal, run.added.trial
         finished, mean = trial_end(self.runs, trial, goal)
-        if not finished:
-            return
-        again, self.finished = trial in self.finished, self.finished | {trial}
-        sign = 1 if goal == "minimize" else -1
-        if mean is not None and (self.best is None or sign * mean < sign * self.best):
-            self.best, self.in_a_row = mean, 0
-            return
-        self.in_a_row += not again
-        if self.spec.patience is not None and self.in_a_row >= self.spec.patience:
-            self.stalled = True
+        if finished:
+            self.patience.finished(trial, mean, goal, self.spec.patience)

@@ -45,7 +45,7 @@ def dump(state: State) -> dict[str, Any]:
         "offers": list(state.offers.items()),
         "exhausted": state.exhausted,
         "reached": state.reached,
-        "patience": (state.best_score, state.unimproved, state.stalled),
+        "patience": (state.best_score, state.unimproved, state.row, state.stalled, state.stalled_in),
         "gpu_s": state.gpu_s,
         "ignored": list(state.ignored),
         "counts": {name: count for name, count in state.counts.items() if count},

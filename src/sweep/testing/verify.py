@@ -36,7 +36,7 @@ def verify(world: World) -> Rows:
     if account.to_reopen:
         raise Violation("the sweep was given more to do and was not reopened")
     rows, state = _fold_again(world, journal)
-    told, known = (state.best_score, state.unimproved), (account.best, account.in_a_row)
+    told, known = (state.best_score, state.unimproved), (account.patience.best, len(account.patience.row))
     if told != known:
         raise Violation(f"best score and trials in a row without a better one: {told}, it should be {known}")
     _check_index(world, journal, account)
