@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,17 +15,20 @@ import pytest
 
 from ended import at_work, fill, record_sweep
 from folded import make_spec
+from sweep.agents.outputs import Outputs
 from sweep.api import NotFound, Refused, annotating, request, retry
 from sweep.api.blobs import BlobUse
 from sweep.api.collecting import Keep, Kind, Plan, collect, plan_collection
 from sweep.api.places import Trash, size_bytes
 from sweep.api.removing import agents_at_work, plan_removal, remove
 from sweep.core import entries as e
-from sweep.core.names import controller_lease
+from sweep.core.names import controller_lease, output_cache
 from sweep.core.spec import Metric
+from sweep.provenance.unpacking import unpack
+from sweep.stores.output import Reader
 from sweep.stores.sqlite import SqliteStore
 
-ALL: tuple[Kind, ...] = ("folders", "blobs", "checkpoints", "logs", "local")
+ALL: tuple[Kind, ...] = ("folders", "blobs", "checkpoints", "logs", "local", "code")
 
 
 @pytest.fixture
@@ -114,6 +119,55 @@ def test_cancelled_runs_of_a_resumed_sweep_keep_their_checkpoints(store: SqliteS
     annotating.annotate(store, "s1", 1, note="says nothing about running")
     collect(store, plan, ["checkpoints"])
     assert left(root, "runs/s1/*/checkpoint/*") == ["runs/s1/0/checkpoint/model.bin"]
+
+
+def test_output_that_the_store_keeps_goes_with_the_logs(store: SqliteStore) -> None:
+    record_sweep(store, "s1", ("completed", 1.0), "lost")
+    for run in range(2):
+        outputs = Outputs(lambda name, data: store.put_cache("s1", name, data))
+        log = store.path.parent / f"printed-{run}"
+        log.write_bytes(os.urandom(40_000))
+        outputs.close(run, 1, log)
+
+    def kept(run: int) -> bytes:
+        return b"".join(Reader(lambda place: store.get_cache("s1", output_cache(run, 1, place))).read())
+
+    assert len(kept(0)) == len(kept(1)) == 40_000
+    plan = plan_collection(store, ["s1"])
+    [item] = plan.items["logs"]
+    assert item.run == 0 and item.bytes > 40_000
+    collect(store, plan, ["logs"])
+    assert (len(kept(0)), len(kept(1))) == (0, 40_000)
+    assert plan_collection(store, ["s1"]).items["logs"] == []
+
+
+def test_unpacked_code_goes_when_nobody_uses_it(store: SqliteStore, root: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from sweep.provenance.unpacking import unpack\n"
+        "print(unpack(sys.argv[2] * 32, [], {}.get, Path(sys.argv[1]), '', {}, print), flush=True); input()"
+    )
+    users = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(root), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("aa", "bb")
+    ]
+    used, unused = (Path(user.stdout.readline().strip()) for user in users if user.stdout is not None)
+    for user, ended in zip(users, (False, True), strict=True):
+        if ended:
+            user.communicate("")
+    plan = plan_collection(store, [])
+    assert [item.path for item in plan.items["code"]] == [unused]
+    users[0].communicate("")
+    later = plan_collection(store, [])
+    assert [item.path for item in later.items["code"]] == [used, unused]
+    unpack("bb" * 32, [], {}.get, root, "", {}, print)  # in the meantime
+    collect(store, later, ["code"])
+    assert left(root, "code/*") == [str(unused.relative_to(root))]
+    assert left(root, "trash*") == []
 
 
 def test_links_are_not_followed(store: SqliteStore, root: Path, tmp_path: Path) -> None:

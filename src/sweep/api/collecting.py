@@ -32,11 +32,13 @@ from sweep.api.reading import load_views
 from sweep.core import entries as e
 from sweep.core.index import Views, decode_run, run_key
 from sweep.core.lifecycle import ENDED
-from sweep.core.names import AGENT_LEASES
+from sweep.core.names import AGENT_LEASES, output_cache
 from sweep.core.views import RunView
+from sweep.provenance.unpacking import trees_in, unused
 from sweep.stores import Store, StoreError, open_store
+from sweep.stores.output import HEAD, RING
 
-Kind = Literal["folders", "blobs", "checkpoints", "logs", "local"]
+Kind = Literal["folders", "blobs", "checkpoints", "logs", "local", "code"]
 BATCH = 100
 """So many things are taken away in one transaction."""
 _REVIVES = (e.ResumeRequested, e.SweepReopened, e.SpecRevised, e.ExtendRequested)
@@ -63,6 +65,8 @@ class Item(msgspec.Struct, frozen=True):
     name: str = ""
     blobs: tuple[str, ...] = ()
     """What of it is in the store."""
+    caches: tuple[str, ...] = ()
+    """The same, by name in its sweep."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -86,7 +90,7 @@ def plan_collection(
     now = time.time() if now_s is None else now_s
     root = store_folder(store)
     items: dict[Kind, list[Item]] = {
-        kind: [] for kind in ("folders", "blobs", "checkpoints", "logs", "local")
+        kind: [] for kind in ("folders", "blobs", "checkpoints", "logs", "local", "code")
     }
     notes: list[str] = []
     if everywhere:
@@ -94,6 +98,7 @@ def plan_collection(
         items["blobs"] = _orphans(store)
         items["local"] = list(_old_local(root, now - local_age_s))
         items["logs"] = list(_agent_logs(store, root, now - _AGENT_LOG_S))
+        items["code"] = [Item(size_bytes(tree), tree) for tree in trees_in(root)]
     for sweep in sweeps:
         views = load_views(store, sweep)
         kept = set[int]().union(*(_kept(views, rule) for rule in keep))
@@ -101,6 +106,7 @@ def plan_collection(
         for run in views.runs:
             if run.state in ENDED:
                 _add_run(items, root, run, run.run not in kept)
+                items["logs"] += _kept_output(store, run)
                 if sizes and run.run not in kept:
                     items["checkpoints"] += _in_store(store, run, sizes)
     return Plan(items, tuple(notes))
@@ -116,12 +122,16 @@ def collect(store: Store, plan: Plan, kinds: Collection[Kind]) -> bool:
         for part in _parts(plan.items[kind]):
             if kind == "blobs":
                 _free_blobs(store, use, part)
+            elif kind == "code":
+                _free_code(trash, part)
             else:
                 with store.batch():
                     for item in _still_free(store, kind, part):
                         if item.path is not None:
                             trash.put(item.path)
                         store.delete_blobs(item.blobs)
+                        for name in item.caches:
+                            store.put_cache(item.sweep, name, b"")
             trash.empty()
     return store.compact()
 
@@ -149,6 +159,20 @@ def _in_store(store: Store, run: RunView, sizes: dict[str, int]) -> list[Item]:
     found = sorted(checkpoint_blobs(store, run.sweep, run.run, run.attempts) & sizes.keys())
     total = sum(sizes[digest] for digest in found)
     return [Item(total, sweep=run.sweep, run=run.run, blobs=tuple(found))] if found else []
+
+
+def _kept_output(store: Store, run: RunView) -> Iterator[Item]:
+    """What the store keeps of what a run's attempts have printed."""
+    for attempt in run.attempts:
+        sizes: dict[str, int] = {}
+        for place in range(HEAD + RING):
+            name = output_cache(run.run, attempt.attempt, place)
+            data = store.get_cache(run.sweep, name)
+            if not data:
+                break
+            sizes[name] = len(data)
+        if sizes:
+            yield Item(sum(sizes.values()), sweep=run.sweep, run=run.run, caches=tuple(sizes))
 
 
 def _kept(views: Views, rule: Keep) -> set[int]:
@@ -247,6 +271,14 @@ def _free_blobs(store: Store, use: BlobUse, part: Iterable[Item]) -> None:
     with store.batch():
         use.refresh()
         store.delete_blobs({item.name for item in part} & use.orphans().keys())
+
+
+def _free_code(trash: Trash, part: Iterable[Item]) -> None:
+    for item in part:
+        assert item.path is not None
+        with unused(item.path) as free:
+            if free:
+                trash.put(item.path)
 
 
 def _still_free(store: Store, kind: Kind, part: Iterable[Item]) -> Iterator[Item]:

@@ -326,7 +326,8 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'options': {
             '--checkpoints': ('Free the checkpoints of ended runs', None),
             '--keep': ('Free checkpoints, but not those of the K best runs of each sweep, or of the K that ended last', ()),
-            '--logs': ('Free the output of ended runs, and logs of agents that are gone', None),
+            '--logs': ('Free the output of ended runs, here and in the store, and logs of agents that are gone', None),
+            '--code': ('Free recorded code that agents have unpacked on this machine and nobody uses', None),
             '--local': ('Free runs started by hand whose folders have not changed for so long: 30d, 12h', ()),
             '-y': ('Do it without asking', None),
             '--yes': ('Do it without asking', None),

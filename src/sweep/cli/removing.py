@@ -74,6 +74,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     "checkpoints": ("checkpoints of ended runs", "--checkpoints or --keep best 1"),
     "logs": ("output of ended runs and agents", "--logs"),
     "local": ("runs started by hand, without sweep", "--local 30d"),
+    "code": ("recorded code, unpacked and not in use", "--code"),
 }
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -100,7 +101,16 @@ class _Age(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic
     metavar="best|last K",
     help="Free checkpoints, but not those of the K best runs of each sweep, or of the K that ended last.",
 )
-@click.option("--logs", is_flag=True, help="Free the output of ended runs, and logs of agents that are gone.")
+@click.option(
+    "--logs",
+    is_flag=True,
+    help="Free the output of ended runs, here and in the store, and logs of agents that are gone.",
+)
+@click.option(
+    "--code",
+    is_flag=True,
+    help="Free recorded code that agents have unpacked on this machine and nobody uses.",
+)
 @click.option(
     "--local",
     "local_age_s",
@@ -117,6 +127,7 @@ def gc_command(
     checkpoints: bool,
     keep: Sequence[tuple[str, int]],
     logs: bool,
+    code: bool,
     local_age_s: float | None,
     yes: bool,
     dry_run: bool,
@@ -136,6 +147,7 @@ def gc_command(
         "checkpoints": checkpoints or bool(keep),
         "logs": logs,
         "local": local_age_s is not None and not names,
+        "code": code and not names,
     }
     kinds = [kind for kind, chosen in wanted.items() if chosen]
     with opened(store_url) as store:

@@ -2,18 +2,21 @@
 
     <root>/code/<tree>[-<links>][-2, -3, …]      mode 0700; one for each tree and choice of links
 
-The rules of this file: a folder under its name is whole, because it was made beside and renamed; one that somebody has changed since
+The rules of this file: whoever uses a folder holds a lock on it, and only what nobody holds is taken away; a folder under its name is whole, because it was made beside and renamed; one that somebody has changed since
 is never written to, as runs may be at work in it: another is made. Nothing is written outside of it, whatever a manifest says.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sweep.core.links import link_problem
@@ -24,6 +27,11 @@ _MAKING = ".making-"
 _LEFT_OVER_S = 86_400.0
 """What is being made is older than this only when its maker has died."""
 _MOST = 1000
+_TAKEN_S = 30.0
+"""How long somebody who is about to take a tree away, or looks whether he could, is waited for; it takes milliseconds."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_held: dict[Path, int] = {}
+"""Descriptors of the folders that this process uses; they are closed when it ends."""
 
 
 def unpack(
@@ -37,7 +45,8 @@ def unpack(
 ) -> Path:
     """The folder `folder` within the unpacked tree, below `root`; `links`: names below that folder, and where they lead.
 
-    An earlier agent's is used again when every file in it is as recorded. Raises TreeError for code that is missing or damaged,
+    An earlier agent's is used again when every file in it is as recorded. It is kept from `trees_in` and whoever deletes until this
+    process ends. Raises TreeError for code that is missing or damaged,
     and for a link that cannot be made.
     """
     home = root / CODE
@@ -49,14 +58,73 @@ def unpack(
         name += f"-{digest_bytes(text.encode('utf-8', 'surrogateescape'))[:8]}"
     for number in range(1, _MOST):
         place = home / (name if number == 1 else f"{name}-{number}")
-        if not place.is_dir():
-            _make(place, files, get_blob, folder, links)
+        lock = _made_and_held(place, files, get_blob, folder, links)
         if not (changed := _changed(place, files, folder, links)):
+            if _held.setdefault(place, lock) != lock:
+                os.close(lock)
             return place / folder if folder else place
+        os.close(lock)
         say(
             f"the recorded code in {place} was changed since it was unpacked ({_names(changed)}); unpacking it anew"
         )
     raise TreeError(f"every copy of the recorded code in {home} was changed; remove them")
+
+
+def trees_in(root: Path) -> Iterator[Path]:
+    """The unpacked trees below `root` that nobody uses at present."""
+    with contextlib.suppress(OSError):
+        for place in sorted((root / CODE).iterdir()):
+            with unused(place) as free:
+                if free:
+                    yield place
+
+
+@contextlib.contextmanager
+def unused(place: Path) -> Iterator[bool]:
+    """Whether nobody uses an unpacked tree; nobody begins to, as long as this lasts."""
+    if place.name.startswith(_MAKING) or place.is_symlink() or (lock := _lock(place, fcntl.LOCK_EX)) is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(lock)
+
+
+def _made_and_held(
+    place: Path,
+    files: Sequence[TreeFile],
+    get_blob: Callable[[str], bytes | None],
+    folder: str,
+    links: Mapping[str, Path],
+) -> int:
+    """A descriptor that holds `place`, which is made where it is not there, or was taken away in this moment."""
+    until_s = time.monotonic() + _TAKEN_S
+    while True:
+        if not place.is_dir():
+            _make(place, files, get_blob, folder, links)
+        if (lock := _lock(place, fcntl.LOCK_SH)) is not None:
+            return lock
+        if time.monotonic() > until_s:
+            raise TreeError(f"{place} is locked by somebody else, who does not go on")
+        time.sleep(0.05)
+
+
+def _lock(place: Path, how: int) -> int | None:
+    """A descriptor that holds `place`; None where somebody else's lock speaks against it, or it is there no more."""
+    try:
+        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), place.stat()):
+            return lock
+    except OSError as error:
+        if how == fcntl.LOCK_SH and error.errno in _NO_LOCKS:
+            return lock  # a file system without locks: there, nobody can take one to delete it
+    os.close(lock)
+    return None
 
 
 def _make_home(home: Path) -> None:
