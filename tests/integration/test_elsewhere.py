@@ -95,6 +95,14 @@ def test_a_machine_with_nothing_but_the_address_runs_the_recorded_code(cluster: 
     assert two.sweep("logs", runs[0]["id"]) == f"{place}\ntool\nreal True\n"
     node = two.json("show", runs[0]["id"])["node"]["place"]
     assert node == {"workdir": str(place), "code": "unpacked", "differs": []}
+    # One of its runs again, by hand, on a third machine, that has nothing either.
+    three = cluster.machine("three")
+    again = three.run("rerun", runs[0]["id"])
+    assert again.returncode == 0, again.stderr
+    [other] = (three.folder / ".sweep" / "code").iterdir()
+    assert again.stdout == f"{other}\ntool\nreal True\n"
+    assert "the code is as it was when the sweep was created" in again.stderr
+    assert "the recorded run had 11" in again.stderr
     # Another agent finds it made; one whose copy was changed makes another and says so.
     made = place.stat().st_ino
     second = created(cluster.machine("one"))

@@ -181,14 +181,21 @@ def _with_file(recipe: Recipe, config_file: str) -> list[str]:
 
 def check_place(recipe: Recipe) -> None:
     """Raise CannotRepeat unless the folder that the run was started in is here."""
-    try:
-        os.fsencode(recipe.workdir)
-    except UnicodeEncodeError:  # a locale of C, with Python's UTF-8 mode switched off
+    if not can_name(recipe.workdir):
         raise CannotRepeat(
             f"the name of the folder {recipe.workdir} means nothing in this locale; export LC_ALL=C.UTF-8"
-        ) from None
+        )
     if not Path(recipe.workdir).is_dir():
         raise CannotRepeat(f"the folder that the run was started in is not here: {recipe.workdir}")
+
+
+def can_name(path: str) -> bool:
+    """Whether the system can be asked for `path`: not in a locale of C, with Python's UTF-8 mode switched off, when it is no ASCII."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def executable(

@@ -164,6 +164,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'help': 'Execute a run once more by hand, with its command, config and seed.',
         'arguments': ('run', '*'),
         'options': {
+            '--link': ("Where this node has a folder that the spec's `links` name; once for each", ()),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--help': ('Show this message and exit.', None),
         },

@@ -8,18 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import click
+import msgspec
 
 from sweep.api import load_views
 from sweep.api.choosing import find_one
-from sweep.api.places import LOCAL, store_folder
+from sweep.api.places import LOCAL, run_root, store_folder
+from sweep.api.placing import find_place
 from sweep.api.repeating import (
     CannotRepeat,
     CodeChange,
+    Recipe,
+    can_name,
     check_place,
     code_change,
     command_line,
@@ -28,9 +32,11 @@ from sweep.api.repeating import (
 )
 from sweep.cli.common import command, opened, print_json, store_option
 from sweep.cli.main import UserMistake
+from sweep.cli.working import link_option, parse_links
 from sweep.core.index import Views
 from sweep.core.spec import Metric
 from sweep.core.views import RunView
+from sweep.stores import Store
 
 MOST_NAMES = 5
 MOST_KEPT_BYTES = 1 << 20
@@ -39,12 +45,14 @@ MOST_KEPT_BYTES = 1 << 20
 @command("rerun", "sweep rerun latest-3 -- --epochs=100")
 @click.argument("run", metavar="RUN")
 @click.argument("extra", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
+@link_option
 @store_option
-def rerun_command(run: str, extra: tuple[str, ...], store_url: str | None) -> None:
+def rerun_command(run: str, extra: tuple[str, ...], links: Sequence[str], store_url: str | None) -> None:
     """Execute RUN (`best` and `ID-best`, too) once more, here and now: same command, config, seed and variables, its output on
     this terminal.
 
-    ARGS are added to its command line. It reports into a folder of its own below .sweep/local, never to the recorded
+    ARGS are added to its command line. Where the folder that it was started in is not on this machine, the recorded code is unpacked
+    and used. It reports into a folder of its own below .sweep/local, never to the recorded
     sweep. Says whether the code has changed since the sweep was created. The exit code is the program's (128 + N when
     signal N ended it).
     """
@@ -52,14 +60,10 @@ def rerun_command(run: str, extra: tuple[str, ...], store_url: str | None) -> No
         sweep, number = find_one(store, run)
         views = load_views(store, sweep, (number,))
         [view] = views.runs
-        recipe = recipe_of(views, view)
-        try:
-            check_place(recipe)
-        except CannotRepeat as error:
-            raise UserMistake(str(error)) from None
-        root = store_folder(store)
-        links = [Path(recipe.workdir) / name for name in views.spec.links]
-        change = code_change(store, views.created.record, os.environ, exclude=links)
+        recipe = _here(store, views, recipe_of(views, view), parse_links(links))
+        root, workdir = store_folder(store), Path(recipe.workdir)
+        left_out = [workdir / name for name in views.spec.links]
+        change = code_change(store, views.created.record, os.environ, folder=workdir, exclude=left_out)
     folder = root / LOCAL / f"{view.id}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     _tell(f"run {view.id} again, seed {view.seed}, in {recipe.workdir}")
     _tell_change(change)
@@ -72,6 +76,25 @@ def rerun_command(run: str, extra: tuple[str, ...], store_url: str | None) -> No
         raise UserMistake(_why(error, folder)) from None
     _tell_rows(folder, views, view)
     sys.exit(code)
+
+
+def _here(store: Store, views: Views, recipe: Recipe, links: Mapping[str, str]) -> Recipe:
+    """The recipe with the folder that it was written for, or, where that is not on this machine, with what an agent here would take
+    in its place, and with this Python for one that is not here either."""
+    try:
+        check_place(recipe)
+        return recipe
+    except CannotRepeat as error:
+        if not (views.created.record.get("code") or {}).get("tree") or not can_name(recipe.workdir):
+            raise UserMistake(str(error)) from None
+    place = find_place(
+        store, views, root=run_root(store), cwd=Path.cwd(), environ=os.environ, links=links, say=_tell
+    )
+    argv = recipe.argv
+    if argv and "${interpreter}" in views.spec.command[:1] and not Path(argv[0]).exists():
+        _tell(f"the Python of the run, {argv[0]}, is not here: {sys.executable} takes its place")
+        argv = (sys.executable, *argv[1:])
+    return msgspec.structs.replace(recipe, workdir=str(place.workdir), argv=argv)
 
 
 def print_command_line(views: Views, run: RunView, as_json: bool) -> None:
