@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sweep.core.index import Views
-from sweep.core.views import AttemptView, RunView
+from sweep.core.views import RunView
 from sweep.stores import Store
 from sweep.testing.chaos import Harm
 
@@ -103,7 +103,7 @@ def compare(
         (run.id, attempt): content for run in views.runs for attempt, content in _rows(store, run).items()
     }
     problems += _invented(rows, told)
-    until = _certain_until(views, harms, outages, lease_s)
+    until = _certain_until(views, told, harms, outages, lease_s)
     checked = 0
     for one in told:
         if one.what == "row" and one.at_s < until.get((one.run, one.attempt), -math.inf):
@@ -156,33 +156,29 @@ def _invented(rows: Mapping[tuple[str, int], Mapping[int, float]], told: Sequenc
 
 
 def _certain_until(
-    views: Views, harms: Mapping[int, Sequence[Harm]], outages: Sequence[Harm], lease_s: float
+    views: Views,
+    told: Sequence[Told],
+    harms: Mapping[int, Sequence[Harm]],
+    outages: Sequence[Harm],
+    lease_s: float,
 ) -> dict[tuple[str, int], float]:
     """(run, attempt) -> up to when what it told must be in the record, Unix seconds. The death of a training costs no row,
     nor does a guard's; an agent that loses its lease, frozen or killed, takes with it what it had not written."""
     agents = {agent.agent: agent for agent in views.agents}
+    last_s = {(one.run, one.attempt): one.at_s for one in told}
     found: dict[tuple[str, int], float] = {}
     for run in views.runs:
         for attempt in run.attempts:
-            agent = agents[attempt.agent]
-            certain_s = math.inf
+            key, agent = (run.id, attempt.attempt), agents[attempt.agent]
+            found[key] = math.inf
             if attempt.outcome == "lost" and agent.state != "left":
                 here = harms.get(agent.pid, ())
-                lost_s = min(
-                    [
-                        _lost_s(attempt, agent.ended_s, lease_s),
-                        *(h.begin_s for h in here if h.end_s == math.inf),
-                    ]
-                )
-                certain_s = _before(lost_s - SLACK_S, [*here, *outages])
-            found[run.id, attempt.attempt] = certain_s
+                known_s = attempt.ended_s or math.inf
+                killed = [harm.begin_s for harm in here if harm.end_s == math.inf and harm.begin_s <= known_s]
+                # Else its lease ran out: its guard ended everything then, and it had last written a lease's length before.
+                lost_s = min(killed, default=last_s.get(key, -math.inf) - lease_s)
+                found[key] = _before(lost_s - SLACK_S, [*here, *outages])
     return found
-
-
-def _lost_s(attempt: AttemptView, lost_s: float | None, lease_s: float) -> float:
-    """When, at the earliest, an agent that was lost could no longer write."""
-    known = [at for at in (attempt.ended_s, lost_s) if at is not None]
-    return min(known) - lease_s if known else -math.inf
 
 
 def _before(at_s: float, harms: Iterable[Harm]) -> float:
