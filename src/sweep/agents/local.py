@@ -9,6 +9,7 @@ import errno
 import math
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -19,10 +20,12 @@ from sweep.agents.inbox import RunInbox
 from sweep.agents.outputs import Outputs
 from sweep.agents.starting import Prepared
 from sweep.agents.view import SlotLine
+from sweep.agents.wholes import Wholes
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
 from sweep.stores import HistoryChunk
+from sweep.stores.output import KEPT_BYTES
 
 COUNTED_S = 0.5
 """How old the kernel's counts may be that an attempt begins with."""
@@ -56,10 +59,13 @@ def is_full(error: Exception) -> bool:
 class LocalRuns:
     """All attempts on this node, and the history rows that wait for a commit."""
 
-    def __init__(self, spec: SweepSpec, put_cache: Callable[[str, bytes], None]) -> None:
-        """`put_cache(name, content)` has the store keep something with the next commit."""
+    def __init__(
+        self, spec: SweepSpec, put_cache: Callable[[str, bytes], None], wholes: Wholes | None = None
+    ) -> None:
+        """`put_cache(name, content)` has the store keep something with the next commit; `wholes` brings whole outputs to where
+        the spec says."""
         self.spec = spec
-        self.outputs = Outputs(put_cache)
+        self.outputs, self.wholes, self._put_cache = Outputs(put_cache), wholes, put_cache
         self.kills = OomKills()
         self.runs: dict[int, LocalRun] = {}
         """run -> its attempt here."""
@@ -71,6 +77,15 @@ class LocalRuns:
         self._doubted: set[str] = set()
         self._oom_kills: dict[str, int] = {}
         self._counted_s = -math.inf
+
+    def step(self) -> None:
+        """Take note of what goes on beside the loop."""
+        if self.wholes is not None:
+            self.wholes.step(self._put_cache)
+
+    def owes(self, now_s: float) -> bool:
+        """Whether an agent that leaves would lose something."""
+        return bool(self.history) or (self.wholes is not None and self.wholes.owes(now_s))
 
     def begin(self, assignment: e.RunAssigned, now_s: float) -> LocalRun:
         """An attempt that is about to start."""
@@ -155,7 +170,13 @@ class LocalRuns:
         printed, where its cause is to be looked for."""
         inbox = local.inbox
         assert inbox is not None and local.prepared is not None
-        self.outputs.close(local.assignment.run, local.assignment.attempt, local.prepared.output)
+        run, attempt, path = local.assignment.run, local.assignment.attempt, Path(local.prepared.output)
+        if (
+            self.outputs.close(run, attempt, path) > KEPT_BYTES
+            and self.spec.outputs is not None
+            and self.wholes
+        ):
+            self.wholes.begin(self.spec.outputs, run, attempt, path, exited.at_s)
         metric = self.spec.metric
         cause = None
         if exited.status in KILLED:

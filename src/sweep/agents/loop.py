@@ -36,6 +36,7 @@ from sweep.agents.starting import Launcher
 from sweep.agents.trouble import Trouble
 from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
+from sweep.agents.wholes import Wholes
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.gpu_slots import GpuSlots
@@ -103,7 +104,7 @@ class Loop:
         self.gpu_watch = GpuWatch(self.selector, slots, self.agent)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
-        self.local = LocalRuns(spec, self.session.caches.__setitem__)
+        self.local = LocalRuns(spec, self.session.caches.__setitem__, Wholes(sweep, view.say))
         self.checkpoints = Checkpoints(store, sweep, launcher.root, view, options.checkpoint_every_s)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
@@ -156,7 +157,7 @@ class Loop:
             bool(self.core.draining)
             and self.core.idle
             and not self.session.pending
-            and not self.local.history
+            and not self.local.owes(time.monotonic())
         )
 
     def _turn(self) -> None:
@@ -179,6 +180,7 @@ class Loop:
             self._perform(self._start(assignment))
         self.checkpoints.step(now)
         self.leftovers.tick(now)
+        self.local.step()
         self._unled.tick(now)
         if self._commit_due(now):
             self._commit(now)
@@ -490,8 +492,6 @@ class Loop:
             self.view.say("the sweep goes on", "info")
         else:
             self.view.say(f"the sweep is {session.phase}: {session.reason}", "info")
-
-    # --- small things
 
     def _snapshot(self, now: float) -> Snapshot:
         sweep = self.session.view or SweepView(sweep=self.sweep, name=self.spec.name or "", state="active")

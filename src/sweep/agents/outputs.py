@@ -32,11 +32,11 @@ class Outputs:
             self._next_s[key] = now_s + EVERY_S
             self._take(key, path)
 
-    def close(self, run: int, attempt: int, path: Path | str) -> None:
-        """Take in the rest: the attempt has ended."""
+    def close(self, run: int, attempt: int, path: Path | str) -> int:
+        """Take in the rest: the attempt has ended. How many bytes it has printed."""
         self._take((run, attempt), path)
-        self._kept.pop((run, attempt), None)
         self._next_s.pop((run, attempt), None)
+        return self._kept.pop((run, attempt), 0)
 
     def forget(self) -> None:
         """Nothing that runs here counts any more."""

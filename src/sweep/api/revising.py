@@ -25,7 +25,7 @@ from sweep.stores import Store
 
 NOT_GIVEN = "not given"
 _GROUPS = ("metric", "early_terminate", "resources", "limits", "retry", "env")
-_LATER = ("program", "command", "env", "preload")
+_LATER = ("program", "command", "env", "preload", "outputs")
 _LONGEST = 100
 
 

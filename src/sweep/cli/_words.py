@@ -214,8 +214,9 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'help': "Write a run's checkpoint out of the store into a folder.",
         'arguments': ('run',),
         'options': {
-            '-o': ('Write it into this folder, which must be empty or not exist', (':file',)),
-            '--out': ('Write it into this folder, which must be empty or not exist', (':file',)),
+            '-o': ('Write it into this folder, which must be empty or not exist; with --output into this file, which must not', (':file',)),
+            '--out': ('Write it into this folder, which must be empty or not exist; with --output into this file, which must not', (':file',)),
+            '--output': ('What the run has printed, of its last attempt, in place of its checkpoint', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--help': ('Show this message and exit.', None),
         },

@@ -14,10 +14,11 @@ from sweep.api import load_run
 from sweep.api.choosing import find_one
 from sweep.cli.common import command, opened, store_option
 from sweep.cli.main import UserMistake
-from sweep.core.names import output_cache, run_id
+from sweep.core.names import output_cache, run_id, whole_output_cache
 from sweep.core.views import AttemptView, RunView
 from sweep.stores import Store
 from sweep.stores.output import Reader
+from sweep.stores.whole import WholeError, read_whole
 
 FOLLOW_S = 0.2
 
@@ -31,17 +32,19 @@ def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | N
     """Print what RUN has written to standard output and standard error.
 
     On another machine than the run's, that is what the store keeps: the first 16 KB and the last 112 KB of each attempt, at most a
-    second or two behind.
+    second or two behind; all of it, once the attempt has ended, where the spec's `outputs` says where it is put.
     """
     with opened(store_url) as store:
         sweep, number = find_one(store, run)
         chosen = _log_attempt(load_run(store, sweep, number), attempt)
-        source = _source(store, sweep, number, chosen)
+        source = source_of(store, sweep, number, chosen)
         some = _print(source)
         if not some and not follow:
             if isinstance(source, Reader) and chosen.host in ("", socket.gethostname()):
                 raise UserMistake(_elsewhere(chosen))
-            where = "" if isinstance(source, _File) else f" that the store knows of ({_elsewhere(chosen)})"
+            where = (
+                "" if not isinstance(source, Reader) else f" that the store knows of ({_elsewhere(chosen)})"
+            )
             click.echo(f"run {run_id(sweep, number)} has printed nothing{where}", err=True)
         while follow and load_run(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
             time.sleep(FOLLOW_S)
@@ -71,14 +74,36 @@ class _File:
                 yield data
 
 
-def _source(store: Store, sweep: str, run: int, attempt: AttemptView) -> _File | Reader:
+class _Whole:
+    """A whole output that was brought elsewhere. What cannot be had of it is taken from the store."""
+
+    def __init__(self, address: str, kept: Reader) -> None:
+        self._address, self._kept, self._some = address, kept, False
+
+    def read(self) -> Iterator[bytes]:
+        if self._some:  # its attempt has ended: nothing comes after it
+            return
+        try:
+            for data in read_whole(self._address):
+                self._some = True
+                yield data
+        except WholeError as error:
+            click.echo(f"{error}; what follows is what the store keeps of it", err=True)
+            self._some = True
+            yield from self._kept.read()
+
+
+def source_of(store: Store, sweep: str, run: int, attempt: AttemptView) -> _File | _Whole | Reader:
     """Where an attempt's output is to be had. Raises UserMistake when it never can be."""
     if not attempt.folder:
         if attempt.outcome is not None:
             raise UserMistake("it has no output: its process never started")
     elif (path := Path(attempt.folder) / f"output-{attempt.attempt}.log").is_file():
         return _File(path)
-    return Reader(lambda place: store.get_cache(sweep, output_cache(run, attempt.attempt, place)))
+    kept = Reader(lambda place: store.get_cache(sweep, output_cache(run, attempt.attempt, place)))
+    if whole := store.get_cache(sweep, whole_output_cache(run, attempt.attempt)):
+        return _Whole(whole.decode("utf-8", "surrogateescape"), kept)
+    return kept
 
 
 def _elsewhere(attempt: AttemptView) -> str:
@@ -90,7 +115,7 @@ def _elsewhere(attempt: AttemptView) -> str:
     )
 
 
-def _print(source: _File | Reader) -> bool:
+def _print(source: _File | _Whole | Reader) -> bool:
     """Print what has come since the last time; whether there was anything."""
     out, some = sys.stdout.buffer, False
     for data in source.read():

@@ -33,6 +33,11 @@ def checkpoint_cache(run: int, attempt: int) -> str:
     return f"checkpoint/{run}/{attempt}"
 
 
+def whole_output_cache(run: int, attempt: int) -> str:
+    """The cache that says where an attempt's whole output is: a path or a URL."""
+    return f"output/{run}/{attempt}/whole"
+
+
 def output_cache(run: int, attempt: int, slot: int) -> str:
     """The cache that holds one piece of an attempt's output."""
     return f"output/{run}/{attempt}/{slot}"

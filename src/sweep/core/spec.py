@@ -128,6 +128,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Paths below the folder that runs start in: not part of the recorded code, each node provides them."""
     checkpoints: Checkpoints = "shared"
     """Where checkpoints are for another node: in a folder that all share, or in the store."""
+    outputs: str | None = None
+    """Where whole outputs go that are too long for the store: a folder that nodes share, or a URL; None: they stay on their node."""
     extra: dict[str, Any] = {}
     """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""
 

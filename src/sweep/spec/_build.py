@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sweep.core.links import link_problem
+from sweep.core.outputs import outputs_problem
 from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Config, Space
 from sweep.core.spec import (
@@ -278,6 +279,8 @@ def _check_together(file: SweepFile, report: Report) -> None:
             ("patience",), "needs a metric to compare trials by; add `metric: {name: …, goal: minimize}`"
         )
     _check_links(file, report)
+    if file.outputs is not None and (message := outputs_problem(file.outputs)):
+        report.error(("outputs",), message)
     _check_retry(file, report)
     _check_early_terminate(file, report)
 
@@ -368,6 +371,7 @@ def _spec(
         code=file.code,
         links=tuple(file.links or ()),
         checkpoints=file.checkpoints,
+        outputs=file.outputs,
         extra=extra,
     )
 

@@ -384,6 +384,11 @@ class SweepFile(Model):
         description="Where a run's checkpoints are for the next node: in the run's folder, which nodes share or not, or kept in the store.",
         examples=["store"],
     )
+    outputs: f.Text | None = Field(
+        default=None,
+        description="Where the whole output of a run goes when it is longer than what the store keeps of it: an absolute path that all nodes share, or a URL for `fsspec` (`pip install 'sweep[fsspec]'`). Not given: it stays on the run's node.",
+        examples=["s3://bucket/outputs"],
+    )
     project: Any = Field(default=None, description="Kept, without effect.")
     entity: Any = Field(default=None, description="Kept, without effect.")
     apiVersion: Any = Field(default=None, description="Kept, without effect.")
