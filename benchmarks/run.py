@@ -124,7 +124,9 @@ def words(goal: Goal, value: float, first: str) -> str:
     if goal.at_least is not None:
         return f"{what}: {value:.1f} times less than {to} (at least {goal.at_least:g})"
     limits = [
-        f"{word} {limit:g}" for word, limit in (("at most", goal.most), ("at least", goal.least)) if limit
+        f"{word} {limit:g}"
+        for word, limit in (("at most", goal.most), ("at least", goal.least))
+        if limit is not None
     ]
     return f"{what}: {value:.4g} ({', '.join(limits)})"
 
