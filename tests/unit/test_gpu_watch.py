@@ -88,9 +88,13 @@ def nvml() -> FakeNvml:
 @contextlib.contextmanager
 def elsewhere(**env: str) -> Iterator[int]:
     """The number of a process that is not below this one, with this environment."""
-    program = (
-        "import os, sys\nif os.fork(): os._exit(0)\nos.write(1, b'%d\\n' % os.getpid()); sys.stdin.read()"
-    )
+    program = """
+import os, sys, time
+parent = os.getpid()
+if os.fork(): os._exit(0)
+while os.getppid() == parent: time.sleep(0.001)  # until then it is below this process
+os.write(1, b'%d\\n' % os.getpid()); sys.stdin.read()
+"""
     caught = trees.is_subreaper()  # by an earlier test
     trees.stop_being_subreaper()
     pipe = subprocess.PIPE
