@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -217,6 +218,7 @@ def main() -> None:
     )
     if sys.stderr.isatty():
         plan.show = lambda text: print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that agents and server are ended
     with tempfile.TemporaryDirectory(prefix="sweep-bench-") as folder:
         result = measured(table(plan, Path(folder)), options.rounds, plan)
     plan.show("")
