@@ -81,7 +81,7 @@ def test_verdicts_say_what_is_saved_and_lost() -> None:
     asha, *_, hyperband = simulate(curves, LOSS, rules_for(10), 4, 5, 1, lambda: told.append(1))
     assert len(told) == 5 * 6
     assert (asha.kept, asha.lost, asha.replays) == (1, 0, 5)
-    assert 0.4 < asha.clock_saved < 1
+    assert 0.2 < asha.clock_saved < 1
     assert asha.clock_interval[0] <= asha.clock_saved <= asha.clock_interval[1]
     assert asha.kept_interval[0] < 0.7, "five replays prove little"
     assert hyperband.rule == EarlyTerminate(min_iter=1)

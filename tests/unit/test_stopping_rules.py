@@ -62,7 +62,7 @@ def test_where_runs_are_judged() -> None:
     assert rungs(60, 1.1, 75, False) == pytest.approx((60, 66, 72.6))
     assert rungs(1, 1.5, 9, True) == (1, 2, 3, 5, 7)
     assert [first_rung(own("asha", max_iter=m)) for m in (4, 27, 100)] == [1, 3, 10]
-    assert (first_rung(own("median")), first_rung(own("threshold"))) == (5, 1)
+    assert (first_rung(own("median")), first_rung(own("threshold", max_iter=90))) == (8, 1)
     assert kept_eta(own("percentile", percentile=25)) == 4
     assert all(rung < 2**54 for rung in rungs(1, 1.1, None, True))
 
@@ -77,7 +77,7 @@ def test_numbers_that_make_no_rule_are_refused(early: EarlyTerminate) -> None:
 
 
 def test_reasons_are_for_people() -> None:
-    asha = stopper_of(own("asha", min_iter=3, eta=2.0))
+    asha = stopper_of(own("asha", min_iter=3, eta=2.0, min_runs=4))
     for run in range(12):
         asha.report(run, [9.0, 8.0, (run + 30) / 100], [1.0, 2.0, 4.0])
     assert asha.condemned(11) == (
@@ -111,7 +111,7 @@ def test_reasons_are_for_people() -> None:
 
 
 def test_a_skipped_rung_is_judged_at_the_next_report() -> None:
-    asha = stopper_of(own("asha", min_iter=3, eta=2.0))
+    asha = stopper_of(own("asha", min_iter=3, eta=2.0, min_runs=4))
     for run in range(6):
         asha.report(run, [1.0, 1.0, run / 10], [1.0, 2.0, 3.0])
     asha.report(9, [5.0], [2.0])
@@ -122,7 +122,7 @@ def test_a_skipped_rung_is_judged_at_the_next_report() -> None:
 
 
 def test_steps_may_begin_at_0_or_at_1() -> None:
-    zero, one = (stopper_of(own("asha", min_iter=3, eta=2.0)) for _ in range(2))
+    zero, one = (stopper_of(own("asha", min_iter=3, eta=2.0, min_runs=4)) for _ in range(2))
     for run in range(6):
         zero.report(run, [run, run, run], [0.0, 1.0, 2.0])
         one.report(run, [run, run, run], [1.0, 2.0, 3.0])
@@ -131,7 +131,7 @@ def test_steps_may_begin_at_0_or_at_1() -> None:
 
 
 def test_nobody_is_ended_at_the_first_few_runs_nor_at_the_end() -> None:
-    asha = stopper_of(own("asha", min_iter=2, max_iter=4, eta=2.0))
+    asha = stopper_of(own("asha", min_iter=2, max_iter=4, eta=2.0, min_runs=4))
     for run in range(3):
         asha.report(run, [run, run])
     assert asha.condemned(2) is None, "of three runs"
@@ -145,7 +145,7 @@ def test_nobody_is_ended_at_the_first_few_runs_nor_at_the_end() -> None:
 
 
 def test_the_best_of_all_is_spared_whatever_it_was_at_its_rung() -> None:
-    asha = stopper_of(own("asha", min_iter=2, eta=2.0))
+    asha = stopper_of(own("asha", min_iter=2, eta=2.0, min_runs=4))
     for run in range(8):
         asha.report(run, [run, run])
     assert asha.condemned(7) is not None
@@ -154,7 +154,7 @@ def test_the_best_of_all_is_spared_whatever_it_was_at_its_rung() -> None:
 
 
 def test_a_run_that_is_not_finite_at_a_rung_is_the_worst_there() -> None:
-    asha = stopper_of(own("asha", min_iter=2, eta=2.0))
+    asha = stopper_of(own("asha", min_iter=2, eta=2.0, min_runs=4))
     for run in range(8):
         asha.report(run, [run + 1, run + 1])
     asha.report(8, [0.5, math.nan])

@@ -203,7 +203,7 @@ class EarlyTerminateModel(Model):
     )
     percentile: f.Percentile | None = Field(
         default=None,
-        description="`percentile`: so many percent of the runs, the best ones, go on. Not given: 60.",
+        description="`percentile`: so many percent of the runs, the best ones, go on. Not given: 65.",
         examples=[25],
     )
     threshold: f.Number | None = Field(

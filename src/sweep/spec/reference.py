@@ -183,9 +183,9 @@ _EARLY = """\
 | `type` | ends a run | keys (default) |
 | --- | --- | --- |
 | `hyperband` | whose value at min_iter·eta^k iterations is not among the best 1/eta of the runs that came so far: the rule of W&B | `min_iter`, or `max_iter` and `s`; `eta` (3); `strict` (true); `step` (count) |
-| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (4), `step` (logged) |
-| `median` | whose best value is worse than the median of the runs that came as far, looked at ever again from `min_iter` on | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5), `step` (logged) |
-| `percentile` | the same, with the best `percentile` percent going on instead of the better half | as `median`; `percentile` (60) |
+| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8), `step` (logged) |
+| `median` | whose best value is worse than the median of the runs that came as far, looked at ever again from `min_iter` on | `min_iter` (8, or a sixth of `max_iter`), `max_iter`, `min_runs` (8), `step` (logged) |
+| `percentile` | the same, with the best `percentile` percent going on instead of the better half | `percentile` (65), `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5), `step` (logged) |
 | `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` (half of the iterations done), `min_delta` (0), `step` (logged) |
 | `threshold` | whose best value from iteration `min_iter` on is worse than `threshold` | `threshold` (required), `min_iter` (1), `max_iter`, `step` (logged) |
 | `none` | never | |
@@ -197,8 +197,8 @@ judged by its next report; what a restarted attempt goes back behind is forgotte
 Steps (and a metric that counts, such as the epoch) may begin at 0 or at 1. Rows that are logged without a step are counted, each one an
 iteration; `time` goes on where the last attempt's ended. With `step: time` the iterations are seconds: give `min_iter` or `max_iter`.
 
-The defaults are chosen so that on recorded learning curves `asha` and `median` save at least half of the time and keep the best run in
-95 of 100 replays; `plateau` saves about an eighth, `threshold` what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
+The defaults are chosen so that on recorded learning curves `asha`, `median` and `percentile` save about half of the time and keep the best
+run in 95 of 100 replays; `plateau` saves a sixth and is no judge of noisy curves, `threshold` saves what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
 
 """
 

@@ -10,14 +10,12 @@ import math
 from sweep.core.plugins import Stopper
 from sweep.core.spec import EarlyTerminate, Metric, SweepSpec, unit_of
 
-MIN_ITER = 5
-"""The first iteration at which runs are judged where neither min_iter nor max_iter says it."""
-MIN_SHARE = 10
+MIN_ITER = {"asha": 5, "median": 8, "percentile": 5, "plateau": 15, "threshold": 1}
+"""The first iteration at which a rule judges runs where neither min_iter nor max_iter says it."""
+MIN_SHARE = {"asha": 10, "median": 6, "percentile": 10, "plateau": 3}
 """With max_iter alone, runs are judged from this part of it on."""
-PLATEAU_MIN_ITER, PLATEAU_MIN_SHARE = 15, 3
-"""The same for `plateau`, which has nothing to compare with: noise looks like the end of progress."""
-MIN_RUNS = {"asha": 4, "median": 5, "percentile": 5}
-PERCENTILE = 60.0
+MIN_RUNS = {"asha": 8, "median": 8, "percentile": 5}
+PERCENTILE = 65.0
 _GROWTH = 1.1
 _FARTHEST = 2.0**53
 
@@ -71,12 +69,9 @@ def first_rung(early: EarlyTerminate) -> float:
     """The first iteration at which one of our own rules judges a run."""
     if early.min_iter is not None:
         return early.min_iter
-    if early.type == "threshold":
-        return 1
-    alone = early.type == "plateau"
-    if early.max_iter is None:
-        return PLATEAU_MIN_ITER if alone else MIN_ITER
-    return max(1, math.ceil(early.max_iter / (PLATEAU_MIN_SHARE if alone else MIN_SHARE)))
+    if early.max_iter is None or early.type not in MIN_SHARE:
+        return MIN_ITER[early.type]
+    return max(1, math.ceil(early.max_iter / MIN_SHARE[early.type]))
 
 
 def kept_eta(early: EarlyTerminate) -> float:

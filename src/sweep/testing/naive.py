@@ -73,7 +73,7 @@ def naive_first(settings: EarlyTerminate) -> int:
         return settings.min_iter
     if settings.type == "threshold":
         return 1
-    usual, share = (15, 3) if settings.type == "plateau" else (5, 10)
+    usual, share = {"plateau": (15, 3), "median": (8, 6)}.get(settings.type, (5, 10))
     return usual if settings.max_iter is None else max(1, math.ceil(settings.max_iter / share))
 
 
@@ -81,7 +81,7 @@ def naive_rungs(settings: EarlyTerminate) -> tuple[list[float], float]:
     """The iterations at which runs are compared, and of how many one is kept."""
     if settings.type == "hyperband":
         return naive_bands(settings), settings.eta
-    percentile = 60 if settings.percentile is None else settings.percentile
+    percentile = 65 if settings.percentile is None else settings.percentile
     eta = {"asha": settings.eta, "median": 2.0, "percentile": 100 / percentile}[settings.type]
     at, end, rungs = float(naive_first(settings)), settings.max_iter or 10_000, list[float]()
     while at < end:
@@ -120,7 +120,7 @@ def naive_condemned(
 
     here = sorted(judged(curve) for curve in bad.values() if curve and curve[-1][0] >= rung)
     if own:
-        least = settings.min_runs or {"asha": 4}.get(settings.type, 5)
+        least = settings.min_runs or {"percentile": 5}.get(settings.type, 8)
         best = min((value for curve in bad.values() for _, value in curve), default=math.inf)
         if len(here) < least or min(value for _, value in bad[run]) == best < math.inf:
             return False
