@@ -7,7 +7,7 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from sweep.search._blended import DRAWN, TURNS, Told, log_improvement, ranked, thinned
+from sweep.search._blended import DRAWN, TURNS, Told, log_discount, log_improvement, ranked, thinned
 from sweep.search._frame import INACTIVE, Array, Column, Frame
 from sweep.search._gaussian import NOISE, PSEUDO, Process, loss_and_gradient
 from sweep.search._parzen import Parzen
@@ -183,6 +183,12 @@ def test_log_improvement_is_the_log_of_the_expected_improvement() -> None:
     assert found[1:] == pytest.approx(expected[1:] + np.log(2.0), rel=1e-6)
     far = log_improvement(np.array([10.0, 1e3, 1e6, 1e12]), np.ones(4), 0.0)
     assert np.all(np.isfinite(far)) and np.all(np.diff(far) < 0)
+
+
+def test_what_is_known_to_the_noise_is_discounted() -> None:
+    share = np.exp(log_discount(np.array([1e-6, 1.0, 1e3]), 1.0))
+    assert share == pytest.approx([0.0, 1 - np.sqrt(0.5), 1.0], abs=1e-3)
+    assert np.exp(log_discount(np.array([0.5]), 0.0)) == pytest.approx([1.0])
 
 
 def test_parzen_draws_where_the_good_rows_are() -> None:

@@ -19,6 +19,7 @@ from sweep.core.space import Categorical, Config
 from sweep.core.spec import SweepSpec
 from sweep.search._axes import Axes, Axis
 from sweep.search._model import ModelSearcher, Point, goal_of, score_of
+from sweep.search._sobol import SobolPoints
 
 if TYPE_CHECKING:
     from sweep.search._blended import Told
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 NAME = "blend"
 START = 8
-"""Scores that the models wait for; fewer where the budget is small."""
+"""Trials that come before the models are asked, and twice the scores that they wait for; fewer where the budget is small."""
 _FEW = 1000
+_TRIES = 32
 """A number with more values than this is as good as continuous."""
 
 
@@ -45,6 +47,18 @@ class BlendSearcher(ModelSearcher):
         super().__init__(name, described, spec, axes, model)
         self._blend = model
         self._start = min(self._start, START)
+        self._design = SobolPoints(spec.space, spec.seed)
+
+    def _ready(self, trials: int, scored: int) -> bool:
+        """With many workers the first scores come late: half of them have to do then."""
+        return trials >= self._start and 2 * scored >= self._start
+
+    def _started(self, trial: int, taken: set[str]) -> Config | None:
+        for index in range(trial, trial + _TRIES):
+            config = self._design.config(index)
+            if self._is_new(config, taken):
+                return config
+        return None
 
     def _modelled(self, trial: int, taken: set[str]) -> Config | None:
         if self._any(taken) is None:

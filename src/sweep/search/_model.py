@@ -66,7 +66,7 @@ class ModelSearcher:
         self._history.update(seen)
         told = [*self._known, *seen] if self._known else seen
         scored = sum(score_of(observation) is not None for observation in told)
-        modelled = bool(self._axes.axes) and scored >= self._start
+        modelled = bool(self._axes.axes) and self._ready(len(told), scored)
         if modelled:
             self._model.update(told)
         taken: set[str] = set()
@@ -82,6 +82,10 @@ class ModelSearcher:
             if modelled and len(configs) < n:
                 self._model.pend(config)
         return Proposals(tuple(configs), exhausted=self._any(taken) is None)
+
+    def _ready(self, trials: int, scored: int) -> bool:  # noqa: ARG002
+        """Whether the model may be asked after so many trials, of which so many have a score."""
+        return scored >= self._start
 
     def _is_new(self, config: Config, taken: set[str]) -> bool:
         key = canonical(config)

@@ -14,7 +14,7 @@ from sweep.core import domain
 from sweep.core.domain import canonical
 from sweep.core.plugins import Observation, Proposals
 from sweep.core.seeds import derive
-from sweep.core.space import Config
+from sweep.core.space import Config, Space
 from sweep.core.spec import SweepSpec
 from sweep.search._history import History, Unseen
 from sweep.search._stream import DistinctStream
@@ -31,11 +31,9 @@ class SobolSearcher:
 
     def __init__(self, spec: SweepSpec) -> None:
         self.version = f"1+scipy-{version('scipy')}"
-        self._spec = spec
         self._stream = DistinctStream(spec.space, spec.seed)
         self._history, self._unseen = History(), Unseen(self._stream.config)
-        self._engine: Any = None
-        self._units: list[list[float]] = []
+        self._points = SobolPoints(spec.space, spec.seed)
 
     def propose(self, seen: Sequence[Observation], n: int) -> Proposals:
         """The next `n` points; see `sweep.core.plugins.Searcher`."""
@@ -52,7 +50,7 @@ class SobolSearcher:
 
     def _next(self, trial: int, taken: set[str]) -> Config | None:
         for index in range(trial, trial + _TRIES):
-            config = self._config(index)
+            config = self._points.config(index)
             key = canonical(config)
             known = key in taken or key in self._history.keys
             if not known and domain.allows(self._spec.space, config):
@@ -62,15 +60,24 @@ class SobolSearcher:
     def _any(self, taken: set[str]) -> Config | None:
         return next((c for c in self._unseen.configs(self._history) if canonical(c) not in taken), None)
 
-    def _config(self, index: int) -> Config:
+
+class SobolPoints:
+    """The configs of a scrambled Sobol sequence, by number."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._seed = space, seed
+        self._engine: Any = None
+        self._units: list[list[float]] = []
+
+    def config(self, index: int) -> Config:
         """Point `index` of the sequence."""
-        parameters = self._spec.space.parameters
+        parameters = self._space.parameters
         if self._engine is None:
             from scipy.stats import qmc
 
-            self._engine = qmc.Sobol(max(1, len(parameters)), seed=derive(self._spec.seed, self.name) % 2**63)
+            self._engine = qmc.Sobol(max(1, len(parameters)), seed=derive(self._seed, "sobol") % 2**63)
         while len(self._units) <= index:
             self._units += self._engine.random(_BLOCK).tolist()
         units = self._units[index]
         values = [domain.from_unit(p.distribution, u) for p, u in zip(parameters, units, strict=False)]
-        return domain.assemble(self._spec.space, values)
+        return domain.assemble(self._space, values)
