@@ -13,7 +13,7 @@ from pathlib import Path
 
 from measure import SOURCE, Context, Figures, Goal, Row, Table, environment, process
 from recorded import record, spec
-from redis_answers import answers
+from redis_answers import Found, answers
 
 from sweep.api.serving import find_server
 from sweep.core.names import controller_lease
@@ -21,6 +21,8 @@ from sweep.stores.redis import RedisStore
 
 RUNS, REPORTS = 2_000, 10
 MANY = 10_000
+SECONDS = 5.0
+"""For so long agents are watched."""
 
 OPTUNA = """
 import sys, time, warnings
@@ -139,13 +141,14 @@ def server(fsync: str | None = None) -> Iterator[Server]:
 
 
 def tables(context: Context) -> Iterator[Table]:
-    """Three tables; optuna, which this package needs, is run by the same Python."""
+    """Some tables; optuna, which this package needs, is run by the same Python."""
     if find_server() is None:
         context.missing.add("redis-server")
         return
     yield _memory(context)
     yield from _attaching(context)
     yield _answers(context)
+    yield from _many(context)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -255,6 +258,66 @@ def _answers(context: Context) -> Table:
 
 def _answered(context: Context, fsync: str) -> Figures:
     with server(fsync) as redis:
-        found = answers(redis.url, Path(context.folder), agents=4, slots=50, per_s=2000, seconds=5.0)
+        found = answers(redis.url, Path(context.folder), processes=4, slots=50, per_s=2000, seconds=SECONDS)
         cut = statistics.quantiles(found.latencies_ms, n=100)
-        return {"p50 ms": cut[49], "p99 ms": cut[98], "runs per s": found.per_s}
+        times = {"p50 ms": cut[49], "p99 ms": cut[98], "runs per s": found.runs / SECONDS}
+        return {**times, **_per_run(found)}
+
+
+def _per_run(found: Found) -> Figures:
+    share = 1e3 / found.runs
+    return {
+        "leader CPU ms": share * found.leader_s,
+        "agents CPU ms": share * found.agents_s,
+        "server CPU ms": share * found.server_s,
+        "CPU ms per run": share * (found.leader_s + found.agents_s + found.server_s),
+    }
+
+
+# --- many agents ---------------------------------------------------------------------------------------------------
+
+
+def _many(context: Context) -> Iterator[Table]:
+    one, eight, many = "1 agent, 64 slots", "8 agents, 8 slots each", "64 agents, 1 slot each"
+    yield Table(
+        "CPU per run of the agents, the one that leads among them, and of the server, at 300 runs a second",
+        [
+            Row(one, lambda: _shared(context, 1, 1, 64)),
+            Row(eight, lambda: _shared(context, 8, 1, 8)),
+            Row(many, lambda: _shared(context, 8, 8, 1)),
+        ],
+        [Goal(eight, "CPU ms per run", ratio=1.5)],
+        note="runs cost nothing themselves; the 64 agents share eight processes",
+    )
+    yield Table(
+        "64 idle agents on one server",
+        [Row("idle", lambda: _idle(context))],
+        note="of one core; the agents share eight processes, one of them leads",
+    )
+
+
+def _shared(context: Context, processes: int, agents: int, slots: int) -> Figures:
+    with server("everysec") as redis:
+        sizes = {"processes": processes, "agents": agents, "slots": slots}
+        found = answers(redis.url, Path(context.folder), **sizes, per_s=300, seconds=SECONDS, apart=False)
+        figures = _per_run(found)
+        del figures["leader CPU ms"]
+        return {**figures, "runs per s": found.runs / SECONDS}
+
+
+def _idle(context: Context) -> Figures:
+    with server("everysec") as redis:
+        found = answers(
+            redis.url,
+            Path(context.folder),
+            processes=8,
+            agents=8,
+            slots=1,
+            per_s=0,
+            seconds=SECONDS,
+            apart=False,
+        )
+        return {
+            "an agent, CPU %": 100 * found.agents_s / SECONDS / 64,
+            "server CPU %": 100 * found.server_s / SECONDS,
+        }

@@ -89,18 +89,33 @@ def test_a_bare_reading_has_the_same_entries(store: RedisStore) -> None:
         assert [r.entry for r in plain] == entries[after:][:limit]
 
 
-def test_an_idle_agent_looks_seldom_once_it_has_heard_of_news(redis_server: RedisServer) -> None:
+def test_an_idle_agent_looks_seldom_where_news_come_through(redis_server: RedisServer) -> None:
     with closing(RedisStore(redis_server.url)) as store, selectors.DefaultSelector() as selector:
-        store.append("s", [PAUSE], writer="w", first_seq=1)
         news = News(selector)
         news.follow(store, "s", "a")
-        until(lambda: bool(selector.select(0.1)))  # it listens now
-        assert news.pause_s(True, 60.0) == POLL_S, "nothing says that this server lets news through"
-        store.append("s", [assigned("a")], writer="w", first_seq=2)
         until(lambda: news.pause_s(True, 60.0) == IDLE_POLL_S)
         assert news.pause_s(False, 60.0) == POLL_S, "the controller owes an answer"
         assert news.pause_s(True, 1.0) == 0.1, "somebody must take the lead over in time"
         news.close()
+
+
+def test_where_publishing_is_forbidden_an_idle_agent_looks_as_often_as_ever(
+    redis_server: RedisServer,
+) -> None:
+    with closing(redis_server.client()) as client:
+        rules = ("on", ">pw", "~sweep:*", "resetchannels", "&sweep:*", "+@all", "-publish")
+        client.execute_command("ACL", "SETUSER", "mute", *rules)
+        with closing(RedisStore(f"redis://mute:pw@127.0.0.1:{redis_server.port}")) as store:
+            listener = store.listener("s", "mute")
+            channel = Keys("s").prefix + "to:mute"
+            until(lambda: dict(client.pubsub_numsub(channel))[channel.encode()] == 1)
+            store.append("s", [PAUSE, assigned("mute")], writer="w", first_seq=1)
+            assert [order.position for order in store.read("s", 0, addressee="mute")] == [2]
+            assert not listener.hears
+            client.publish(channel, "")  # somebody else may: then it does hear
+            until(lambda: listener.hears)
+            listener.close()
+        client.execute_command("ACL", "DELUSER", "mute")
 
 
 def test_all_agents_hear_when_the_sweep_changes_but_not_when_a_run_does(redis_server: RedisServer) -> None:

@@ -21,6 +21,7 @@ _LOOK_S = 0.25
 _PAUSE_S = 0.001
 """News that come in such a time are told as one."""
 _RETRY_S = 1.0
+_PROBE = b"probe"
 
 
 class RedisListener:
@@ -69,20 +70,36 @@ class RedisListener:
         connection.read_response()
         heard = False
         self._tell()  # what came while nobody listened
+        self._probe()
         while not self._closed.is_set():
             if heard != self.leading:
                 heard = self.leading
                 connection.send_command("SUBSCRIBE" if heard else "UNSUBSCRIBE", self._events)
             if connection.can_read(_LOOK_S):
-                self._take_message(connection.read_response())
+                news = self._take(connection.read_response())
                 while connection.can_read(0):
-                    self._take_message(connection.read_response())
-                self._tell()
-                time.sleep(_PAUSE_S)
+                    news |= self._take(connection.read_response())
+                if news:
+                    self._tell()
+                    time.sleep(_PAUSE_S)
 
-    def _take_message(self, message: Any) -> None:
-        if message[0] == b"message":  # no answer to a subscription: the server lets the scripts publish
-            self.hears = True
+    def _probe(self) -> None:
+        """Say something to oneself: where it is heard, this server and its rules let news through."""
+        connection = self._connect()
+        try:
+            connection.send_command("PUBLISH", self._orders, _PROBE)
+            connection.read_response()
+        except wrong.ResponseError:  # this user may not: nor may the scripts
+            pass
+        finally:
+            connection.disconnect()
+
+    def _take(self, message: Any) -> bool:
+        """Whether this is news: no answer to a subscription, and not what was said to oneself."""
+        if message[0] != b"message":
+            return False
+        self.hears = True
+        return bool(message[2] != _PROBE)
 
     def _tell(self) -> None:
         with contextlib.suppress(OSError):  # full is as good; closed is the end
