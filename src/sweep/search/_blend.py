@@ -29,8 +29,8 @@ NAME = "blend"
 START = 8
 """Trials that come before the models are asked, and twice the scores that they wait for; fewer where the budget is small."""
 _FEW = 1000
-_TRIES = 32
 """A number with more values than this is as good as continuous."""
+_TRIES = 32
 
 
 class BlendSearcher(ModelSearcher):

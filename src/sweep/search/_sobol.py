@@ -31,6 +31,7 @@ class SobolSearcher:
 
     def __init__(self, spec: SweepSpec) -> None:
         self.version = f"1+scipy-{version('scipy')}"
+        self._space = spec.space
         self._stream = DistinctStream(spec.space, spec.seed)
         self._history, self._unseen = History(), Unseen(self._stream.config)
         self._points = SobolPoints(spec.space, spec.seed)
@@ -53,7 +54,7 @@ class SobolSearcher:
             config = self._points.config(index)
             key = canonical(config)
             known = key in taken or key in self._history.keys
-            if not known and domain.allows(self._spec.space, config):
+            if not known and domain.allows(self._space, config):
                 return config
         return None
 
