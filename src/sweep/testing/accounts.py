@@ -74,51 +74,6 @@ class PatienceAccount:
         self.row, self._stalled = [], None
 
 
-class PatienceAccount:
-    """What `patience` has seen of trials that have finished."""
-
-    def __init__(self) -> None:
-        self.best: float | None = None
-        self.row: list[int] = []
-        """Trials that have finished in a row without being the best so far."""
-        self._seen: set[int] = set()
-        """Trials that have finished at least once: each counts once."""
-        self._stalled: list[int] | None = None
-        """The row that was too long."""
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a row was too long since somebody last wanted the sweep to go on."""
-        return self._stalled is not None
-
-    def finished(self, trial: int, mean: float | None, goal: str, patience: int | None) -> None:
-        """A trial has finished, perhaps again."""
-        again, sign = trial in self._seen, 1 if goal == "minimize" else -1
-        self._seen.add(trial)
-        if mean is not None and (self.best is None or sign * mean < sign * self.best):
-            self.best, self.row = mean, []
-            return
-        self.row += [] if again else [trial]
-        if not self.stalled:
-            self.judge(patience)
-
-    def take_back(self, trial: int, patience: int | None) -> None:
-        """It was its node's fault that a run of this trial failed."""
-        if trial in self.row:
-            self.row.remove(trial)
-            self._seen.discard(trial)
-            if self._stalled is self.row:
-                self.judge(patience)
-
-    def judge(self, patience: int | None) -> None:
-        """By another patience than before."""
-        self._stalled = self.row if patience is not None and len(self.row) >= patience else None
-
-    def begin_anew(self) -> None:
-        """Somebody wants the sweep to go on."""
-        self.row, self._stalled = [], None
-
-
 class RunAccount:
     """One run, by the journal."""
 
