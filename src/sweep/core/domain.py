@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from sweep.core.conditions import INACTIVE, Points, active_under, compiled
 from sweep.core.constraints import constraints_of
 from sweep.core.equality import canonical as canonical
@@ -205,7 +207,7 @@ def size(space: Space) -> int | None:
     """How many distinct configs sampling can give; None: infinitely many, or too many to count those that the constraints
     allow."""
     choices = _supports(space)
-    return None if choices is None else _allowed_size(space, choices)
+    return None if choices is None else _allowed_size(space, choices, "drawn")
 
 
 def points(space: Space) -> Points | None:
@@ -225,18 +227,28 @@ def grid_size(space: Space) -> int | None:
     """How many points a grid over the space has; None when a parameter has no grid, or when there are too many to count
     those that the constraints allow."""
     try:
-        return _allowed_size(space, _grid_choices(space))
+        return _allowed_size(space, _grid_choices(space), "grid")
     except ValueError:
         return None
 
 
-def _allowed_size(space: Space, choices: Sequence[Sequence[Any]]) -> int | None:
+# Listings ask again and again how large a sweep is, each time about a spec that was just read.
+_COUNTED: dict[tuple[str, bytes], int | None] = {}
+
+
+def _allowed_size(space: Space, choices: Sequence[Sequence[Any]], kind: str) -> int | None:
     constraints = constraints_of(space)
     if constraints is None:
         return Points(space, choices, range(len(choices))).size
-    named = set().union(*(constraint.positions for constraint in constraints.each))
-    first = sorted(range(len(choices)), key=lambda position: position not in named)
-    return constraints.count(Points(space, choices, first), MOST_COUNTED)
+    key = (kind, msgspec.msgpack.encode(space))
+    if key not in _COUNTED:
+        named = set().union(*(constraint.positions for constraint in constraints.each))
+        first = sorted(range(len(choices)), key=lambda position: position not in named)
+        counted = constraints.count(Points(space, choices, first), MOST_COUNTED)
+        if len(_COUNTED) >= 64:
+            _COUNTED.clear()
+        _COUNTED[key] = counted
+    return _COUNTED[key]
 
 
 def allows(space: Space, config: Config) -> bool:
