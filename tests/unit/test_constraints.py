@@ -15,7 +15,7 @@ from sweep.core.constraints import ConstraintError, constraints_of
 from sweep.core.expressions import Constraint
 from sweep.core.plugins import Observation
 from sweep.core.revisions import is_used_up
-from sweep.core.space import Condition, Numeric, Parameter, Space
+from sweep.core.space import Categorical, Condition, Numeric, Parameter, Space
 from sweep.core.spec import SweepSpec
 from sweep.search import make_searcher
 from sweep.spec import SpecError, parse
@@ -238,3 +238,16 @@ def test_a_constraint_that_little_satisfies_is_worth_a_warning() -> None:
         "sweep.yaml:7:1 constraints: only 11 of 2,000 random configs satisfy them; bounds that leave less out make the search "
         "faster"
     ]
+
+
+def test_under_constraints_draws_keep_their_distribution() -> None:
+    """Where most draws are refused, likely values still come more often: it is drawn again, not enumerated."""
+    space = Space(
+        (
+            Parameter(("k",), Categorical(("often", "seldom"), (0.95, 0.05))),
+            *(Parameter((name,), Numeric(1, 40, integer=True)) for name in "abc"),
+        ),
+        ("a == b", "c % 5 == 0"),
+    )
+    configs = make_searcher(SweepSpec(method="random", space=space, seed=2)).propose([], 100).configs
+    assert sum(config["k"] == "often" for config in configs) > 85

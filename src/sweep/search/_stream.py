@@ -19,6 +19,8 @@ from sweep.core.space import Config, Space
 _PATIENCE = 32
 # The same in an infinite space, where nothing can be enumerated.
 _LONG_PATIENCE = 20_000
+# So many draws that constraints refuse, for one that they allow, before the points are gone through one by one.
+_REFUSALS = 20_000
 # Points of a finite space in a row that constraints refuse, or that were drawn before.
 _ENUMERATION_PATIENCE = 1_000_000
 _ROUNDS = 4
@@ -68,11 +70,14 @@ class DistinctStream:
 
     def _extend(self) -> bool:
         """Take one more; False when there is none."""
-        for _ in range(0 if self._enumerating else _PATIENCE if self._finite is not None else _LONG_PATIENCE):
-            values = draw(self._space, self._seed, self._draws)
+        repeats = refused = 0
+        most = _PATIENCE if self._finite is not None else _LONG_PATIENCE
+        while not self._enumerating and repeats < most and refused < _REFUSALS:
+            taken = self._take(draw(self._space, self._seed, self._draws))
             self._draws += 1
-            if self._take(values):
+            if taken:
                 return True
+            repeats, refused = (repeats, refused + 1) if taken is None else (repeats + 1, refused)
         self._enumerating = True
         if self._finite is None:
             return False
@@ -85,11 +90,14 @@ class DistinctStream:
                 return True
         return False
 
-    def _take(self, values: list[Any]) -> bool:
+    def _take(self, values: list[Any]) -> bool | None:
+        """Keep a draw. False: it was known; None: the constraints refuse it."""
         config = domain.assemble(self._space, values)
         key = domain.canonical(config)
-        if key in self._known or not domain.allows(self._space, config):
+        if key in self._known:
             return False
+        if not domain.allows(self._space, config):
+            return None
         self._known.add(key)
         self._values.append(values)
         return True
