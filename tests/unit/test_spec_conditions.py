@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sweep.api.revising import inside, spec_changes
 from sweep.core import domain
 from sweep.core.space import Condition, Space
 from sweep.spec import SpecError, parse
@@ -139,3 +140,19 @@ def test_in_a_grid_a_value_must_be_one_of_the_grids() -> None:
     assert domain.size(space(text.format("random"))) == 3
     with pytest.raises(SpecError, match="`a` is never 2; it is one of 0 or 1"):
         space(text.format("grid"))
+
+
+def test_a_revision_says_what_changes_in_conditions_constraints_and_initial_configs() -> None:
+    text = "method: random\nprogram: t.py\nseed: 1\nparameters:\n  a: {values: [1, 2]}\n  b: {values: [3, 4]"
+    old = parse(text + "}\n", draw_seed=lambda: 1).spec
+    more = ", when: {a: [1]}}\nconstraints: [a * b < 8]\ninitial: [{b: 3}]\n"
+    new = parse(text + more, draw_seed=lambda: 1).spec
+    assert [str(change) for change in spec_changes(old, new)] == [
+        "parameters.b: one of 3, 4 → one of 3, 4 when a is 1",
+        "constraints: not given → [a * b < 8]",
+        "initial: not given → [{b: 3}]",
+    ]
+    assert inside(old.space, {"a": 2, "b": 4})
+    assert inside(new.space, {"a": 2})
+    assert inside(new.space, {"a": 2, "b": 4})  # what is inactive does not matter
+    assert not inside(new.space, {"a": 1})

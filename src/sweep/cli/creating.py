@@ -91,6 +91,12 @@ def validate_command(file: Path, as_json: bool) -> None:
         count = points(spec.method, Space((replace(parameter, when=()),)))
         values = "" if count is None else f", {count:,} value{'s' if count != 1 else ''}"
         click.echo(f"  {parameter.name}: {parameter.declared}{values}{when_text(parameter)}")
+    for text in spec.space.constraints:
+        click.echo(f"  constraint: {' '.join(text.split())}")
+    if spec.initial:
+        click.echo(
+            f"  initial: {len(spec.initial)} config{'s' if len(spec.initial) != 1 else ''} to be tried first"
+        )
 
 
 def _facts(parsed: Parsed) -> dict[str, Any]:
@@ -103,5 +109,7 @@ def _facts(parsed: Parsed) -> dict[str, Any]:
         "trials": total,
         "runs": None if total is None else total * spec.replicates,
         "parameters": [parameter.name for parameter in spec.space.parameters],
+        "constraints": list(spec.space.constraints),
+        "initial": len(spec.initial),
         "warnings": [str(warning) for warning in parsed.warnings],
     }
