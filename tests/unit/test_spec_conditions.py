@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sweep.api.revising import inside, spec_changes
@@ -156,3 +159,26 @@ def test_a_revision_says_what_changes_in_conditions_constraints_and_initial_conf
     assert inside(new.space, {"a": 2})
     assert inside(new.space, {"a": 2, "b": 4})  # what is inactive does not matter
     assert not inside(new.space, {"a": 1})
+
+
+def test_the_examples_of_the_reference_are_what_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
+    blocks = [
+        text
+        for text in re.findall(r"^```yaml\n(.*?)^```", page, re.S | re.M)
+        if text.startswith("parameters:")
+    ]
+    conditions, constraints = blocks
+    head = "method: grid\nprogram: t.py\n"
+    two = conditions.replace("{min: 0.0, max: 0.99, when", "{values: [0.5, 0.9], when")
+    assert domain.grid_size(space(head + two)) == 9
+
+    found = parse("method: random\nprogram: t.py\n" + constraints, draw_seed=lambda: 1).spec.space
+    assert len(found.constraints) == 2
+    assert domain.belongs(found, {"batch_size": 16, "accum": 16, "optimizer": {"name": "adam", "lr": 0.05}})
+    assert not domain.belongs(
+        found, {"batch_size": 32, "accum": 16, "optimizer": {"name": "adam", "lr": 0.05}}
+    )
+    assert not domain.belongs(
+        found, {"batch_size": 16, "accum": 16, "optimizer": {"name": "adam", "lr": 0.5}}
+    )
