@@ -194,7 +194,7 @@ class _Auditor:
             return Finding(
                 position, f"{first}: it was proposed from position {entry.seen}, which is not before it"
             )
-        spec, revision, seen = self._asked[entry.seen]
+        spec, revision, seen = self._asked.pop(entry.seen)  # nothing else was asked there
         if (revision, len(seen)) != (entry.revision, entry.first):
             return Finding(
                 position,
