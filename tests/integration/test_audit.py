@@ -13,6 +13,7 @@ from tests.integration.conftest import Project
 
 SPEC = """\
 method: bayes
+engine: optuna-tpe
 command: ["${interpreter}", train.py, "${args}"]
 metric: {name: loss}
 seed: 1

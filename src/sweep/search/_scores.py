@@ -7,6 +7,7 @@ import numpy as np
 from sweep.search._frame import Array
 
 _POWERS = np.linspace(-2.0, 2.0, 17)
+_LOWEST = 1e12
 
 
 def power_scores(scores: Array) -> Array:
@@ -36,7 +37,9 @@ def _clipped(scores: Array) -> Array:
     width = middle - float(np.quantile(scores, 0.15))
     if not width > 0.0:
         width = float(np.std(scores)) or 1.0
-    return np.clip((scores - middle) / width, None, 5.0)
+    with np.errstate(over="ignore"):  # beside ordinary scores there may be one near the largest float
+        z = (scores - middle) / width
+    return np.clip(z, -_LOWEST, 5.0)
 
 
 def _yeo_johnson(z: Array, power: float) -> Array:
