@@ -197,8 +197,9 @@ judged by its next report; what a restarted attempt goes back behind is forgotte
 Steps (and a metric that counts, such as the epoch) may begin at 0 or at 1. Rows that are logged without a step are counted, each one an
 iteration; `time` goes on where the last attempt's ended. With `step: time` the iterations are seconds: give `min_iter` or `max_iter`.
 
-The defaults are chosen so that on recorded learning curves `asha`, `median` and `percentile` save about half of the time and keep the best
-run in 95 of 100 replays; `plateau` saves a sixth and is no judge of noisy curves, `threshold` saves what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
+The defaults are chosen by recorded learning curves. On those of `benchmarks/stopping` `asha`, `median` and `percentile` save a little more than half
+of the time; `asha` and `percentile` keep the best run in about 95 of 100 replays, `median` in 90; give `max_iter` where you know it. `plateau` saves a
+fifth and is no judge of noisy curves; `threshold` saves what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
 
 """
 
