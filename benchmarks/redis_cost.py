@@ -16,7 +16,10 @@ from recorded import record, spec
 from redis_answers import Found, answers
 
 from sweep.api.serving import find_server
+from sweep.controller.recovery import EVERY, NAME, recover
 from sweep.core.names import controller_lease
+from sweep.core.snapshot import mark_of, pack
+from sweep.stopping import make_stopper
 from sweep.stores.redis import RedisStore
 
 RUNS, REPORTS = 2_000, 10
@@ -202,11 +205,12 @@ def _attaching(context: Context) -> Iterator[Table]:
         "controller, from a snapshot",
         "controller, folding the journal",
     )
-    agent = "agent that does not lead"
-    with server() as theirs, server() as ours, server() as bare:
+    agent, tail = "agent that does not lead", "controller, from the oldest snapshot there can be"
+    usual = "controller, from a snapshot 2,000 entries old"
+    with server() as theirs, server() as ours, server() as bare, server() as old, server() as recent:
         command = [sys.executable, "-c", OPTUNA, theirs.url, "build", str(MANY), str(REPORTS)]
         process(command, context.folder, environment(context.folder))
-        for redis in (ours, bare):
+        for redis in (ours, bare, old, recent):
             store = RedisStore(redis.url)
             record(store, "bench", spec(MANY), REPORTS, slots=64, history=0)
             lease = store.acquire(controller_lease("bench"), "bench", 1.0)
@@ -214,11 +218,17 @@ def _attaching(context: Context) -> Iterator[Table]:
             store.release(lease)
             if redis is bare:
                 store.put_cache("bench", "state", b"")
+            elif redis is old:
+                _snapshot_at(store, store.position("bench") * 4 // 5)
+            elif redis is recent:
+                _snapshot_at(store, store.position("bench") - EVERY)
             store.close()
         rows = [
             Row(optuna, _timed(context, OPTUNA, theirs.url, "attach", "0", "0")),
             Row(fold, _timed(context, ATTACH, bare.url, str(MANY))),
             Row(snapshot, _timed(context, ATTACH, ours.url, str(MANY))),
+            Row(usual, _timed(context, ATTACH, recent.url, str(MANY))),
+            Row(tail, _timed(context, ATTACH, old.url, str(MANY))),
             Row(agent, _timed(context, AGENT, ours.url)),
         ]
         yield Table(
@@ -226,9 +236,21 @@ def _attaching(context: Context) -> Iterator[Table]:
             rows,
             [
                 Goal(snapshot, "CPU ms", at_least=2, to=optuna),
+                Goal(usual, "CPU ms", at_least=2, to=optuna),
                 Goal(agent, "CPU ms", at_least=3, to=optuna),
             ],
+            note="a controller that never has a quiet moment renews its snapshot when a fifth of the journal is behind it; others "
+            "do so every 2,000 entries",
         )
+
+
+def _snapshot_at(store: RedisStore, position: int) -> None:
+    """Keep what a controller would have kept when the journal stood there, in place of what is kept."""
+    state = recover(store, "bench", position, make_stopper)
+    [last] = store.read("bench", position - 1, limit=1)
+    data = pack(state, mark_of(last))
+    assert data is not None
+    store.put_cache("bench", NAME, data)
 
 
 def _timed(context: Context, code: str, *words: str) -> Callable[[], Figures]:

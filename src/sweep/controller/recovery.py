@@ -21,7 +21,7 @@ NAME = "state"
 EVERY = 2000
 """A snapshot that is so many entries behind is renewed as soon as nothing else is to do."""
 OVERDUE = 10
-"""One that is so many times as much behind, and by a quarter of the journal, is renewed in spite of work."""
+"""One that is so many times as much behind, and by a fifth of the journal, is renewed in spite of work."""
 WORTHWHILE = 200
 """Fewer entries are folded faster than a snapshot of them is read."""
 BLOCK = 10_000
@@ -42,7 +42,7 @@ class Keeper:
     def consider(self, state: State, quiet: bool) -> None:
         """At the end of a step: keep a snapshot where it is time. `quiet`: nothing has happened since the last step."""
         behind = state.position - self.kept
-        if behind >= self.every and (quiet or behind >= max(OVERDUE * self.every, state.position // 4)):
+        if behind >= self.every and (quiet or behind >= max(OVERDUE * self.every, state.position // 5)):
             self._keep(state)
 
     def leave(self, state: State) -> None:

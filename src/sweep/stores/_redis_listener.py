@@ -58,6 +58,8 @@ class RedisListener:
             try:
                 self._listen(connection)
             except (wrong.RedisError, StoreError, OSError):
+                self.hears = False
+                self._tell()  # whoever relies on news must look: a server that comes back may have lost some entries
                 self._closed.wait(_RETRY_S)
             finally:
                 self.hears = False
