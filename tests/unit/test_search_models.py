@@ -58,7 +58,13 @@ def best_of(engine: str, seed: int, trials: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("engine", "trials", "seeds"), [("optuna-tpe", 45, range(5)), ("skopt-et", 26, range(3))]
+    ("engine", "trials", "seeds"),
+    [
+        ("optuna-tpe", 45, range(5)),
+        ("skopt-et", 26, range(3)),
+        ("blend", 26, range(3)),
+        ("optuna-cmaes", 100, range(3)),
+    ],
 )
 def test_models_beat_random_clearly(engine: str, trials: int, seeds: range) -> None:
     model = median(best_of(engine, seed, trials) for seed in seeds)
