@@ -16,7 +16,8 @@ from sweep.agents.functions import Function
 from sweep.agents.gpus import Gpu, NotEnough, Slot, cpu_count, plan_slots, select, usable
 from sweep.agents.guardian import become_subreaper
 from sweep.agents.leading import Lead, Leading, MakeDriver
-from sweep.agents.loop import Loop, Options
+from sweep.agents.loop import Loop
+from sweep.agents.options import Options
 from sweep.agents.session import Timing
 from sweep.agents.starting import Launcher
 from sweep.agents.view import SlotLine, Snapshot, View

@@ -126,6 +126,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Paths below the folder that runs start in: not part of the recorded code, each node provides them."""
     checkpoints: Checkpoints = "shared"
     """Where checkpoints are for another node: in a folder that all share, or in the store."""
+    priority: int = 0
+    """Among the sweeps that share an agent, those with the highest get its slots first."""
     extra: dict[str, Any] = {}
     """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""
 

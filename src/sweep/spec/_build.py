@@ -361,6 +361,7 @@ def _spec(
         code=file.code,
         links=tuple(file.links or ()),
         checkpoints=file.checkpoints,
+        priority=file.priority,
         extra=extra,
     )
 

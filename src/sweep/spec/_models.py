@@ -364,6 +364,11 @@ class SweepFile(Model):
         description="Where a run's checkpoints are for the next node: in the run's folder, which nodes share or not, or kept in the store.",
         examples=["store"],
     )
+    priority: f.Priority = Field(
+        default=0,
+        description="Among the sweeps that one agent works on, those with the highest get its slots first; equal ones share them.",
+        examples=[10],
+    )
     project: Any = Field(default=None, description="Kept, without effect.")
     entity: Any = Field(default=None, description="Kept, without effect.")
     apiVersion: Any = Field(default=None, description="Kept, without effect.")
