@@ -147,6 +147,13 @@ class Sharing:
         since = one.busy.pop(slot, now_s)
         one.used += self._part(one.needs[slot]) * (now_s - since)
 
+    def forget(self, sweep: str) -> None:
+        """Nothing of what it was lent is left on this machine."""
+        one = self._sweeps[sweep]
+        one.waiting.clear()
+        one.busy.clear()
+        one.returning.clear()
+
     def returned(self, sweep: str, slot: int) -> None:
         """The store has confirmed that an offer is gone, unused."""
         self._sweeps[sweep].returning.discard(slot)
