@@ -147,6 +147,7 @@ class Together:
                 self._drain(f"its {self._count} runs are done")
         for member in self._members.values():
             member.tell(now)
+        self._lend(now)
         asked = sharing.recall(now)
         for loan in asked:
             member = self._members[loan.sweep]
@@ -155,7 +156,11 @@ class Together:
         for sweep in {loan.sweep for loan in asked}:
             self._each(self._members[sweep], lambda loop: loop.settle(now))
             self._members[sweep].tell(now)
-        for loan in sharing.lend(now):
+        if asked:
+            self._lend(now)
+
+    def _lend(self, now: float) -> None:
+        for loan in self._sharing.lend(now):
             member = self._members[loan.sweep]
             if member.loop is not None:
                 member.loop.perform(member.loop.core.lend(loan.slot))

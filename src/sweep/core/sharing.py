@@ -14,7 +14,7 @@ import msgspec
 
 PATIENCE_S = 1.0
 """A sweep that has not used a slot for so long is thought to have no work, and others may have it."""
-AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
+AGAIN_S, AGAIN_AT_MOST_S = 5.0, 60.0
 """It is asked again after so long, each time twice as long, unless something in it has changed."""
 _EPSILON = 1e-9
 
@@ -161,18 +161,29 @@ class Sharing:
     # --- what is to be done
 
     def recall(self, now_s: float) -> list[Loan]:
-        """What is to be asked back, because its sweep does not use it and another may."""
-        asked: list[Loan] = []
-        for name, one in sorted(self._sweeps.items(), key=lambda item: item[1].priority):
-            for slot, since in list(one.waiting.items()):
-                unused = not one.wants or one.dry or slot in one.blocked or now_s >= since + PATIENCE_S
-                if not unused or not self._is_wanted(one, slot, now_s):
-                    continue
-                del one.waiting[slot]
-                one.returning.add(slot)
-                if one.wants and slot not in one.blocked:
-                    self._quieten(one, now_s)
-                asked.append(Loan(name, slot))
+        """What is to be asked back: all that is not used, where another sweep may have a run that fits only then. To be called after
+        `lend`, which gives away what is free."""
+        unused = frozenset(
+            Loan(name, slot)
+            for name, one in self._sweeps.items()
+            for slot, since in one.waiting.items()
+            if not one.wants or one.dry or slot in one.blocked or now_s >= since + PATIENCE_S
+        )
+        wanted = [
+            name
+            for name, one in self._sweeps.items()
+            if unused
+            and self._hungry(one, now_s)
+            and self._fitting(name) is None
+            and self._fitting(name, unused) is not None
+        ]
+        asked = sorted(loan for loan in unused if any(name != loan.sweep for name in wanted))
+        for loan in asked:
+            one = self._sweeps[loan.sweep]
+            del one.waiting[loan.slot]
+            one.returning.add(loan.slot)
+            if one.wants and loan.slot not in one.blocked:
+                self._quieten(one, now_s)
         return asked
 
     def lend(self, now_s: float) -> list[Loan]:
@@ -190,7 +201,7 @@ class Sharing:
         ranked = sorted(self._sweeps.items(), key=lambda item: self._rank(item[1], now_s))
         for name, one in ranked:
             if self._hungry(one, now_s) if only_hungry else one.wants:
-                slot = self._fitting(one)
+                slot = self._fitting(name)
                 if slot is not None:
                     return Loan(name, slot)
         return None
@@ -206,20 +217,14 @@ class Sharing:
         """Whether it may well have a run for one more slot."""
         return one.wants and not one.dry and now_s >= one.quiet_until_s and not one.idle(now_s)
 
-    def _is_wanted(self, owner: _Sweep, slot: int, now_s: float) -> bool:
-        """Whether another sweep is hungry, and has room where this slot is."""
-        return any(
-            one is not owner and self._hungry(one, now_s) and self._fitting(one, owner, slot) is not None
-            for one in self._sweeps.values()
-        )
-
-    def _fitting(self, one: _Sweep, without: _Sweep | None = None, without_slot: int = -1) -> int | None:
-        """Its first slot that fits into what is free, or would be free without that other one."""
+    def _fitting(self, sweep: str, without: frozenset[Loan] = frozenset()) -> int | None:
+        """The first slot of a sweep that fits into what is free, or would be `without` those loans."""
+        one = self._sweeps[sweep]
         taken = [
             (other, slot)
-            for other in self._sweeps.values()
+            for name, other in self._sweeps.items()
             for slot in other.taken()
-            if not (other is without and slot == without_slot)
+            if Loan(name, slot) not in without
         ]
         waiting = sum(slot not in other.busy for other, slot in taken)
         if self._slots is not None and len(taken) >= self._slots:
