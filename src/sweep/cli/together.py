@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from sweep.agents import End, Node, NotEnough, Options, Work
 from sweep.agents.functions import check_program
+from sweep.agents.leaving import announcement
 from sweep.agents.node import whole
 from sweep.agents.together import Together
 from sweep.api import load_best, load_views
@@ -55,6 +57,10 @@ def work_together(
             if on_joined is not None:
                 raise UserMistake("no sweep is active; an agent that waits for one cannot be detached")
             board.line("no sweep is active; waiting for one (Ctrl-C ends this)")
+        if options.until is not None:
+            now_s, unix_s = time.monotonic(), time.time()
+            for text in {announcement(options.until, work.spec.limits, now_s, unix_s) for work in works}:
+                board.line(text)
         gc.freeze()  # what is imported stays: not to be looked at again and again
         together = Together(
             store,
