@@ -43,13 +43,19 @@ def begin(project: Project, train: str, *specs: str) -> list[str]:
     return [project.create(str(project.write(f"{n}.yaml", spec))) for n, spec in enumerate(specs)]
 
 
+def first_runs(project: Project, *sweeps: str) -> None:
+    """Have each sweep do one run: the next ones are proposed then, and no offer waits for a searcher that is starting."""
+    for sweep in sweeps:
+        project.sweep("agent", sweep, "--count", "1", "--slots", "1")
+
+
 def spans(project: Project, sweep: str) -> list[tuple[float, float, str]]:
-    """(begin, end, sweep) of each attempt, by the store's clock."""
+    """(begin, end, sweep) of each attempt but that of the first run, by the store's clock."""
     with closing(open_store(None, project.folder)) as store:
         views = load_views(store, sweep)
     return [
         (attempt.started_s or 0.0, attempt.ended_s or 0.0, sweep)
-        for run in views.runs
+        for run in views.runs[1:]
         for attempt in run.attempts
     ]
 
@@ -65,31 +71,41 @@ def running(project: Project, sweep: str, count: int) -> Callable[[], bool]:
 def test_two_sweeps_share_two_slots(project: Project) -> None:
     """One run of each at a time: neither goes ahead."""
     one, two = begin(project, SHORT, grid(5), grid(5))
+    first_runs(project, one, two)
     said = project.run("agent", one, two, "--slots", "2")
     assert said.returncode == 0, said.stderr
     for sweep in (one, two):
         assert states(project, sweep) == ["completed"] * 5
         assert f"sweep {sweep} has ended" in said.stderr
-        begun = sorted(spans(project, sweep))
+    for sweep, other in ((one, two), (two, one)):
+        last = max(
+            end for _, end, _ in spans(project, other)
+        )  # from then on both slots are for the one that is left
+        begun = [span for span in sorted(spans(project, sweep)) if span[0] < last]
         assert all(before[1] <= after[0] for before, after in pairwise(begun)), begun
     first, second = min(spans(project, one))[0], min(spans(project, two))[0]
     assert first < max(spans(project, two))[1]
     assert second < max(spans(project, one))[1]
-    pids = {agent["pid"] for agent in project.json("agents", "--all")}
-    assert len(pids) == 1
+    agents = project.json("agents", "--all")
+    assert (len(agents), len({agent["pid"] for agent in agents})) == (
+        4,
+        3,
+    )  # the first runs' two, and one with two names
 
 
 def test_one_slot_goes_to_and_fro_and_count_is_of_all(project: Project) -> None:
     one, two = begin(project, SHORT, grid(5), grid(5))
+    first_runs(project, one, two)
     project.sweep("agent", one, two, "--slots", "1", "--count", "6")
     begun = sorted([*spans(project, one), *spans(project, two)])
     assert len(begun) == 6
     assert all(before[1] <= after[0] for before, after in pairwise(begun)), "two runs at once"
-    assert [sweep for *_, sweep in begun].count(one) == 3
+    assert {sweep for *_, sweep in begun[:2]} == {one, two}  # then it is who has had less time
 
 
 def test_priority_comes_first(project: Project) -> None:
-    low, high = begin(project, SHORT, grid(3), grid(3, "priority: 7\n"))
+    low, high = begin(project, SHORT, grid(4), grid(4, "priority: 7\n"))
+    first_runs(project, low, high)
     project.sweep("agent", low, high, "--slots", "1")
     begun = sorted([*spans(project, low), *spans(project, high)])
     assert [sweep for *_, sweep in begun] == [high] * 3 + [low] * 3
