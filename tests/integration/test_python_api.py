@@ -442,3 +442,19 @@ def test_what_an_agent_from_python_says_is_for_people(project: Project) -> None:
     said = script.said.replace("sweep: ", "")
     check_words(said)
     assert "-0 failed after" in said and "  | ValueError: x" in said
+
+
+def test_checkpoints_are_kept_as_often_as_the_environment_says(project: Project) -> None:
+    """SWEEP_CHECKPOINT_S is for agents in Python, too: a wrong one is refused."""
+    script = Script(
+        project,
+        """
+        try:
+            sweep.agent(sweep.create({**SPEC, "program": "train.py"}))
+        except sweep.SweepError as error:
+            print(error)
+        """,
+    )
+    project.write("train.py", "")
+    said = script.run(SWEEP_CHECKPOINT_S="often")
+    assert said == "SWEEP_CHECKPOINT_S must be a number of seconds from 1 to 3600, not 'often'\n"

@@ -15,11 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
+from sweep.agents import waits
 from sweep.agents.causes import LOOKED_AT_BYTES
-from sweep.agents.checkpoints import EVERY_S, Checkpoints
+from sweep.agents.checkpoints import Checkpoints
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpu_watch import GpuWatch
 from sweep.agents.gpus import Slot
@@ -28,8 +28,9 @@ from sweep.agents.leading import MakeDriver
 from sweep.agents.leftovers import Leftovers
 from sweep.agents.local import LocalRun, LocalRuns, is_full, new_agent_id
 from sweep.agents.news import News
+from sweep.agents.options import Options
 from sweep.agents.searching import SearchWatch
-from sweep.agents.session import LeaseLost, Session, Timing, carry_orders
+from sweep.agents.session import LeaseLost, Session, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
 from sweep.agents.starting import Launcher
@@ -42,37 +43,9 @@ from sweep.core import entries as e
 from sweep.core.gpu_slots import GpuSlots
 from sweep.core.names import node_name
 from sweep.core.spec import SweepSpec, unit_of
-from sweep.core.until import Until
 from sweep.core.views import SweepView
 from sweep.spec import CommandError
 from sweep.stores import Store, StoreError, StoreFull, SweepRemoved
-
-OBJECTIVE_S = 0.05
-"""Objective values, and that a run has started, wait so long at most for others to share their commit."""
-HISTORY_S = 1.0
-"""Other rows wait so long at most."""
-WATCH_S = 1.0
-"""How often a leading agent looks for agents that have vanished."""
-SHOW_S = 0.5
-AGAIN_S = 1.0
-"""Pause before a run that found no room on the disk is started again."""
-GUARD_MARGIN_S = 0.5
-"""The guard ends everything this long before the lease runs out by the store's clock."""
-TAIL_LINES = 20
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person asked of this agent."""
-
-    count: int | None = None
-    until: Until | None = None
-    """When it must be gone, by the monotonic clock."""
-    timing: Timing = Timing()
-    checkpoint_every_s: float = EVERY_S
-    avoid_busy: bool = False
-    """Offer no slot while another program computes on its GPUs."""
-    aside: dict[int, str] = {}
-    """slot -> why it was set aside in an earlier life of this agent."""
 
 
 class Loop:
@@ -110,7 +83,6 @@ class Loop:
         """The lease ran out: whoever called `run` should begin another life."""
         self.ended_by = 0
         """The signal that made this agent leave, 0 for none."""
-        self._signals: Signals | None = None
         self._history_due: float | None = None
         self._objective_due: float | None = None
         self._next_poll = 0.0
@@ -126,31 +98,30 @@ class Loop:
     def run(self, joined: Callable[[str], e.AgentJoined]) -> None:
         """Work until the sweep has ended, this agent is done, or its lease is lost. `joined` makes the event of
         joining from this life's agent ID. Raises StoreError when the sweep cannot be joined."""
-        signals = self._signals = Signals(self.selector)
+        signals = Signals(self.selector)
         try:
-            self._start_guard()
-            self.gpu_watch.begin()
-            self._set_deadline(self.session.join(joined(self.agent)))
-            self.leftovers.tick(time.monotonic())
-            self.news.follow(self.store, self.sweep, self.agent)
-            self._perform(self.core.begin(time.monotonic()))
-            self._commit(time.monotonic())
-            self.view.joined(self.agent)
-            while not self._over():
-                self._turn()
-            if not self.lost:
-                self.session.leave(self.core.draining or self.session.reason)
+            self.begin(joined)
+            while not self.over:
+                self.settle(self.gather(self.due_s(time.monotonic()), signals.take))
+            self.leave()
         finally:
-            self.session.drop()
-            self.news.close()
-            self.local.kills.close()
-            self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
-            self.server.close()
-            self.gpu_watch.close()
-            self.selector.close()
+            self.close()
             signals.close()
 
-    def _over(self) -> bool:
+    def begin(self, joined: Callable[[str], e.AgentJoined]) -> None:
+        """Join the sweep. Raises StoreError when that cannot be done; `close` follows in any case."""
+        self._start_guard()
+        self.gpu_watch.begin()
+        self._set_deadline(self.session.join(joined(self.agent)))
+        self.leftovers.tick(time.monotonic())
+        self.news.follow(self.store, self.sweep, self.agent)
+        self.perform(self.core.begin(time.monotonic()))
+        self._commit(time.monotonic())
+        self.view.joined(self.agent)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do but `leave`."""
         return self.lost or (
             bool(self.core.draining)
             and self.core.idle
@@ -158,24 +129,32 @@ class Loop:
             and not self.local.owes(time.monotonic())
         )
 
-    def _turn(self) -> None:
-        now = time.monotonic()
-        ready = self.selector.select(max(0.0, min(self._times(now)) - now))
+    def gather(self, until_s: float, signals: Callable[[], Sequence[int]]) -> float:
+        """Wait until something happens, or until then, and take in what has; `signals` gives those that came. Returns the time
+        (by the monotonic clock)."""
+        ready = self.selector.select(max(0.0, until_s - time.monotonic()))
         now = time.monotonic()
         for key, _ in ready:
             if callable(key.data):
                 key.data()
         self._beat()
         if self.lost:
-            return
-        self._take_signals(now)
+            return now
+        for number in signals():
+            self._heed(number, now)
         self._guard_events(now)
         self._read_runs(now)
         for found in self.gpu_watch.take():
-            self._perform(self.core.looked(found, now))
-        self._perform(self.core.tick(now))
+            self.perform(self.core.looked(found, now))
+        self.perform(self.core.tick(now))
         for assignment in self.local.due(now):
-            self._perform(self._start(assignment))
+            self.perform(self._start(assignment))
+        return now
+
+    def settle(self, now: float) -> None:
+        """Commit what was gathered, when it is time, and carry out what follows. Raises SweepRemoved."""
+        if self.lost:
+            return
         self.checkpoints.step(now)
         self.leftovers.tick(now)
         self.local.step()
@@ -184,10 +163,42 @@ class Loop:
             self._commit(now)
         self._follow_sweep()
         if now >= self._next_show:
-            self._next_show = now + SHOW_S
+            self._next_show = now + waits.SHOW_S
             self.view.show(self._snapshot(now))
 
-    def _times(self, now: float) -> list[float]:
+    def _heed(self, number: int, now: float) -> None:
+        self.ended_by = number
+        if number == signal.SIGINT:
+            self.perform(self.core.interrupt(now))
+        else:
+            self.perform(self.core.terminate(f"the agent got {signal.Signals(number).name}", now))
+
+    def leave(self) -> None:
+        """Say goodbye, unless the lease is lost."""
+        if not self.lost:
+            self.session.leave(self.core.draining or self.session.reason)
+
+    def close(self) -> None:
+        """End what is left here, within the time that runs have to end; give everything back."""
+        try:
+            self.let_go()
+        finally:
+            self.end_runs()
+
+    def let_go(self) -> None:
+        """The part of `close` that takes no time."""
+        self.session.drop()
+        self.news.close()
+        self.local.kills.close()
+        self.server.close()
+        self.gpu_watch.close()
+        self.selector.close()
+
+    def end_runs(self) -> None:
+        """The rest of it: in whichever thread, and nothing else may be done with this loop any more."""
+        self.guardian.close(timeout_s=self.spec.limits.kill_after_s)
+
+    def due_s(self, now: float) -> float:
         """When something is due, by the monotonic clock."""
         times = [self._next_poll, self._next_show, now + self.options.timing.agent_ttl_s / 4]
         times += [
@@ -204,7 +215,7 @@ class Loop:
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
             times.append(now + max(0.0, driver.wake_at_s - self.session.time.now_s()))
-        return self._trouble.wake_s(times, now)
+        return min(self._trouble.wake_s(times, now))
 
     # --- what happened
 
@@ -239,9 +250,9 @@ class Loop:
             return
         assignment = local.assignment
         started = self.local.started(local, self.agent, self.node, event.pid, self.slots[assignment.slot])
-        self._perform(self.core.started(assignment.run, started, event.at_s))
+        self.perform(self.core.started(assignment.run, started, event.at_s))
         if self._objective_due is None:
-            self._objective_due = now + OBJECTIVE_S
+            self._objective_due = now + waits.OBJECTIVE_S
         self.view.started(assignment)
 
     def _failed_to_start(self, event: SpawnFailed, now: float) -> None:
@@ -251,7 +262,7 @@ class Loop:
         run = local.assignment.run
         self.local.over(run, now)
         self.server.forget(run)
-        self._perform(self.core.start_failed(run, event.message, now))
+        self.perform(self.core.start_failed(run, event.message, now))
 
     def _exited(self, event: Exited) -> None:
         local = self.local.by_guard_id(event.id)
@@ -261,12 +272,12 @@ class Loop:
             return  # the guard ended it, because the lease was over when it looked: its own end follows
         run = local.assignment.run
         for connected in self.server.drain(run):
-            self._perform(self.core.connected(*connected))
+            self.perform(self.core.connected(*connected))
         local.inbox.take_unsent(local.prepared.unsent)
         self.local.collect(local, self.session.add)
         self.local.over(run, event.at_s)
         self.server.forget(run)
-        tail = self.launcher.tail(local.prepared, TAIL_LINES) if event.status != 0 else ""
+        tail = self.launcher.tail(local.prepared, waits.TAIL_LINES) if event.status != 0 else ""
         output = None
         if self.core.failed_by_itself(run, event.status):
             output = self.launcher.output_end(local.prepared, LOOKED_AT_BYTES)
@@ -274,9 +285,7 @@ class Loop:
         self.core.closing(run)
         self.checkpoints.ended(
             run,
-            lambda digest: self._perform(
-                self.core.exited(run, replace(ended, checkpoint=digest), event.at_s)
-            ),
+            lambda digest: self.perform(self.core.exited(run, replace(ended, checkpoint=digest), event.at_s)),
         )
         for doubt in self.local.doubts(local) if event.status == 0 else ():
             self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
@@ -296,38 +305,30 @@ class Loop:
         if self._deadline is not None and self._deadline <= time.monotonic():
             self._deadline = None  # it did what it should; the new one has nothing to end yet
         self._start_guard()
-        self._perform(self.core.guard_died())
+        self.perform(self.core.guard_died())
 
     def _read_runs(self, now: float) -> None:
         for connected in self.server.poll(now):
-            self._perform(self.core.connected(*connected))
+            self.perform(self.core.connected(*connected))
         for run in self.server.reported():
             self.core.reported(run, now)
             local = self.local.runs.get(run)
             if local is None or local.inbox is None:
                 continue
             if local.inbox.has_objective and self._objective_due is None:
-                self._objective_due = now + OBJECTIVE_S
+                self._objective_due = now + waits.OBJECTIVE_S
             if self._history_due is None:
-                self._history_due = now + HISTORY_S
+                self._history_due = now + waits.HISTORY_S
         for number, text in self.server.complaints():
             name = "" if number is None else f"{self.launcher.run_id(number)}: "
             self.view.say(f"{name}{text}", "warning")
-
-    def _take_signals(self, now: float) -> None:
-        for number in self._signals.take() if self._signals is not None else ():
-            self.ended_by = number
-            if number == signal.SIGINT:
-                self._perform(self.core.interrupt(now))
-            else:
-                self._perform(self.core.terminate(f"the agent got {signal.Signals(number).name}", now))
 
     def _beat(self) -> None:
         try:
             expires = self.session.beat()
         except LeaseLost as lost:
             self.lost = True
-            self._perform(self.core.lease_lost(str(lost)))
+            self.perform(self.core.lease_lost(str(lost)))
             return
         except StoreError as error:
             self._trouble.begins(error, time.monotonic())
@@ -339,12 +340,13 @@ class Loop:
 
     def _set_deadline(self, expires: float) -> None:
         left = expires - self.store.clock()
-        self._deadline = time.monotonic() + max(0.0, left - GUARD_MARGIN_S)
+        self._deadline = time.monotonic() + max(0.0, left - waits.GUARD_MARGIN_S)
         self.guardian.set_deadline(self._deadline)
 
     # --- actions
 
-    def _perform(self, actions: Sequence[a.Action]) -> None:
+    def perform(self, actions: Sequence[a.Action]) -> None:
+        """Carry out what the core wants done."""
         queue = deque(actions)
         while queue:
             action = queue.popleft()
@@ -379,7 +381,7 @@ class Loop:
         except (OSError, MissingVariable, CommandError) as error:
             del self.local.runs[assignment.run]
             if is_full(error) and self.core.attempts[assignment.run].order is None:
-                if self.local.postpone(assignment, now + AGAIN_S):
+                if self.local.postpone(assignment, now + waits.AGAIN_S):
                     self.view.say(f"cannot start a run: {error} (trying again every second)", "error")
                 return []
             actions = self.core.start_failed(assignment.run, str(error), now)
@@ -431,7 +433,7 @@ class Loop:
             if driver.wake_at_s is not None and self.session.time.now_s() >= driver.wake_at_s:
                 return True
             if self._search.take() or now >= self._next_watch:
-                self._next_watch = now + WATCH_S
+                self._next_watch = now + waits.WATCH_S
                 return True
         if not self.news.take(self.session.leads) and now < self._next_poll:
             return False
@@ -460,7 +462,7 @@ class Loop:
             caught_up = self._trouble.over()
             self._search.follow(self.session.driver)
             self._follow_spec()
-            self._perform(carry_orders(self.core, orders, now))
+            self.perform(carry_orders(self.core, orders, now))
             if caught_up and not self.session.urgent:
                 return
 
@@ -484,7 +486,7 @@ class Loop:
             return
         self._said_phase = session.phase
         if session.phase == "ended":
-            self._perform(self.core.drain(f"the sweep has ended: {session.reason}"))
+            self.perform(self.core.drain(f"the sweep has ended: {session.reason}"))
         elif session.phase == "active":
             self.view.say("the sweep goes on", "info")
         else:

@@ -122,9 +122,10 @@ def find_agent(agents: Iterable[AgentAtWork], text: str) -> AgentAtWork:
     raise NotFound(f"there is no agent {text!r} at work{there}")
 
 
-def end_agent(store: Store, agent: AgentAtWork, *, now: bool) -> None:
+def end_agent(store: Store, agent: AgentAtWork, *, now: bool, already: Iterable[AgentAtWork] = ()) -> None:
     """Ask a living agent on this machine to leave: it lets its runs finish, or with `now` ends them, to be started again
-    elsewhere. Asking twice is asking once. Does not wait for it. Raises Refused for an agent elsewhere, or one that cannot be
+    elsewhere. Asking twice is asking once; `already`: who has been asked just now, since an agent of several sweeps has a name in each
+    and is one process. Does not wait for it. Raises Refused for an agent elsewhere, or one that cannot be
     reached."""
     if not agent.here:
         raise Refused(
@@ -135,6 +136,9 @@ def end_agent(store: Store, agent: AgentAtWork, *, now: bool) -> None:
             f"process {agent.pid} is not agent {agent.agent} as seen from here (another container?); end it where it runs"
         )
     if agent.state == "leaving" and not now:
+        return
+    if any(told.host == agent.host and told.pid == agent.pid for told in already):
+        _note_told(store, agent)
         return
     try:
         os.kill(agent.pid, signal.SIGTERM if now else signal.SIGINT)

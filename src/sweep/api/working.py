@@ -144,6 +144,7 @@ def _work(
             count=count,
             until=_leaving(until),
             timing=_timing(),
+            checkpoint_every_s=_seconds("SWEEP_CHECKPOINT_S", "60"),
             function=function,
         )
     finally:
@@ -177,14 +178,19 @@ def _gpus(gpus: str | Iterable[int | str] | None) -> str | None:
 
 
 def _timing() -> Timing:
-    text = os.environ.get("SWEEP_LEASE_S", "10")
+    seconds = _seconds("SWEEP_LEASE_S", "10")
+    return Timing(seconds, seconds)
+
+
+def _seconds(name: str, default: str) -> float:
+    text = os.environ.get(name) or default
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 1.0 <= seconds <= 3600.0:
-        raise SweepError(f"SWEEP_LEASE_S must be a number of seconds from 1 to 3600, not {text!r}")
-    return Timing(seconds, seconds)
+        raise SweepError(f"{name} must be a number of seconds from 1 to 3600, not {text!r}")
+    return seconds
 
 
 def _draw_seed() -> int:

@@ -29,8 +29,10 @@ COMMANDS: dict[str, dict[str, Any]] = {
     },
     'agent': {
         'help': 'Work a sweep off on this machine.',
-        'arguments': ('id',),
+        'arguments': ('id*',),
         'options': {
+            '--all': ('Work on every sweep of the store that has not ended', None),
+            '--wait': ('With --all: stay for sweeps that are created later', None),
             '--count': ('Leave after N runs', ()),
             '--slots': ('Run at most N at once (default: what the machine has room for)', ()),
             '--gpus': ('Use only these GPUs, or none (default: all that CUDA_VISIBLE_DEVICES allows)', ('none',)),

@@ -57,7 +57,7 @@ def _end(store: Store, agents: list[AgentAtWork], which: str, now: bool) -> list
     refused: list[str] = []
     for agent in agents:
         try:
-            end_agent(store, agent, now=now)
+            end_agent(store, agent, now=now, already=told)
         except Refused as error:
             refused.append(str(error))
             continue

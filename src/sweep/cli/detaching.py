@@ -26,7 +26,7 @@ ENOUGH_S = 300.0
 """An agent that its starter's end has not made leave after so long is killed; its guard then ends what is left."""
 
 
-def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
+def detach(store: Store, sweeps: Sequence[str], options: Sequence[str]) -> int:
     """Start `sweep agent` with these options in the background, wait until it has joined, and print its ID. The exit code."""
     if store.url == "memory:":
         raise UserMistake("an agent in the background needs a store in a file, not memory:")
@@ -35,7 +35,7 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
     log = folder / f"starting-{secrets.token_hex(4)}.log"
     reader, writer = os.pipe()
     try:
-        child = _start(address_of(store), sweep, options, log, writer)
+        child = _start(address_of(store), sweeps, options, log, writer)
     except BaseException:
         os.close(reader)
         raise
@@ -49,9 +49,11 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
         raise
     if not agent:
         return _failed(child, log)
-    click.echo(f"agent {agent} works on sweep {sweep} in the background (process {child.pid})", err=True)
+    which = f"sweep {sweeps[0]}" if len(sweeps) == 1 else "several sweeps"
+    listing = f"sweep agents {sweeps[0]}" if len(sweeps) == 1 else "sweep agents"
+    click.echo(f"agent {agent} works on {which} in the background (process {child.pid})", err=True)
     click.echo(f"  its log    {folder / agent}.log", err=True)
-    click.echo(f"  see it     sweep agents {sweep}", err=True)
+    click.echo(f"  see it     {listing}", err=True)
     click.echo(f"  end it     sweep agents --end {agent}", err=True)
     click.echo(agent)
     child.returncode = 0  # it goes on without us
@@ -59,10 +61,10 @@ def detach(store: Store, sweep: str, options: Sequence[str]) -> int:
 
 
 def _start(
-    address: str, sweep: str, options: Sequence[str], log: Path, writer: int
+    address: str, sweeps: Sequence[str], options: Sequence[str], log: Path, writer: int
 ) -> subprocess.Popen[bytes]:
     # -P: a file sweep.py in this folder is not us.
-    command = [sys.executable, "-P", "-m", "sweep", "agent", sweep, *options]
+    command = [sys.executable, "-P", "-m", "sweep", "agent", *sweeps, *options]
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as output:
         return subprocess.Popen(

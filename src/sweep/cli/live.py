@@ -55,6 +55,11 @@ class PlainView:
     def line(self, text: str, colour: str | None = None) -> None:
         """Write one line to standard error. When nobody reads it any more (a pipe that was closed, a terminal that is
         gone) the work goes on."""
+        self.write(text, colour)
+
+    @staticmethod
+    def write(text: str, colour: str | None = None) -> None:
+        """The same, whatever a kind of view does with its lines."""
         if sys.stderr is not None:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"{click.style(text, fg=colour) if colour and on_terminal() else text}\n")

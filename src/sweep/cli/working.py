@@ -22,7 +22,7 @@ from sweep.core.index import Views
 from sweep.stores import Store
 
 if TYPE_CHECKING:
-    from sweep.agents import End
+    from sweep.agents import End, Options
     from sweep.cli.live import PlainView
 
 GAVE_UP, INTERRUPTED, TERMINATED = 3, 130, 143
@@ -66,7 +66,9 @@ link_option = click.option(
 
 
 @command("agent", "sweep agent latest --slots 2")
-@click.argument("sweep_id", metavar="ID")
+@click.argument("sweep_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Work on every sweep of the store that has not ended.")
+@click.option("--wait", "stays", is_flag=True, help="With --all: stay for sweeps that are created later.")
 @count_option
 @slots_option
 @gpus_option
@@ -88,7 +90,9 @@ link_option = click.option(
 @click.option("--leave-with-stdin", is_flag=True, hidden=True)
 @store_option
 def agent_command(
-    sweep_id: str,
+    sweep_ids: Sequence[str],
+    every: bool,
+    stays: bool,
     count: int | None,
     slots: int | None,
     gpus: str | None,
@@ -106,6 +110,9 @@ def agent_command(
 ) -> None:
     """Work sweep ID off on this machine: one run per slot, each pinned to its GPUs, until the sweep has ended.
 
+    Several sweeps share the slots equally; those with the highest `priority` in their spec come first. With --all, sweeps that are
+    created meanwhile take part. It leaves when all have ended.
+
     Runs start in the folder that the sweep was created in. A machine that has not got it needs no checkout: the recorded code is
     unpacked there.
 
@@ -114,23 +121,25 @@ def agent_command(
     """
     from sweep.cli import detaching
 
+    _check_ids(sweep_ids, every, stays)
     on_joined = None
     if announce_to is not None and log_file is not None:
         on_joined = detaching.announcer(announce_to, log_file)
     if leave_with_stdin:
         detaching.leave_with_stdin()
     with opened(store_url) as store:
-        sweep = find_sweep(store, sweep_id)
+        sweeps = list(dict.fromkeys(find_sweep(store, text) for text in sweep_ids))
         if detach:
             given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
             options = [text for name, value in given if value is not None for text in (name, str(value))]
             options += [text for link in links for text in ("--link", link)]
             flags = ["--wandb"] * wandb + ["--no-controller"] * no_controller + ["--avoid-busy"] * avoid_busy
-            code = detaching.detach(store, sweep, [*options, *flags])
-        else:
+            flags += ["--all"] * every + ["--wait"] * stays
+            code = detaching.detach(store, sweeps, [*options, *flags])
+        elif len(sweeps) == 1:
             code = work(
                 store,
-                sweep,
+                sweeps[0],
                 count,
                 slots,
                 gpus,
@@ -142,7 +151,52 @@ def agent_command(
                 links=links,
                 avoid_busy=avoid_busy,
             )
+        else:
+            from sweep.cli.together import work_together
+
+            code = work_together(
+                store,
+                sweeps,
+                agent_options(count, until, avoid_busy),
+                every=every,
+                stays=stays,
+                slots=slots,
+                gpus=gpus,
+                cpus=cpus,
+                wandb=wandb,
+                leads=not no_controller,
+                links=links,
+                on_joined=on_joined,
+            )
     sys.exit(code)
+
+
+def _check_ids(sweep_ids: Sequence[str], every: bool, stays: bool) -> None:
+    """Raise UserMistake unless it is clear which sweeps are meant."""
+    if every and sweep_ids:
+        raise UserMistake(f"--all means every sweep: leave out {' '.join(sweep_ids)}, or --all")
+    if stays and not every:
+        raise UserMistake(
+            "--wait goes with --all: an agent of sweeps that are named leaves when they have ended"
+        )
+    if not every and not sweep_ids:
+        raise UserMistake("name a sweep (`sweep ls` lists them), several, or --all")
+
+
+def agent_options(count: int | None, until: str | None, avoid_busy: bool) -> Options:
+    """What the command line and the environment say of an agent."""
+    from sweep.agents import Options, Timing
+    from sweep.agents.leaving import leave_at
+    from sweep.agents.leaving import until as leaving_at
+
+    unix_s = time.time()
+    return Options(
+        count=count,
+        until=leaving_at(leave_at(until, os.environ, unix_s), unix_s, time.monotonic()),
+        timing=Timing(lease_s(), lease_s()),
+        checkpoint_every_s=checkpoint_s(),
+        avoid_busy=avoid_busy,
+    )
 
 
 @command("run", "sweep run sweep.yaml")
@@ -259,10 +313,10 @@ def work(
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
     view.finish(load_best(store, sweep))
-    return _exit_code(end, sweep, view)
+    return exit_code(end, sweep, view)
 
 
-def _exit_code(end: End, sweep: str, view: PlainView) -> int:
+def exit_code(end: End, sweep: str, view: PlainView) -> int:
     """Of an agent that has left; what is to be done where it gave up is said."""
     if end.broken:
         view.line(
@@ -272,7 +326,12 @@ def _exit_code(end: End, sweep: str, view: PlainView) -> int:
     if end.set_aside:
         view.line(f"when that is mended: `sweep agent {sweep}` takes this node back")
         return GAVE_UP
-    return {0: 0, 2: INTERRUPTED}.get(end.signal, TERMINATED)
+    return signal_code(end.signal)
+
+
+def signal_code(number: int) -> int:
+    """The exit code of an agent that a signal has ended, 0 for none."""
+    return {0: 0, 2: INTERRUPTED}.get(number, TERMINATED)
 
 
 def fixed_time(text: str | None) -> str | None:

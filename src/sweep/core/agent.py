@@ -89,6 +89,10 @@ class AgentCore:
         self.draining = ""
         """Why no slot is offered any more, '' while they are."""
         self.interrupts = 0
+        self.lent: set[int] | None = None
+        """Which slots it may offer, each for one run; None: all of them, again and again (`sweep.core.sharing`)."""
+        self.returning: set[int] = set()
+        """Slots that were lent, and asked back: a run that was assigned before the store had the withdrawal may still come."""
         self.taken = 0
         self.early_failures = 0
         self.succeeded = False
@@ -151,7 +155,7 @@ class AgentCore:
         actions: list[Action] = []
         looks: list[int] = []
         for slot in range(self.slots):
-            if slot in busy or slot in self.offers or self.gpus.keeps(slot):
+            if slot in busy or slot in self.offers or self.gpus.keeps(slot) or not self._has(slot):
                 continue
             if self.count is not None and self.taken + len(self.offers) + self.gpus.asked >= self.count:
                 break
@@ -185,6 +189,29 @@ class AgentCore:
         self.gpus.rest()
         return [*withdrawn]
 
+    def lend(self, slot: int) -> list[Action]:
+        """This slot is this sweep's until a run has ended there, or `recall`."""
+        if self.lent is not None:
+            self.lent.add(slot)
+        return self.offer()
+
+    def recall(self, slot: int) -> list[Action]:
+        """Another sweep is to have this slot. It has come back when what is returned here is in the journal, and every order that
+        stands before it there has been carried out: see `confirm`."""
+        if self.lent is None or slot not in self.lent:
+            return []
+        self.lent.discard(slot)
+        self.returning.add(slot)
+        offer = self.offers.pop(slot, None)
+        return [] if offer is None else [Append(e.SlotWithdrawn(self.agent, slot, offer))]
+
+    def confirm(self) -> None:
+        """The journal has every withdrawal, and every order before it has been carried out."""
+        self.returning.clear()
+
+    def _has(self, slot: int) -> bool:
+        return self.lent is None or slot in self.lent
+
     # --- orders from the controller
 
     def assigned(self, entry: e.RunAssigned, now_s: float) -> list[Action]:
@@ -192,6 +219,11 @@ class AgentCore:
         self.offers.pop(entry.slot, None)
         if self.draining:
             return [self._ended(entry, "preempted", reason=f"the agent is leaving: {self.draining}")]
+        if not self._has(entry.slot) and entry.slot not in self.returning:
+            return [self._ended(entry, "preempted", reason="another sweep has this slot")]
+        if self.lent is not None:
+            self.lent.discard(entry.slot)
+            self.returning.discard(entry.slot)
         self.taken += 1
         self.attempts[entry.run] = Attempt(entry, now_s)
         return [Start(entry)]

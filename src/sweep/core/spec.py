@@ -161,6 +161,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where checkpoints are for another node: in a folder that all share, or in the store."""
     outputs: str | None = None
     """Where whole outputs go that are too long for the store: a folder that nodes share, or a URL; None: they stay on their node."""
+    priority: int = 0
+    """Among the sweeps that share an agent, those with the highest get its slots first."""
     extra: dict[str, Any] = {}
     """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""
 

@@ -415,6 +415,7 @@ def _spec(
         links=tuple(file.links or ()),
         checkpoints=file.checkpoints,
         outputs=file.outputs,
+        priority=file.priority,
         extra=extra,
     )
 

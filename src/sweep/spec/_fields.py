@@ -198,6 +198,16 @@ Share = Annotated[float, *_field(read_share, type="number", minimum=0, maximum=1
 Whole = Annotated[int, *_field(read_exact_int, type="integer")]
 AtLeastOne = Annotated[int, *_field(_ranged(read_exact_int, least=1), type="integer", minimum=1)]
 AtLeastZero = Annotated[int, *_field(_ranged(read_exact_int, least=0), type="integer", minimum=0)]
+MAX_PRIORITY = 1000
+Priority = Annotated[
+    int,
+    *_field(
+        _ranged(read_exact_int, least=-MAX_PRIORITY, most=MAX_PRIORITY),
+        type="integer",
+        minimum=-MAX_PRIORITY,
+        maximum=MAX_PRIORITY,
+    ),
+]
 Seed = Annotated[
     int,
     *_field(_ranged(read_whole, least=0, most=MAX_SEED), type="integer", minimum=0, maximum=MAX_SEED),

@@ -424,6 +424,11 @@ class SweepFile(Model):
         description="Where the whole output of a run goes when it is longer than what the store keeps of it: an absolute path that all nodes share, or a URL for `fsspec` (`pip install 'sweep[fsspec]'`). Not given: it stays on the run's node.",
         examples=["s3://bucket/outputs"],
     )
+    priority: f.Priority = Field(
+        default=0,
+        description="Among the sweeps that one agent works on, those with the highest get its slots first; equal ones share them.",
+        examples=[10],
+    )
     project: Any = Field(default=None, description="Kept, without effect.")
     entity: Any = Field(default=None, description="Kept, without effect.")
     apiVersion: Any = Field(default=None, description="Kept, without effect.")
