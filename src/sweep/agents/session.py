@@ -192,11 +192,15 @@ class Session:
         try:
             with self.store.batch():
                 position, seq, written = self._write(history)
+                latest = position
                 if self.driver is not None:
                     self.driver.step(self.time.now_s(), written, position)
                     if self.driver.wrote_s is not None:
                         self.time.saw(self.driver.wrote_s)
-                    position = self.driver.view()[0] or self.store.position(self.sweep)
+                    latest = self.store.position(
+                        self.sweep
+                    )  # a store that loses entries must not go unnoticed
+                    position = self.driver.view()[0] or latest
         except StaleFence:
             self._lead.stop()
             return self.commit(history)
@@ -207,7 +211,7 @@ class Session:
         self._pending.clear()
         self.blobs.clear()
         self.caches.clear()
-        self._seq, self._known = seq, position
+        self._seq, self._known = seq, max(position, latest)
         return self._orders(position)
 
     def revised(self) -> SweepSpec | None:

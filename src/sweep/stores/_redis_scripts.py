@@ -112,6 +112,7 @@ if after ~= '' and tonumber(after) ~= position and not (count > 0 and skip == co
   if token ~= '' and eager == '1' then redis.call('HSET', meta, 'hold', whole(now + hold_us)) end
   return {'moved', position}
 end
+if count == 0 and upto ~= '' and tonumber(upto) > position then return {'moved', position} end  -- entries were lost
 if head[6] then
   if token ~= '' then
     redis.call('HDEL', meta, 'hold')
