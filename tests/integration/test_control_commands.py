@@ -412,8 +412,9 @@ def test_gc_shows_first_and_frees_what_was_chosen(made: Project) -> None:
     assert not lost.exists()
     assert [path.parent.parent.name for path in checkpoints.glob("*/checkpoint/model")] == ["0"]
     assert len(list(checkpoints.glob("*/output-1.log"))) == 4
+    # the files, and what of them was kept in the store
     facts = {row["kind"]: row for row in made.json("gc", sweep, "--logs", "--checkpoints", "--yes")}
-    assert (facts["logs"]["count"], facts["logs"]["freed"], facts["blobs"]["chosen"]) == (4, True, False)
+    assert (facts["logs"]["count"], facts["logs"]["freed"], facts["blobs"]["chosen"]) == (8, True, False)
     assert list(checkpoints.glob("*/output-1.log")) == list(checkpoints.glob("*/checkpoint/model")) == []
     assert "nothing to free" in made.run("gc", sweep, "--logs", "--yes").stderr
     assert "is no age" in made.mistake("gc", "--local", "old")

@@ -139,7 +139,14 @@ def test_noise_that_nobody_seeded(project: Project) -> None:
 
 
 def test_noise_within_what_seeds_do_and_chance_left_alone(project: Project) -> None:
-    project.work_off(SPEC.replace("x: {values: [1, 2]}", "x: {value: 1}") + "replicates: 8\n", NOISE)
+    project.work_off(
+        SPEC.replace("x: {values: [1, 2]}", "x: {value: 1}") + "replicates: 8\n",
+        """
+import os, random, sweep
+run = sweep.init()
+run.log({"loss": random.Random(run.seed).random() if "SWEEP_AGENT" in os.environ else 0.5})
+""",
+    )
     assert verdict(project, "latest-0", code=11)["verdict"] == "within seed noise"
     project.work_off(SPEC + "determinism: 'off'\n", NOISE)
     assert verdict(project, "latest-0", code=13)["verdict"] == "inconclusive"

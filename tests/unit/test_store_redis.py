@@ -35,6 +35,7 @@ from sweep.stores import _redis_words as words
 from sweep.stores._redis_clock import ServerClock, machine_s
 from sweep.stores._redis_keys import Keys
 from sweep.stores._redis_url import parse, shown
+from sweep.stores.base import EntriesLost
 from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
 from tests.redis_server import Proxy, RedisServer, free_port
@@ -730,3 +731,14 @@ def test_opening_by_url(redis_server: RedisServer, tmp_path: Path) -> None:
         assert store.sweeps() == []
     with closing(open_store(redis_server.tcp_url, tmp_path)) as store:
         assert store.url == redis_server.tcp_url
+
+
+def test_a_server_that_has_lost_what_somebody_wrote_says_so_although_others_went_on(
+    store: RedisStore,
+) -> None:
+    for writer in ("w", "other"):
+        store.append("s", [e.PauseRequested("p")] * 3, writer=writer, first_seq=1)
+    assert store.append("s", [e.PauseRequested("p")], writer="w", first_seq=4, existing=True).last == 7
+    with pytest.raises(EntriesLost, match="it had 8 of this agent, and has 4"):
+        store.append("s", [e.PauseRequested("p")], writer="w", first_seq=9, existing=True)
+    assert store.position("s") == 7

@@ -21,6 +21,7 @@ from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
 from sweep.stores import look
 from sweep.stores.base import (
+    EntriesLost,
     HistoryChunk,
     Lease,
     StaleFence,
@@ -121,6 +122,7 @@ class Session:
         now = self.store.clock()
         if now < self._renew_at or self._lease is None:
             return None
+        self._check_own()
         try:
             renewed = self.store.renew(self._lease, self.timing.agent_ttl_s)
             if renewed is None and self._starved:
@@ -136,6 +138,13 @@ class Session:
         self._renew_at = now + self.timing.agent_ttl_s / 3
         self._lead.renew()
         return renewed.expires_s
+
+    def _check_own(self) -> None:
+        """Raise LeaseLost when a server has lost what this agent wrote: it may have nothing more to write, and would wait."""
+        if self.store.whole_batches or (had := self.store.last_seq(self.sweep, self.agent)) >= self._seq:
+            return
+        self._lease = None
+        raise LeaseLost(lost_entries(self.sweep, self._seq, had, " of this agent"))
 
     def _regain(self) -> Lease | None:
         """A lease that ran out while the store was full, taken anew: meanwhile nobody could write that this agent is lost.
@@ -253,9 +262,13 @@ class Session:
         if not self._pending:
             return self._position(), self._seq, ()
         self._told = None
-        appended = self.store.append(
-            self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
-        )
+        try:
+            appended = self.store.append(
+                self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
+            )
+        except EntriesLost as error:  # others have filled the journal up again: its length would not tell
+            self._gone = str(error)
+            raise
         self._check_there(appended.last - len(appended.recorded))
         if appended.recorded:
             self.time.saw(appended.recorded[-1].at_s)

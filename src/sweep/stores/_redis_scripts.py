@@ -106,7 +106,9 @@ local position, packed = tonumber(head[1] or 0), tonumber(head[3] or 0)
 if position == 0 and (existing == '1' or after ~= '' and tonumber(after) > 0) then return {'gone'} end
 local skip = 0
 if count > 0 then
-  skip = math.min(count, math.max(0, tonumber(redis.call('HGET', writers, writer) or 0) - first + 1))
+  local had = tonumber(redis.call('HGET', writers, writer) or 0)
+  if existing == '1' and token == '' and had + 1 < first then return {'lost', had} end
+  skip = math.min(count, math.max(0, had - first + 1))
 end
 if after ~= '' and tonumber(after) ~= position and not (count > 0 and skip == count) then
   if token ~= '' and eager == '1' then redis.call('HSET', meta, 'hold', whole(now + hold_us)) end

@@ -38,14 +38,18 @@ class Moved(StoreError):
     """Where it is now, if the store says so."""
 
 
+class EntriesLost(StoreError):
+    """A server has lost entries that this writer had appended: their numbers have a gap."""
+
+
 class Unreadable(StoreError):
     """An entry that this version cannot read: a newer sweep wrote it, or it is damaged. Nobody may lead such a sweep."""
 
 
-def lost_entries(sweep: str, known: int, position: int) -> str:
+def lost_entries(sweep: str, known: int, position: int, whose: str = "") -> str:
     """In words, that a journal is shorter than somebody has seen it: no store does that, but a server that was restarted
     after a power cut, or replaced by a copy that lagged behind, may."""
-    return f"the store has lost entries of sweep {sweep}: it had {known}, and has {position}; what it lost is done again"
+    return f"the store has lost entries of sweep {sweep}: it had {known}{whose}, and has {position}; what it lost is done again"
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -124,7 +128,7 @@ class Store(Protocol):
         (the lease of the sweep's controller, `sweep.core.names`) no longer holds, Moved
         when `after` is given and is not the journal's current position. On return the entries are durable (outside
         `batch`). `at_s` (import only) keeps an old record's time. `existing`: raises SweepRemoved instead of beginning a
-        journal."""
+        journal, and EntriesLost where the store is a server that can lose entries and has lost some of this writer's."""
         ...
 
     def read(

@@ -31,6 +31,7 @@ from sweep.stores._redis_tidy import Tidy
 from sweep.stores._redis_url import Address, from_anywhere, parse
 from sweep.stores.base import (
     Appended,
+    EntriesLost,
     HistoryChunk,
     Index,
     IndexUpdate,
@@ -38,6 +39,7 @@ from sweep.stores.base import (
     Moved,
     StoreError,
     SweepRemoved,
+    lost_entries,
 )
 
 FORMAT = "1"
@@ -149,6 +151,8 @@ class RedisStore:
             raise stale(fence)
         if answer[0] == b"gone":
             raise SweepRemoved(f"sweep {sweep} has been removed")
+        if answer[0] == b"lost":
+            raise EntriesLost(lost_entries(sweep, first_seq - 1, int(answer[1]), " of this agent"))
         if answer[0] == b"moved":
             moved = Moved(
                 f"the journal of sweep {sweep} is at {answer[1]}, not at {after}: somebody else has written"
