@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +17,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from sweep.agents.inbox import RunInbox
 from sweep.agents.lending import lend_sdk
 from sweep.analysis.history import History
 from sweep.analysis.reproduction import (
@@ -35,6 +32,7 @@ from sweep.analysis.reproduction import (
     judge,
     prediction_interval,
 )
+from sweep.api.executing import OUTPUT, Execution, watched
 from sweep.api.places import LOCAL, run_root
 from sweep.api.preflight import (
     Check,
@@ -48,7 +46,7 @@ from sweep.api.preflight import (
 )
 from sweep.api.reading import load_views
 from sweep.api.rebuilding import CannotRebuild, rebuild
-from sweep.api.repeating import CannotRepeat, Recipe, executable, named_variables, recipe_of
+from sweep.api.repeating import Recipe, executable, named_variables, recipe_of
 from sweep.api.requests import Refused, request
 from sweep.core import entries as e
 from sweep.core.index import Views
@@ -56,11 +54,8 @@ from sweep.core.lifecycle import ENDED
 from sweep.core.views import RunView
 from sweep.provenance import CodeRecord, TreeError, interpreter_record, restore
 from sweep.provenance.environment import ProbeError
-from sweep.stores import HistoryChunk, Store
+from sweep.stores import Store
 
-TICK_S = 0.05
-ROWS = "rows.jsonl"
-OUTPUT = "output.log"
 MOST_METRICS = 100
 """So many stand in the record of a verdict."""
 
@@ -112,14 +107,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return first_difference(self.streams)
 
 
-class _Execution(msgspec.Struct):
-    history: History
-    rows: int
-    code: int
-    cut: bool
-    """It was ended, having gone as far as it should."""
-
-
 def reproduce(
     store: Store,
     sweep: str,
@@ -138,7 +125,11 @@ def reproduce(
     [run] = views.runs
     if run.state not in ENDED:
         raise Refused(f"run {run.id} is {run.state}: what has not ended cannot be compared")
-    outcome = _Attempt(store, views, run, wish, environ, say, progress).work()
+    attempt = _Attempt(store, views, run, wish, environ, say, progress)
+    try:
+        outcome = attempt.work()
+    finally:
+        attempt.clear()
     if wish.seed is None:
         _note(store, outcome, sweep, number, wish.by)
     return outcome
@@ -195,6 +186,11 @@ class _Attempt:
         if any(check.state == "missing" for check in checks):
             return self._missing(checks)
         return self._executed(recipe, base, checks, rows, cut, python)
+
+    def clear(self) -> None:
+        """Remove what was restored; rows and output stay."""
+        for name in ("code", "installed-in-place"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _goal(self) -> tuple[int, bool]:
         """(rows to reach, whether the program is ended there): a run that was stopped is stopped where it was."""
@@ -305,8 +301,6 @@ class _Attempt:
             if self.wish.seed is None
             else f"with seed {self.wish.seed} in place of {self.recipe.seed}",
         )
-        shutil.rmtree(self.folder / "code", ignore_errors=True)
-        shutil.rmtree(self.folder / "installed-in-place", ignore_errors=True)
         return self._outcome(
             judgement,
             checks,
@@ -319,45 +313,15 @@ class _Attempt:
             python=python,
         )
 
-    def _execute(self, recipe: Recipe, base: dict[str, str], name: str, rows: int, cut: bool) -> _Execution:
+    def _execute(self, recipe: Recipe, base: dict[str, str], name: str, rows: int, cut: bool) -> Execution:
         folder = self.folder / name
         argv, env = executable(recipe, folder, base, ())
         lend_sdk(argv, env, {})
-        metric = self.views.spec.metric
-        inbox = RunInbox(0, 1, None if metric is None else metric.name)
-        output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            process = subprocess.Popen(
-                argv,
-                env=env,
-                cwd=recipe.workdir,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CannotRepeat(f"cannot start {error.filename}: {error.strerror}") from None
-        finally:
-            os.close(output)
-        ended_here = False
-        try:
-            with _Tail(folder / ROWS, inbox) as tail:
-                while process.poll() is None:
-                    tail.read()
-                    self.progress(inbox.rows, rows)
-                    if cut and inbox.rows >= rows:
-                        ended_here = True
-                        break
-                    time.sleep(TICK_S)
-                _end(process, self.views.spec.limits.kill_after_s)
-                tail.read()
-        finally:
-            _end(process, 0.0)
-        chunk = HistoryChunk(0, 1, 0, inbox.rows, inbox.take().data)
-        return _Execution(
-            History.from_chunks([chunk] if chunk.count else []), inbox.rows, process.returncode, ended_here
-        )
+        spec = self.views.spec
+        metric = None if spec.metric is None else spec.metric.name
+        goal = rows if cut else None
+        watch = lambda count: self.progress(count, rows)  # noqa: E731
+        return watched(argv, env, recipe.workdir, folder, metric, goal, spec.limits.kill_after_s, watch)
 
     # --- what follows from it
 
@@ -399,7 +363,7 @@ class _Attempt:
         )
 
 
-def _ended_otherwise(again: _Execution, rows: int, then: int | None, cut: bool) -> str:
+def _ended_otherwise(again: Execution, rows: int, then: int | None, cut: bool) -> str:
     if again.cut:
         return ""
     how = f"exit code {again.code}" if again.code >= 0 else f"signal {-again.code}"
@@ -420,53 +384,6 @@ def _moved(text: str, old: Path, new: Path) -> str:
         moved = f"{new}{text[len(str(old)) :]}"
         return moved if Path(moved).exists() else text
     return text
-
-
-class _Tail:
-    """Feeds the whole lines of a growing file."""
-
-    def __init__(self, path: Path, inbox: RunInbox) -> None:
-        self._path, self._inbox = path, inbox
-        self._file: Any = None
-        self._rest = b""
-
-    def __enter__(self) -> _Tail:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def read(self) -> None:
-        """What has come since."""
-        if self._file is None:
-            try:
-                self._file = self._path.open("rb")
-            except FileNotFoundError:
-                return
-        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        for line in lines:
-            if line.strip():
-                self._inbox.feed(line)
-
-
-def _end(process: subprocess.Popen[bytes], kill_after_s: float) -> None:
-    """End the process, if it has not ended, and what is left of its session's first group."""
-    if process.poll() is None and kill_after_s > 0:
-        _signal(process.pid, signal.SIGTERM)
-        try:
-            process.wait(kill_after_s)
-        except subprocess.TimeoutExpired:
-            pass
-    _signal(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _signal(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _note(store: Store, outcome: Outcome, sweep: str, run: int, by: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from sweep.agents.view import Snapshot
-from sweep.cli.live import COLOURS, LiveView, PlainView, on_terminal
+from sweep.cli.live import COLOURS, LiveView, PlainView, begin_live, on_terminal
 from sweep.core.spec import SweepSpec
 
 
@@ -25,13 +25,7 @@ class Board:
 
     def __enter__(self) -> Board:
         if on_terminal():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(
-                console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False
-            )
-            self._live.start()
+            self._live = begin_live()
         return self
 
     def __exit__(

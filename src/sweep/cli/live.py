@@ -23,6 +23,16 @@ if TYPE_CHECKING:  # listings use this module's texts, and should not pay for th
 COLOURS = {"info": None, "warning": "yellow", "error": "red"}
 
 
+def begin_live() -> Any:
+    """A picture on standard error that is drawn anew when asked to, and is gone at its end."""
+    from rich.console import Console
+    from rich.live import Live
+
+    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False)
+    live.start()
+    return live
+
+
 def make_view(sweep: str, spec: SweepSpec) -> PlainView:
     """A live view on a terminal, plain lines otherwise."""
     return LiveView(sweep, spec) if on_terminal() else PlainView(sweep, spec)
@@ -165,13 +175,7 @@ class LiveView(PlainView):
         self._done_at_start: int | None = None
 
     def __enter__(self) -> LiveView:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._live = Live(
-            console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False
-        )
-        self._live.start()
+        self._live = begin_live()
         return self
 
     def __exit__(

@@ -7,9 +7,9 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -130,45 +130,36 @@ def agent_command(
     with opened(store_url) as store:
         sweeps = list(dict.fromkeys(find_sweep(store, text) for text in sweep_ids))
         if detach:
-            given = (("--count", count), ("--slots", slots), ("--gpus", gpus), ("--until", fixed_time(until)))
-            options = [text for name, value in given if value is not None for text in (name, str(value))]
-            options += [text for link in links for text in ("--link", link)]
-            flags = ["--wandb"] * wandb + ["--no-controller"] * no_controller + ["--avoid-busy"] * avoid_busy
-            flags += ["--all"] * every + ["--wait"] * stays
-            code = detaching.detach(store, sweeps, [*options, *flags])
-        elif len(sweeps) == 1:
-            code = work(
-                store,
-                sweeps[0],
-                count,
-                slots,
-                gpus,
-                wandb,
-                on_joined,
-                leads=not no_controller,
-                until=until,
-                cpus=cpus,
-                links=links,
-                avoid_busy=avoid_busy,
-            )
+            values = {"--count": count, "--slots": slots, "--gpus": gpus, "--until": fixed_time(until)}
+            flags = {"--wandb": wandb, "--no-controller": no_controller, "--avoid-busy": avoid_busy}
+            flags |= {"--all": every, "--wait": stays}
+            code = detaching.detach(store, sweeps, _options_again(values, links, flags))
         else:
-            from sweep.cli.together import work_together
+            common: dict[str, Any] = {
+                "slots": slots,
+                "gpus": gpus,
+                "cpus": cpus,
+                "wandb": wandb,
+                "links": links,
+            }
+            common |= {"leads": not no_controller, "on_joined": on_joined}
+            if len(sweeps) == 1:
+                code = work(store, sweeps[0], count, until=until, avoid_busy=avoid_busy, **common)
+            else:
+                from sweep.cli.together import work_together
 
-            code = work_together(
-                store,
-                sweeps,
-                agent_options(count, until, avoid_busy),
-                every=every,
-                stays=stays,
-                slots=slots,
-                gpus=gpus,
-                cpus=cpus,
-                wandb=wandb,
-                leads=not no_controller,
-                links=links,
-                on_joined=on_joined,
-            )
+                options = agent_options(count, until, avoid_busy)
+                code = work_together(store, sweeps, options, every=every, stays=stays, **common)
     sys.exit(code)
+
+
+def _options_again(
+    values: Mapping[str, object], links: Sequence[str], flags: Mapping[str, bool]
+) -> list[str]:
+    """The options of this command for the agent in the background."""
+    given = [text for name, value in values.items() if value is not None for text in (name, str(value))]
+    given += [text for link in links for text in ("--link", link)]
+    return [*given, *(name for name, wanted in flags.items() if wanted)]
 
 
 def _check_ids(sweep_ids: Sequence[str], every: bool, stays: bool) -> None:

@@ -14,7 +14,7 @@ from sweep.core.domain import canonical
 from sweep.core.multiples import multiples
 from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Beta, Categorical, Constant, Distribution, Normal, Numeric
-from sweep.spec import _models as m
+from sweep.spec import _distribution_models as m
 from sweep.spec._problems import Path, Report, number, shorten
 from sweep.spec._scalars import scientific_text
 from sweep.spec._translate import show_yaml

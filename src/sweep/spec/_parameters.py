@@ -11,8 +11,9 @@ from typing import Any
 from sweep.core.domain import grid_size
 from sweep.core.space import Parameter, Space
 from sweep.spec._conditions import Clause, read_when, with_conditions
+from sweep.spec._distribution_models import Model
 from sweep.spec._distributions import Context, build
-from sweep.spec._models import DISTRIBUTIONS, Model
+from sweep.spec._models import DISTRIBUTIONS
 from sweep.spec._problems import Path, Report, listed, nearest, shorten, show
 from sweep.spec._scalars import numeric_text
 from sweep.spec._translate import unknown_key, validate

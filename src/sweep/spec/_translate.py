@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from sweep.core.secrets import find_tokens
-from sweep.spec._models import GROUPS, Model, ResourcesModel, SweepFile
+from sweep.spec._distribution_models import Model
+from sweep.spec._models import GROUPS, ResourcesModel, SweepFile
 from sweep.spec._problems import Path, Report, listed, nearest, show
 
 M = TypeVar("M", bound=Model)

@@ -12,7 +12,8 @@ from pydantic_core import PydanticUndefined
 
 from sweep.core.spec import DEFAULT_COMMAND
 from sweep.spec._command import MACROS
-from sweep.spec._models import DISTRIBUTIONS, GROUPS, HOSTED_KEYS, Model, RetryRuleModel, SweepFile
+from sweep.spec._distribution_models import Model
+from sweep.spec._models import DISTRIBUTIONS, GROUPS, HOSTED_KEYS, RetryRuleModel, SweepFile
 from sweep.spec._problems import listed, show
 from sweep.spec._translate import show_yaml
 

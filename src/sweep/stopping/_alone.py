@@ -6,13 +6,14 @@ The rule of this file: no other run matters.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from sweep.core.spec import Metric
 from sweep.stopping._curves import Curve, numbers, unit_word
 
 
-class _Alone:
+class _Alone(ABC):
     """Keeps the curves, and judges between `first` and `end`."""
 
     def __init__(self, metric: Metric, step: str, first: float, end: float | None) -> None:
@@ -35,8 +36,9 @@ class _Alone:
             return None
         return self._judge(curve, f"{unit_word(self._step)} {curve.at[-1]:g}")
 
+    @abstractmethod
     def _judge(self, curve: Curve, where: str) -> str | None:
-        raise NotImplementedError
+        """Why the run of this curve should end; `where` names its last iteration."""
 
 
 class Plateau(_Alone):
