@@ -233,6 +233,7 @@ def test_what_is_missing_is_named(project: Project) -> None:
     changed = verdict(project, f"{sweep}-0", "--link", link, code=12, THE_TOKEN="tea")
     assert changed["first_difference"]["again"] == 8 and state_of(changed, "data") == "unknown"
     assert "tea" not in json.dumps([found, changed])
+    assert not list(project.folder.glob(".sweep/local/*/code")), "also of what could not be executed"
 
 
 def test_a_file_that_was_too_large_for_the_record(project: Project) -> None:
