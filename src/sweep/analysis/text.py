@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 ELLIPSIS = "…"
@@ -69,6 +70,13 @@ def shorten(text: str, width: int) -> str:
         return ELLIPSIS[:width]
     tail = (width - 1) // 2
     return text[: width - 1 - tail] + ELLIPSIS + (text[-tail:] if tail else "")
+
+
+def padded(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line per row, its cells below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def plural(count: int, noun: str) -> str:

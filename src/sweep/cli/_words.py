@@ -214,6 +214,17 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'diff': {
+        'help': 'Show how two runs differ, code and metrics line by line.',
+        'arguments': ('run run*',),
+        'options': {
+            '--all': ('Every changed line of code, not only the first 200', None),
+            '--no-code': ('Which files changed, but not how', None),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'audit': {
         'help': "Derive a sweep's proposals and prunings again.",
         'arguments': ('id',),

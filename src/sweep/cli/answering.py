@@ -23,7 +23,7 @@ FILES = ":file"
 MOST = 500
 """More candidates than this are not shown: type another digit."""
 _GLOBAL = {"--help": "Show this message and exit.", "--version": "Show the version and exit."}
-_CHOOSING = ("compare", "rerun", "reproduce", "fetch", "show", "logs")
+_CHOOSING = ("compare", "diff", "rerun", "reproduce", "fetch", "show", "logs")
 """Commands whose runs may also be called `best`."""
 
 

@@ -11,6 +11,7 @@ import click
 
 from sweep.analysis.comparing import Line, Side
 from sweep.analysis.records import to_json
+from sweep.analysis.text import padded
 from sweep.api.choosing import find_runs
 from sweep.api.comparing import compare_runs
 from sweep.cli.common import command, json_option, opened, print_json, store_option
@@ -41,7 +42,7 @@ def compare_command(
 ) -> None:
     """Show two or more RUNs side by side: outcome, config, metrics, seeds, code and its files, packages, Python, hardware.
 
-    Only what differs is shown, unless --all is given. A RUN may also be `best` or `ID-best`, and a range: `ID-3..7`.
+    Only what differs is shown, unless --all is given; `sweep diff` shows of two how their code and their metrics differ. A RUN may also be `best` or `ID-best`, and a range: `ID-3..7`.
     The code is that of the sweep as it was created.
     """
     with opened(store_url) as store:
@@ -103,9 +104,8 @@ def _same_text(lines: Sequence[Line]) -> str:
 
 def _print_table(sides: Sequence[Side], lines: Sequence[Line], everything: bool) -> None:
     rows = [("", *(side.id for side in sides)), *_rows(lines, None if everything else MOST_FILES)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(sides) + 1)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for row in padded(rows):
+        click.echo(row)
 
 
 def _rows(lines: Sequence[Line], most_files: int | None) -> Iterator[tuple[str, ...]]:
@@ -115,7 +115,7 @@ def _rows(lines: Sequence[Line], most_files: int | None) -> Iterator[tuple[str, 
         yield (section, *blank)
         most = most_files if section == "files" else None
         for line in group[:most]:
-            yield (f"  {_cut(line.name)}", *(_cut(_cell(value, section, line.name)) for value in line.values))
+            yield (f"  {_cut(line.name)}", *(_cut(cell(value, section, line.name)) for value in line.values))
         if most is not None and len(group) > most:
             yield (f"  ... and {len(group) - most} more files (--all shows them)", *blank)
 
@@ -128,12 +128,13 @@ def _markdown(sides: Sequence[Side], lines: Sequence[Line]) -> Iterator[str]:
         for line in group:
             cells = (
                 _escaped(line.name),
-                *(_escaped(_cell(value, section, line.name)) for value in line.values),
+                *(_escaped(cell(value, section, line.name)) for value in line.values),
             )
             yield "| " + " | ".join(cells) + " |"
 
 
-def _cell(value: Any, section: str, name: str) -> str:
+def cell(value: Any, section: str, name: str) -> str:
+    """A fact of a comparison, for a person."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):

@@ -18,6 +18,7 @@ from sweep.analysis.comma import to_csv
 from sweep.analysis.history import History
 from sweep.analysis.records import Record, to_json
 from sweep.analysis.tabular import MissingExtra, write_parquet
+from sweep.analysis.text import padded
 from sweep.cli.common import opened
 from sweep.cli.main import UserMistake
 from sweep.core.index import Views
@@ -100,11 +101,7 @@ def _csv(columns: Sequence[Column]) -> str:
 
 def _table(columns: Sequence[Column]) -> str:
     texts = [[column.name, *map(_cell, column.values)] for column in columns]
-    widths = [max(map(len, text)) for text in texts]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
-        for line in zip(*texts, strict=True)
-    )
+    return "".join(f"{line}\n" for line in padded(list(zip(*texts, strict=True))))
 
 
 def _cell(value: Any) -> str:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rerun": ("rerunning", "Execute a run once more by hand, with its command, config and seed."),
     "reproduce": ("reproducing", "Execute a run again from its record and compare every value."),
     "compare": ("comparing", "Show runs side by side: config, code, packages, metrics."),
+    "diff": ("differing", "Show how two runs differ, code and metrics line by line."),
     "audit": ("auditing", "Derive a sweep's proposals and prunings again."),
     "logs": ("output", "Print a run's output, or follow it."),
     "fetch": ("fetching", "Write a run's checkpoint out of the store into a folder."),

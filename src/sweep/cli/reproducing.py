@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from sweep.analysis.reproduction import ATOL, EXIT_CODES, RTOL, Verdict
+from sweep.analysis.text import padded
 from sweep.api import load_views
 from sweep.api.choosing import find_one
 from sweep.api.finding import find_sweep
@@ -219,9 +220,7 @@ def _metrics(outcome: Outcome) -> Iterator[str]:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     cut = [tuple(cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…" for cell in row) for row in rows]
-    widths = [max(len(row[column]) for row in cut) for column in range(len(cut[0]))]
-    for row in cut:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return padded(cut)
 
 
 def _rate(outcomes: Sequence[Outcome]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sweep.analysis.text import number
+from sweep.analysis.text import number, padded
 from sweep.api.curves import Curves, read_table, recorded_curves
 from sweep.api.simulating import SHARE, Verdict, rules_for, simulate
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
@@ -103,9 +103,7 @@ def _print(curves: Curves, verdicts: Sequence[Verdict], slots: int, metric: Metr
         "ended early",
     )
     rows = [head, *(_cells(verdict, own and index == 0) for index, verdict in enumerate(verdicts))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo("\n".join(padded(rows)))
     click.echo("\n" + _advice(verdicts))
 
 
