@@ -228,7 +228,8 @@ def _rate(outcomes: Sequence[Outcome]) -> str:
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in EXIT_CODES if verdict in verdicts]
     compared = sum(outcome.compared for outcome in outcomes)
     same = verdicts.count("identical")
-    return f"{same} of {len(verdicts)} runs identical ({', '.join(counts)}); {compared:,} values compared"
+    each = f" ({', '.join(counts)})" if len(counts) > 1 else ""
+    return f"{same} of {len(verdicts)} runs identical{each}; {compared:,} values compared"
 
 
 def _sample_report(outcomes: Sequence[Outcome]) -> dict[str, object]:
