@@ -39,7 +39,7 @@ class Threshold:
     def report(self, run: int, values: Sequence[float], at: Sequence[float] | None = None) -> None:
         self.values[run] = list(values)
 
-    def condemned(self, run: int) -> str | None:
+    def condemned(self, run: int, since: float | None = None) -> str | None:
         values = self.values.get(run)
         return f"{values[-1]:g} is above {self.limit:g}" if values and values[-1] > self.limit else None
 

@@ -63,6 +63,8 @@ class Stopper(Protocol):
         sequence. NaN and infinities may occur."""
         ...
 
-    def condemned(self, run: int) -> str | None:
-        """None, or why the run should end now, in words for a person: `iteration 9: 0.41 is worse than the best third (0.33)`."""
+    def condemned(self, run: int, since: float | None = None) -> str | None:
+        """None, or why the run should end now, in words for a person: `iteration 9: 0.41 is worse than the best third (0.33)`.
+        `since`: how far it was when it was allowed to go on from a pause; a rule that compares runs at rungs compares it only beyond
+        the rung that it had reached there."""
         ...

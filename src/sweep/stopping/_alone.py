@@ -29,7 +29,7 @@ class _Alone(ABC):
             curve = self._curves[run] = Curve()
         curve.take(values, None if self._step == "count" else at, self._sign)
 
-    def condemned(self, run: int) -> str | None:
+    def condemned(self, run: int, since: float | None = None) -> str | None:  # noqa: ARG002
         """Why `run` should end now, None when it should not; see `sweep.core.plugins.Stopper`."""
         curve = self._curves.get(run)
         if curve is None or not curve.at or not self._first <= curve.at[-1] < self._end:

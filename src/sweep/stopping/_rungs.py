@@ -70,10 +70,10 @@ class RungStopper:
             else:
                 self._leaders.discard(run)
 
-    def condemned(self, run: int) -> str | None:
+    def condemned(self, run: int, since: float | None = None) -> str | None:
         """Why `run` should end now, None when it should not; see `sweep.core.plugins.Stopper`."""
         reached = self._reached.get(run, 0)
-        if reached == 0:
+        if reached == 0 or (since is not None and reached <= self._rungs_until(run, since)):
             return None
         ranked = self._ranked[reached - 1]
         value, threshold = ranked.get(run), ranked.threshold()
@@ -83,6 +83,10 @@ class RungStopper:
         if self._spares_leader and curve.best[-1] <= self._leaders.threshold() < math.inf:
             return None
         return self._reason(curve, self.rungs[reached - 1], value, threshold, len(ranked))
+
+    def _rungs_until(self, run: int, far: float) -> int:
+        """How many rungs a run has reached that has come so far."""
+        return bisect_right(self.rungs, self._curves[run].counted(far))
 
     def _badness(self, curve: Curve, index: int) -> float:
         if self._judged == "value" or (self._judged == "sound best" and math.isinf(curve.bad[index])):
