@@ -6,6 +6,7 @@ import plants_attempts
 import plants_deciding
 import plants_delivery
 import plants_nodes
+import plants_pauses
 import plants_snapshots
 import plants_terms
 import pytest
@@ -13,7 +14,15 @@ from planting import PLANTS
 
 from sweep.testing.campaign import Failure, run_seeds
 
-MODULES = (plants_attempts, plants_deciding, plants_delivery, plants_nodes, plants_snapshots, plants_terms)
+MODULES = (
+    plants_attempts,
+    plants_deciding,
+    plants_delivery,
+    plants_nodes,
+    plants_pauses,
+    plants_snapshots,
+    plants_terms,
+)
 
 WITHIN = 2000
 """Seeds in which a planted fault must be caught. Most need fewer than ten, the rarest about a hundred."""
