@@ -39,6 +39,7 @@ FIRST = {
     "late_ends_are_taken": 276,
     "listings_do_not_say_what_was_set_aside": 120,
     "one_run_that_fails_again_and_again_blames_its_node": 120,
+    "runs_are_paused_when_nothing_goes_on_any_more": 318,
     "runs_go_on_when_a_limit_of_the_sweep_is_over": 260,
     "runs_that_a_bad_node_failed_stay_failed": 120,
     "the_end_of_the_lease_is_told_wrongly": 411,
@@ -46,6 +47,7 @@ FIRST = {
     "the_last_node_is_set_aside": 655,
     "the_number_of_an_attempt_is_not_checked": 163,
     "what_fails_on_a_node_set_aside_is_charged": 136,
+    "what_is_paused_when_its_agent_vanishes_begins_anew": 196,
 }
 """Where to begin to look for what is rare, so that the search takes seconds."""
 
