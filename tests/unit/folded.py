@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sweep.core import entries as e
@@ -42,6 +42,9 @@ class Threshold:
     def condemned(self, run: int, since: float | None = None) -> str | None:
         values = self.values.get(run)
         return f"{values[-1]:g} is above {self.limit:g}" if values and values[-1] > self.limit else None
+
+    def spared(self, runs: Iterable[tuple[int, float | None]]) -> list[int]:
+        return [run for run, _ in runs if self.condemned(run) is None]
 
 
 @dataclasses.dataclass

@@ -7,6 +7,8 @@ paused twice at one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sweep.core.spec import pauses, unit_of
 from sweep.core.state import Run, State
 
@@ -16,15 +18,22 @@ def condemned(state: State, run: Run) -> str | None:
     if state.stopper is None:
         return None
     since = run.granted if pauses(state.spec.early_terminate) else None
-    return state.stopper.condemned(run.run) if since is None else state.stopper.condemned(run.run, since)
+    return state.stopper.condemned(run.run, since)
 
 
 def promotable(state: State) -> list[int]:
     """Paused runs that may go on: those that are furthest first, and among them the best one."""
+    if not state.paused:
+        return []
     unit, sign = unit_of(state.spec.early_terminate), 1 if state.goal == "minimize" else -1
 
     def rank(run: Run) -> tuple[float, bool, float, int]:
         return -run.far(unit), run.score is None, sign * (run.score or 0.0), run.run
 
-    found = [state.runs[number] for number in state.paused if condemned(state, state.runs[number]) is None]
-    return [run.run for run in sorted(found, key=rank)]
+    found: Iterable[int] = state.paused
+    if state.stopper is not None:
+        pausing = pauses(state.spec.early_terminate)
+        found = state.stopper.spared(
+            [(number, state.runs[number].granted if pausing else None) for number in state.paused]
+        )
+    return [run.run for run in sorted((state.runs[number] for number in found), key=rank)]

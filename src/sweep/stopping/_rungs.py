@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from sweep.core.spec import Metric
@@ -83,6 +83,25 @@ class RungStopper:
         if self._spares_leader and curve.best[-1] <= self._leaders.threshold() < math.inf:
             return None
         return self._reason(curve, self.rungs[reached - 1], value, threshold, len(ranked))
+
+    def spared(self, runs: Iterable[tuple[int, float | None]]) -> list[int]:
+        """Those that should not end now; see `sweep.core.plugins.Stopper`."""
+        bars: dict[int, float] = {0: math.inf}
+        leading = self._leaders.threshold() if len(self._leaders) else -math.inf
+        found = []
+        for run, since in runs:
+            reached = self._reached.get(run, 0)
+            if reached not in bars:
+                ranked = self._ranked[reached - 1]
+                bars[reached] = ranked.threshold() if len(ranked) >= self._least else math.inf
+            value = self._ranked[reached - 1].get(run) if reached else None
+            if value is None or value <= bars[reached]:
+                found.append(run)
+            elif since is None and self._curves[run].best[-1] > leading:
+                continue
+            elif self.condemned(run, since) is None:
+                found.append(run)
+        return found
 
     def _rungs_until(self, run: int, far: float) -> int:
         """How many rungs a run has reached that has come so far."""
