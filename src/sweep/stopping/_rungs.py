@@ -36,12 +36,14 @@ class RungStopper:
         judged: Judged,
         least: int = 1,
         spares_leader: bool = False,
+        end: float | None = None,
     ) -> None:
         """`judged`: the value at the rung, the best one up to it, or the best one provided that the one at the rung is finite.
         `least`: so many runs must have reached a rung before anybody is judged there. `spares_leader`: nobody is condemned who
-        has the best value of all runs by now."""
+        has the best value of all runs by now. `end`: from there on nobody is."""
         self._name, self._eta, self._step, self._judged = metric.name, eta, step, judged
         self._least, self._spares_leader = least, spares_leader
+        self._end = math.inf if end is None else end
         self._sign = 1.0 if metric.goal == "minimize" else -1.0
         self.rungs = rungs
         """The positions at which runs are judged, increasing."""
@@ -80,6 +82,8 @@ class RungStopper:
         if value is None or value <= threshold or len(ranked) < self._least:
             return None
         curve = self._curves[run]
+        if curve.at[-1] >= self._end:
+            return None
         if self._spares_leader and curve.best[-1] <= self._leaders.threshold() < math.inf:
             return None
         return self._reason(curve, self.rungs[reached - 1], value, threshold, len(ranked))
@@ -97,9 +101,10 @@ class RungStopper:
             value = self._ranked[reached - 1].get(run) if reached else None
             if value is None or value <= bars[reached]:
                 found.append(run)
-            elif since is None and self._curves[run].best[-1] > leading:
                 continue
-            elif self.condemned(run, since) is None:
+            curve = self._curves[run]
+            usual = since is None and curve.best[-1] > leading and curve.at[-1] < self._end
+            if not usual and self.condemned(run, since) is None:
                 found.append(run)
         return found
 

@@ -153,6 +153,8 @@ def naive_condemned(
     if own:
         least = settings.min_runs or {"percentile": 5}.get(settings.type, 8)
         best = min((value for curve in bad.values() for _, value in curve), default=math.inf)
+        if bad[run][-1][0] >= (settings.max_iter or math.inf):
+            return False
         if len(here) < least or min(value for _, value in bad[run]) == best < math.inf:
             return False
     return judged(bad[run]) > here[int(len(here) / eta)]
