@@ -226,6 +226,7 @@ def test_nobody_is_ended_from_the_length_of_a_whole_run_on() -> None:
     stopper = stopper_of(rule)
     stopper.report(0, [1.0, 1.0, 1.0])
     stopper.report(1, [2.0, 2.0, 2.0])
+    stopper.report(2, [1.5, 1.5, 1.5])
     assert stopper.condemned(1) is not None
     stopper.report(1, [2.0, 2.0, 2.0, 2.0])
     assert stopper.condemned(1) is None
