@@ -1,6 +1,7 @@
 """Each rule that ends runs early, alone, on recorded curves: how much of the clock it saves, and how often it keeps the best run.
 
     python benchmarks/stopping/run.py                       # ours, and Optuna's pruners where Optuna is installed
+    python benchmarks/stopping/run.py --held-out            # on curves by which no default was chosen
     python benchmarks/stopping/run.py --table my.csv        # also on curves of your own (run, step, value, seconds)
 
 The first time it trains the curves (some minutes of CPU time), then it takes them from `--curves`. All rules see the same replays. Ours run
@@ -208,13 +209,17 @@ def main() -> None:
     )
     parser.add_argument("--curves", type=Path, default=HERE / "curves", help="folder of the trained curves")
     parser.add_argument("--table", type=Path, action="append", default=[], help="further curves, as CSV")
+    parser.add_argument(
+        "--held-out", action="store_true", help="on the tables by which no default was chosen"
+    )
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--runs", type=int, default=96, help="runs in a replay")
     parser.add_argument("--replays", type=int, default=40)
     parser.add_argument("--json", type=Path, help="write every replay to this file")
     parser.add_argument("--picture", type=Path, help="draw it into this file (matplotlib)")
     args = parser.parse_args()
-    paths = [*tables.tables(args.curves, say), *args.table]
+    made = tables.held_out if args.held_out else tables.problems
+    paths = [*tables.tables(args.curves, say, made), *args.table]
     found = measure(args, paths)
     print(f"{len(paths)} tables, {args.replays} replays of {args.runs} runs each, {args.slots} slots\n")
     print(markdown(found))

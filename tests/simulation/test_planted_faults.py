@@ -6,6 +6,7 @@ import plants_attempts
 import plants_deciding
 import plants_delivery
 import plants_nodes
+import plants_pauses
 import plants_snapshots
 import plants_terms
 import pytest
@@ -13,7 +14,15 @@ from planting import PLANTS
 
 from sweep.testing.campaign import Failure, run_seeds
 
-MODULES = (plants_attempts, plants_deciding, plants_delivery, plants_nodes, plants_snapshots, plants_terms)
+MODULES = (
+    plants_attempts,
+    plants_deciding,
+    plants_delivery,
+    plants_nodes,
+    plants_pauses,
+    plants_snapshots,
+    plants_terms,
+)
 
 WITHIN = 2000
 """Seeds in which a planted fault must be caught. Most need fewer than ten, the rarest about a hundred."""
@@ -21,7 +30,7 @@ WITHIN = 2000
 
 FIRST = {
     "a_node_set_aside_goes_on_to_get_runs": 120,
-    "a_restarted_attempt_counts_its_seconds_anew": 395,
+    "a_restarted_attempt_counts_its_seconds_anew": 1107,
     "a_tag_cannot_be_taken_away": 158,
     "an_own_append_that_came_late_is_not_counted": 834,
     "bad_nodes_are_never_set_aside": 120,
@@ -30,13 +39,17 @@ FIRST = {
     "late_ends_are_taken": 276,
     "listings_do_not_say_what_was_set_aside": 120,
     "one_run_that_fails_again_and_again_blames_its_node": 120,
+    "runs_are_paused_when_nothing_goes_on_any_more": 318,
     "runs_go_on_when_a_limit_of_the_sweep_is_over": 260,
     "runs_that_a_bad_node_failed_stay_failed": 120,
     "the_end_of_the_lease_is_told_wrongly": 411,
     "the_first_few_runs_are_ended_as_well": 175,
     "the_last_node_is_set_aside": 655,
+    "the_one_that_is_least_far_goes_on_first": 504,
     "the_number_of_an_attempt_is_not_checked": 163,
-    "what_fails_on_a_node_set_aside_is_charged": 136,
+    "the_searcher_sees_what_never_happened": 107,
+    "what_fails_on_a_node_set_aside_is_charged": 441,
+    "what_is_paused_when_its_agent_vanishes_begins_anew": 196,
 }
 """Where to begin to look for what is rare, so that the search takes seconds."""
 

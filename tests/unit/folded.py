@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sweep.core import entries as e
@@ -39,9 +39,12 @@ class Threshold:
     def report(self, run: int, values: Sequence[float], at: Sequence[float] | None = None) -> None:
         self.values[run] = list(values)
 
-    def condemned(self, run: int) -> str | None:
+    def condemned(self, run: int, since: float | None = None) -> str | None:
         values = self.values.get(run)
         return f"{values[-1]:g} is above {self.limit:g}" if values and values[-1] > self.limit else None
+
+    def spared(self, runs: Iterable[tuple[int, float | None]]) -> list[int]:
+        return [run for run, _ in runs if self.condemned(run) is None]
 
 
 @dataclasses.dataclass

@@ -354,7 +354,7 @@ def test_when_the_guard_dies_a_run_that_was_told_to_end_has_ended_so(
     running(core)
     core.ordered(order, 1.0)
     ended = ending(core.guard_died())
-    assert ended.outcome == ("lost" if outcome == "paused" else outcome)
+    assert ended.outcome == outcome
     assert ended.reason == order.reason
 
 

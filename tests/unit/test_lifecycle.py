@@ -146,8 +146,8 @@ ORDERED = {
     ("cancelled", "failed"): "cancelled",
     ("cancelled", "lost"): "cancelled",
     ("cancelled", "preempted"): "cancelled",
-    ("paused", "lost"): "queued",
-    ("paused", "preempted"): "queued",
+    ("paused", "lost"): "paused",
+    ("paused", "preempted"): "paused",
 }
 DECISIONS: dict[str, type[e.Entry]] = {
     "pruned": e.RunPruned,

@@ -51,7 +51,7 @@ def test_a_rule_ends_poor_runs_and_their_slots_go_on() -> None:
     assert {4, 6, 7} <= set(early), "the worst three"
     assert 3 not in early, "the best"
     assert early[6].reason == "iteration 2: best loss 7.5 is worse than the best half (3.5) of 7 runs"
-    assert outcome.clock_s == 25
+    assert outcome.clock_s == 24
     assert outcome.slot_s == pytest.approx(sum(end.reports for end in outcome.ended))
 
 

@@ -219,3 +219,15 @@ def naive_curve(points: list[tuple[float, float]], early: EarlyTerminate) -> lis
         progress=[at for at, _ in points],
     )
     return effective_curve([SimpleNamespace(reports=[report], timed=early.step == "time")], early)
+
+
+def test_nobody_is_ended_from_the_length_of_a_whole_run_on() -> None:
+    rule = EarlyTerminate(type="asha", min_iter=1, max_iter=4, eta=2.0, min_runs=1)
+    stopper = stopper_of(rule)
+    stopper.report(0, [1.0, 1.0, 1.0])
+    stopper.report(1, [2.0, 2.0, 2.0])
+    stopper.report(2, [1.5, 1.5, 1.5])
+    assert stopper.condemned(1) is not None
+    stopper.report(1, [2.0, 2.0, 2.0, 2.0])
+    assert stopper.condemned(1) is None
+    assert stopper.spared([(1, None)]) == [1]

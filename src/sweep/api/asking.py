@@ -36,6 +36,7 @@ from sweep.stores.memory import MemoryStore
 _SWEEP = "memory"
 _AGENT = "optimizer"
 _FOREVER_S = 1e12
+_ORDERED: dict[str, e.Outcome] = {"pruned": "pruned", "paused": "paused", "cancelled": "cancelled"}
 
 
 class NothingToAsk(SweepError):
@@ -46,7 +47,7 @@ class Trial(msgspec.Struct, frozen=True):
     """One config to try: what `Optimizer.ask` gives."""
 
     id: int
-    """Number of the run; the same again when a failed one is to be tried again."""
+    """Number of the run; the same again when a failed one is to be tried again, or a paused one goes on."""
     config: Config
     seed: int
     """For what is random in it: the same for all trials, so that they can be compared."""
@@ -107,7 +108,7 @@ class Optimizer:
     # --- ask and tell
 
     def ask(self) -> Trial:
-        """The next trial. Several may be open at once. Raises NothingToAsk where `done` is true, and while all that is left
+        """The next trial: one that was paused and may go on, else a new one. Several may be open at once. Raises NothingToAsk where `done` is true, and while all that is left
         are open trials."""
         with self._lock:
             slot = next(number for number in range(len(self._open) + 1) if number not in self._open.values())
@@ -125,7 +126,9 @@ class Optimizer:
 
     def report(self, trial: Trial, step: float, value: float) -> bool:
         """A value of the metric at a step, while the trial is at work. True when it should end now: the stopper gives it up (or
-        a limit of the sweep is reached); `reason(trial)` says why, and `tell` ends it."""
+        a limit of the sweep is reached); `reason(trial)` says why, and `tell` ends it. With `early_terminate: {type: asha, resume: true}`
+        the trial is paused: keep what it has come to under its `id`, for `ask` may give it again, with the next `attempt`, to go
+        on from there."""
         with self._lock:
             run = self._at_work(trial)
             key = (run.run, run.attempt)
@@ -151,7 +154,8 @@ class Optimizer:
     ) -> None:
         """End a trial with its value; NaN is the worst there is. The trial's score is the best of this and what was reported, so
         that after `report` no value is needed. `state="failed"`: it gave none, and is tried again if the spec's `retry` says
-        so. A trial that `report` told to end counts as pruned. Raises ValueError for one that was told before."""
+        so. A trial that `report` told to end counts as pruned, also while it is only paused. Raises ValueError for one that was
+        told before."""
         if state not in ("completed", "failed", "pruned"):
             raise ValueError(f"state must be completed, failed or pruned, not {state!r}")
         with self._lock:
@@ -161,8 +165,8 @@ class Optimizer:
             told = None if value is None else float(value)
             score = best_finite([*run.values, told], self._state.goal) if state != "failed" else None
             outcome: e.Outcome = state
-            if state == "completed" and run.order in ("pruned", "cancelled"):
-                outcome = "pruned" if run.order == "pruned" else "cancelled"
+            if state == "completed" and run.order:
+                outcome = _ORDERED[run.order]
             del self._open[run.run, run.attempt]
             self._reported.pop((run.run, run.attempt), None)
             self._write(
@@ -191,7 +195,8 @@ class Optimizer:
             state = self._state
             if state.phase == "ended" or ending(state, self._clock()) is not None:
                 return True
-            return not state.waiting and state.unexpanded == len(state.trials) and not open_budget(state)
+            left = state.waiting or state.paused or state.unexpanded < len(state.trials)
+            return not left and not open_budget(state)
 
     @property
     def trials(self) -> list[Result]:

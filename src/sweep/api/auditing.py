@@ -30,6 +30,8 @@ from sweep.stores import Store
 _INSTEAD = "random instead of "
 _NUMERIC = ("numpy", "scipy")
 _BLOCK = 10_000
+_ENDINGS = (e.RunPruned, e.RunPaused)
+_WORDS: dict[type[e.Entry], str] = {e.RunPruned: "pruned", e.RunPaused: "paused"}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     proposals: int
     """Configs that were derived again and are the same."""
     prunings: int
-    """Prunings that were derived again and are the same."""
+    """Orders to prune or pause a run that were derived again and are the same."""
     difference: Finding | None = None
     """The first decision that differs."""
     unknown: tuple[Finding, ...] = ()
@@ -101,18 +103,28 @@ class _LookedAt(NamedTuple):
     seen: set[int]
     """Up to where a searcher had read when it was asked."""
     judged: dict[int, float]
-    """Where runs were judged, and when (Unix time)."""
+    """Where a controller has decided something, and so has judged the runs, and when (Unix time)."""
+    ended: dict[int, dict[int, int]]
+    """The runs that it told to end or to pause there, or gave up, and the positions of those entries."""
 
 
 def _looked_at(store: Store, sweep: str) -> _LookedAt:
-    found = _LookedAt(set(), {})
+    found = _LookedAt(set(), {}, {})
     for recorded in _journal(store, sweep):
-        if isinstance(recorded.entry, e.TrialsProposed):
-            found.seen.add(recorded.entry.seen)
-        elif isinstance(recorded.entry, e.RunPruned):
-            at = recorded.based_on if recorded.based_on is not None else recorded.position - 1
-            found.judged[at] = recorded.at_s
+        entry = recorded.entry
+        if isinstance(entry, e.TrialsProposed):
+            found.seen.add(entry.seen)
+        elif isinstance(entry, e.Decision):
+            at = _basis(recorded)
+            found.judged.setdefault(at, recorded.at_s)
+            if isinstance(entry, _ENDINGS):
+                found.ended.setdefault(at, {})[entry.run] = recorded.position
     return found
+
+
+def _basis(recorded: e.Recorded) -> int:
+    """The position that a decision was based on."""
+    return recorded.based_on if recorded.based_on is not None else recorded.position - 1
 
 
 class _Auditor:
@@ -129,8 +141,10 @@ class _Auditor:
         """Position -> spec, its revision, and the results as a searcher that was asked there knew them."""
         self._make = make
         self._searchers: dict[str, tuple[SweepSpec, Searcher]] = {}
-        self._condemned: dict[int, dict[int, str]] = {}
-        """Position -> the runs that a controller prunes there, with the reasons."""
+        self._condemned: dict[int, dict[int, tuple[type[e.Entry], str]]] = {}
+        """Position -> the runs that a controller prunes or pauses there, with the reasons."""
+        self._missing: Finding | None = None
+        """A run that a controller prunes or pauses, where one decided otherwise."""
         self._here = _platform(hardware_record())
         self._there: dict[str, str] = {}
         """How the nodes that took part differ from this one."""
@@ -151,7 +165,7 @@ class _Auditor:
         if isinstance(entry, e.AgentJoined):
             self._compare_platform(entry)
         self._remember()
-        return None
+        return self._missing
 
     def _remember(self) -> None:
         """What decisions that were based on this position need."""
@@ -161,14 +175,24 @@ class _Auditor:
         if at in self._looked_at.judged:
             decisions, _ = decide(state, self._looked_at.judged[at])
             self._condemned[at] = {
-                found.run: found.reason for found in decisions if isinstance(found, e.RunPruned)
+                found.run: (type(found), found.reason) for found in decisions if isinstance(found, _ENDINGS)
             }
+            self._note_missing(at)
+
+    def _note_missing(self, at: int) -> None:
+        """Whoever decided something here has seen that these runs were to end."""
+        told = self._looked_at.ended.get(at, {})
+        for run, (kind, reason) in self._condemned[at].items():
+            if run not in told:
+                what = f"what was to become of {run_id(self._sweep, run)}"
+                self._missing = Finding(at, what, "nothing", f"{_WORDS[kind]}: {reason}")
+                return
 
     def _look(self, recorded: e.Recorded) -> Finding | None:
         entry = recorded.entry
         if isinstance(entry, e.TrialsProposed):
             return self._proposed(recorded.position, entry)
-        if isinstance(entry, e.RunPruned):
+        if isinstance(entry, _ENDINGS):
             return self._pruned(recorded, entry)
         if isinstance(entry, e.RunAdded):
             seed = run_seed(self.state.spec.seed, entry.replicate, entry.purpose)
@@ -246,10 +270,11 @@ class _Auditor:
 
     # --- prunings
 
-    def _pruned(self, recorded: e.Recorded, entry: e.RunPruned) -> Finding | None:
-        at = recorded.based_on if recorded.based_on is not None else recorded.position - 1
-        what = f"that {run_id(self._sweep, entry.run)} was pruned"
-        derived = self._condemned.get(at, {}).get(entry.run, "not pruned")
+    def _pruned(self, recorded: e.Recorded, entry: e.RunPruned | e.RunPaused) -> Finding | None:
+        word = _WORDS[type(entry)]
+        what = f"that {run_id(self._sweep, entry.run)} was {word}"
+        kind, reason = self._condemned.get(_basis(recorded), {}).get(entry.run, (None, ""))
+        derived = reason if kind is type(entry) else f"not {word}"
         finding = self._unlike(recorded.position, what, entry.reason, derived)
         self.prunings += finding is None
         return finding

@@ -48,6 +48,18 @@ class Outcome(msgspec.Struct, frozen=True):
     """The best value that was seen."""
 
 
+class _Attempt(msgspec.Struct, frozen=True):
+    """One that is at work."""
+
+    number: int
+    slot: int
+    began_s: float
+    first: int
+    """Its first report, of the curve's."""
+    spent_s: float
+    """What earlier attempts had used of the curve's time."""
+
+
 def replay(curves: Sequence[RunCurve], metric: Metric, early: EarlyTerminate | None, slots: int) -> Outcome:
     """A sweep whose trials are `curves`, in this order, on so many slots."""
     return _Replay(curves, metric, early, slots).outcome()
@@ -71,9 +83,9 @@ class _Replay:
         )
         self._state = State(make_stopper)
         self._now = 0.0
-        self._events: list[tuple[float, int, int]] = []  # time, run, which of its reports
-        self._starts: dict[int, float] = {}
-        self._slots: dict[int, int] = {}
+        self._events: list[tuple[float, int, int, int]] = []  # time, run, which of its reports, attempt
+        self._starts: dict[int, _Attempt] = {}
+        self._slot_s: list[float] = []
         self._ended: list[Ended] = []
         self._offers = 0
         self._told = 0
@@ -86,13 +98,14 @@ class _Replay:
         """To the end of the sweep."""
         self._settle()
         while self._events:
-            self._now, run, report = heapq.heappop(self._events)
-            if run in self._starts:  # it may have been ended before it could report
-                self._report(run, report)
+            at_s, run, report, attempt = heapq.heappop(self._events)
+            going = self._starts.get(run)
+            if going is not None and going.number == attempt:  # it may have ended before it could report
+                self._now = at_s
+                self._report(run, report, going)
                 self._settle()
         best = best_finite((run.score for run in self._state.runs), self._goal)
-        slot_s = math.fsum(ended.at_s - self._state.runs[ended.curve].started_s for ended in self._ended)
-        return Outcome(tuple(self._ended), self._now, slot_s, best)
+        return Outcome(tuple(self._ended), self._now, math.fsum(self._slot_s), best)
 
     def _add(self, entry: e.AnyEntry) -> None:
         self._told += 1
@@ -110,8 +123,12 @@ class _Replay:
                 self._add(decision)
                 if isinstance(decision, e.RunAssigned):
                     self._start(decision)
-                elif isinstance(decision, e.RunPruned):
+                elif isinstance(decision, e.RunPaused):
+                    self._end(decision.run, "paused", decision.reason)
+                elif isinstance(decision, e.RunPruned) and decision.run in self._starts:
                     self._end(decision.run, "pruned", decision.reason)
+                elif isinstance(decision, e.RunPruned):  # it was paused
+                    self._note(decision.run, decision.reason)
             wanted = sum(command.n for command in commands if isinstance(command, Propose))
             if wanted:
                 self._propose(wanted)
@@ -126,23 +143,35 @@ class _Replay:
         self._add(e.TrialsProposed(first, configs, exhausted, state.revision, "replay", "1", state.position))
 
     def _start(self, assigned: e.RunAssigned) -> None:
-        run = assigned.run
-        self._slots[run], self._starts[run] = assigned.slot, self._now
+        """Its program begins, or goes on from where it was paused: it had written its checkpoint at its last report."""
+        run, done = assigned.run, len(self._state.runs[assigned.run].values)
+        spent_s = self._curves[run].seconds[done - 1] if done else 0.0
+        self._starts[run] = _Attempt(assigned.attempt, assigned.slot, self._now, done, spent_s)
         self._add(e.RunStarted(run, assigned.attempt, _AGENT, 1, "here", assigned.slot))
-        heapq.heappush(self._events, (self._now + self._curves[run].seconds[0], run, 0))
+        self._expect(run, done)
 
-    def _report(self, run: int, report: int) -> None:
+    def _expect(self, run: int, report: int) -> None:
+        going = self._starts[run]
+        at_s = going.began_s + self._curves[run].seconds[report] - going.spent_s
+        heapq.heappush(self._events, (at_s, run, report, going.number))
+
+    def _report(self, run: int, report: int, going: _Attempt) -> None:
         curve = self._curves[run]
-        far = (curve.seconds[report],) if self._unit == "time" else ()
-        self._add(e.ObjectiveReported(run, 1, report, (curve.steps[report],), (curve.values[report],), far))
+        far = (curve.seconds[report] - going.spent_s,) if self._unit == "time" else ()
+        value = (curve.steps[report],), (curve.values[report],)
+        self._add(e.ObjectiveReported(run, going.number, report - going.first, *value, far))
         if report + 1 == len(curve.values):
             self._end(run, "completed", "")
         else:
-            heapq.heappush(self._events, (self._starts[run] + curve.seconds[report + 1], run, report + 1))
+            self._expect(run, report + 1)
 
     def _end(self, run: int, outcome: e.Outcome, reason: str) -> None:
-        reports = len(self._state.runs[run].values)
-        self._add(e.AttemptEnded(run, 1, _AGENT, outcome, reason))
-        del self._starts[run]
-        self._ended.append(Ended(run, reports, self._now, reason))
-        self._offer(self._slots.pop(run))
+        going = self._starts.pop(run)
+        self._add(e.AttemptEnded(run, going.number, _AGENT, outcome, reason))
+        self._slot_s.append(self._now - going.began_s)
+        if outcome != "paused":
+            self._note(run, reason)
+        self._offer(going.slot)
+
+    def _note(self, run: int, reason: str) -> None:
+        self._ended.append(Ended(run, len(self._state.runs[run].values), self._now, reason))

@@ -304,7 +304,7 @@ class AgentCore:
         ]
         if outcome == "failed":
             actions += self._count_failure(reason, now_s)
-        elif outcome in ("completed", "pruned"):
+        elif outcome in ("completed", "pruned", "paused"):
             self.succeeded = True
         return [*actions, *self.offer()]
 
@@ -319,7 +319,9 @@ class AgentCore:
         actions: list[Action] = [Say("the guard process died; its runs start again", "warning")]
         for attempt in self.attempts.values():
             outcome = (
-                attempt.order if attempt.order in ("pruned", "cancelled", "failed", "preempted") else "lost"
+                attempt.order
+                if attempt.order in ("pruned", "paused", "cancelled", "failed", "preempted")
+                else "lost"
             )
             reason = attempt.reason or "the guard process died"
             actions.append(
@@ -431,7 +433,7 @@ class AgentCore:
         attempt.kill_at_s = now_s + self.limits.kill_after_s
         number = attempt.assignment
         actions: list[Action] = [TellStop(number.run, number.attempt, attempt.reason)]
-        if not attempt.raises or attempt.order != "pruned":
+        if not attempt.raises or attempt.order not in ("pruned", "paused"):
             actions.append(self._signal(attempt, TERM))
         return actions
 

@@ -14,7 +14,9 @@ import msgspec
 from sweep.core import entries as e
 from sweep.core.ending import End, ending, gpu_end_s, open_budget, stopped_by, wall_end_s
 from sweep.core.nodes import setting_aside
+from sweep.core.pausing import condemned, promotable
 from sweep.core.seeds import run_seed
+from sweep.core.spec import pauses
 from sweep.core.state import State
 
 
@@ -75,8 +77,11 @@ def _lost(state: State) -> list[e.AnyEntry]:
 def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
     decisions: list[e.AnyEntry] = []
     spared = state.asked_waiting if end.spares else 0
+    for number in sorted(state.paused):
+        run = state.runs[number]
+        decisions.append(e.RunPruned(number, run.attempt, "", f"{run.reason}; paused until the end"))
     for run in state.runs if state.waiting > spared or (end.kills and state.live) else ():
-        waiting = run.state in ("queued", "paused")
+        waiting = run.state == "queued"
         if waiting and end.spares and run.asked:
             continue
         if waiting or (end.kills and run.run in state.live and not run.order):
@@ -84,24 +89,26 @@ def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
     if not decisions and not state.live and not spared:
         decisions.append(e.SweepEnded(end.reason))
     if not end.kills and state.live:
-        decisions += _judge(state)
-    if spared == state.waiting:  # nothing else can be assigned
+        decisions += _judge(state, for_good=True)
+    if spared == state.waiting and not state.paused:  # nothing else can be assigned
         decisions += _assign(state, now_s)
     return decisions
 
 
-def _judge(state: State) -> list[e.AnyEntry]:
-    """Running runs that the stopper condemns."""
-    stopper = state.stopper
-    if stopper is None or not state.to_judge:
+def _judge(state: State, for_good: bool = False) -> list[e.AnyEntry]:
+    """Running runs that the stopper condemns: they end, or are paused unless `for_good`. Under a rule that pauses nobody, those that
+    are paused from earlier end as well."""
+    if state.stopper is None or not state.to_judge:
         return []
     decisions: list[e.AnyEntry] = []
-    for number in sorted(state.live):
+    pausing = pauses(state.spec.early_terminate) and not for_good
+    for number in sorted(state.live if pausing or for_good else state.live | state.paused):
         run = state.runs[number]
-        if run.state == "running" and not run.order and run.values:
-            reason = stopper.condemned(number)
+        if (run.state == "running" and not run.order and run.values) or run.state == "paused":
+            reason = condemned(state, run)
             if reason is not None:
-                decisions.append(e.RunPruned(number, run.attempt, run.agent, reason))
+                kind = e.RunPaused if pausing else e.RunPruned
+                decisions.append(kind(number, run.attempt, run.agent, reason))
     if not decisions:
         state.to_judge = False
     return decisions
@@ -134,17 +141,20 @@ def _delayed(state: State) -> list[float]:
 
 
 def _assign(state: State, now_s: float) -> list[e.AnyEntry]:
-    """Waiting runs, lowest number first, onto offered slots, oldest offer first."""
+    """Paused runs that may go on, then waiting ones, lowest number first, onto offered slots, oldest offer first."""
     decisions: list[e.AnyEntry] = []
-    if not state.offers or not state.waiting or state.phase != "active":
+    if not state.offers or not (state.waiting or state.paused) or state.phase != "active":
         return decisions
     _wake(state, now_s)
     taken: list[int] = []
+    promoted = iter(promotable(state))
     for (agent, slot), offer in state.offers.items():
-        number = _pop_waiting(state, now_s)
+        number = next(promoted, None)
         if number is None:
-            break
-        taken.append(number)
+            number = _pop_waiting(state, now_s)
+            if number is None:
+                break
+            taken.append(number)
         run = state.runs[number]
         config = state.trials[run.trial].config
         decisions.append(
@@ -171,7 +181,7 @@ def _pop_waiting(state: State, now_s: float) -> int | None:
     while state.queue:
         number = heapq.heappop(state.queue)
         run = state.runs[number]
-        if number != last and run.state in ("queued", "paused"):
+        if number != last and run.state == "queued":
             if run.ready_s > now_s:  # it stood here from an earlier time
                 heapq.heappush(state.delayed, (run.ready_s, number))
                 last = number

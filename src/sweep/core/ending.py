@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sweep.core.pausing import promotable
 from sweep.core.spec import Limits
 from sweep.core.state import State
 
@@ -38,6 +39,7 @@ def ending(state: State, now_s: float) -> End | None:
         and not state.waiting
         and not state.live
         and state.unexpanded == len(state.trials)
+        and not promotable(state)
     ):
         return End(_spent(state))
     return None

@@ -248,7 +248,7 @@ class ObjectiveReported(Event, frozen=True, array_like=True, gc=False, tag=True)
 
 
 class RunPruned(Decision, frozen=True, array_like=True, gc=False, tag=True):
-    """Addressed to the agent, which ends the attempt with outcome `pruned`."""
+    """Addressed to the agent (empty for a run that is paused, which ends with it), which ends the attempt with outcome `pruned`."""
 
     run: int
     attempt: int
@@ -257,6 +257,8 @@ class RunPruned(Decision, frozen=True, array_like=True, gc=False, tag=True):
 
 
 class RunPaused(Decision, frozen=True, array_like=True, gc=False, tag=True):
+    """Addressed to the agent, which ends the attempt with outcome `paused`: its checkpoint is what a later one goes on from."""
+
     run: int
     attempt: int
     agent: str

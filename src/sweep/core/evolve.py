@@ -18,7 +18,7 @@ from sweep.core.lifecycle import TABLE, RunEntry, advance, refuse
 from sweep.core.nodes import forgive, note_end
 from sweep.core.plugins import Observation
 from sweep.core.revisions import gives_more, is_used_up, revisable
-from sweep.core.spec import SweepSpec
+from sweep.core.spec import SweepSpec, unit_of
 from sweep.core.state import Agent, Run, State, Trial, best_finite, best_so_far
 from sweep.core.views import RunState
 
@@ -183,7 +183,7 @@ def _requeue(state: State, run: Run) -> None:
 def _ended(state: State, entry: e.SweepEnded) -> str | None:
     if state.phase == "ended":
         return "the sweep has ended already"
-    if state.live or state.waiting:
+    if state.live or state.waiting or state.paused:
         return "runs are still to be done"
     state.phase, state.reason, state.reopen, state.stop_requested = "ended", entry.reason, "", ""
     return None
@@ -322,6 +322,8 @@ def _run_entry(state: State, entry: RunEntry) -> str | None:
     before, holder = run.state, run.agent
     charged = not (kind is e.AttemptEnded and state.agents[holder].aside)
     advance(run, entry, state.spec.retry, state.last_s, charged)
+    if before == "paused" and kind is e.RunAssigned:
+        run.granted = run.far(unit_of(state.spec.early_terminate))
     if kind is e.AttemptEnded:
         _ended_attempt(state, run, before, holder, entry)  # type: ignore[arg-type]
     elif kind is e.RunStarted:

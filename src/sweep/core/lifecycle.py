@@ -31,7 +31,7 @@ TABLE: dict[tuple[RunState, type[e.Entry]], tuple[RunState, ...]] = {
     ("running", e.RunCancelled): ("running",),
     ("running", e.AttemptEnded): ("completed", "failed", "pruned", "paused", "cancelled", "queued"),
     ("paused", e.RunAssigned): ("assigned",),
-    ("paused", e.RunCancelled): ("cancelled",),
+    ("paused", e.RunPruned): ("pruned",),
     ("failed", e.RetryRequested): ("queued",),
     ("failed", e.NodeSetAside): ("queued",),
     ("cancelled", e.RetryRequested): ("queued",),
@@ -122,6 +122,8 @@ def advance(run: RunLike, entry: RunEntry, retry: Retry, at_s: float, charged: b
         run.ready_s = 0.0
     elif kind is e.RunCancelled:
         run.reason, run.shelved, run.ready_s = entry.reason, True, 0.0  # type: ignore[union-attr]
+    elif kind is e.RunPruned:
+        run.reason = entry.reason  # type: ignore[union-attr]
 
 
 def _end_attempt(run: RunLike, entry: e.AttemptEnded, retry: Retry, at_s: float, charged: bool) -> None:
@@ -150,6 +152,8 @@ def _after_attempt(run: RunLike, outcome: e.Outcome, retry: Retry) -> RunState:
         return outcome
     if run.order == "pruned":
         return "pruned"
+    if run.order == "paused" and outcome != "failed" and after == "queued":
+        return "paused"
     return "cancelled" if run.order == "cancelled" else after
 
 

@@ -29,7 +29,7 @@ SEVERAL = "*"
 
 def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, began_s: float) -> None:
     """An attempt that began at `began_s` (now when it never started) has ended on `host`."""
-    if entry.outcome in ("completed", "pruned"):
+    if entry.outcome in ("completed", "pruned", "paused"):
         # What began before a failure did says nothing of the node since then.
         _keep(state, host, lambda failure: failure[2] > began_s)
     elif entry.outcome == "failed":

@@ -6,7 +6,7 @@ must be derivable from their arguments, so that a restarted controller decides e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -63,6 +63,13 @@ class Stopper(Protocol):
         sequence. NaN and infinities may occur."""
         ...
 
-    def condemned(self, run: int) -> str | None:
-        """None, or why the run should end now, in words for a person: `iteration 9: 0.41 is worse than the best third (0.33)`."""
+    def condemned(self, run: int, since: float | None = None) -> str | None:
+        """None, or why the run should end now, in words for a person: `iteration 9: 0.41 is worse than the best third (0.33)`.
+        `since`: how far it was when it was allowed to go on from a pause; a rule that compares runs at rungs compares it only beyond
+        the rung that it had reached there."""
+        ...
+
+    def spared(self, runs: Iterable[tuple[int, float | None]]) -> list[int]:
+        """Those of these runs (each with its `since`) for which `condemned` is None, without the words: it is asked of all paused runs
+        when a slot is free."""
         ...

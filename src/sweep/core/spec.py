@@ -56,6 +56,13 @@ class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
     patience: int | None = None
     """For `plateau`: iterations; None: half of those that the run has done."""
     min_delta: float = 0.0
+    resume: bool = False
+    """For `asha`: runs are paused instead of ended, and go on from their checkpoint when they belong to the best after all."""
+
+
+def pauses(early: EarlyTerminate | None) -> bool:
+    """Whether runs that the rule condemns are paused rather than ended."""
+    return early is not None and early.type == "asha" and early.resume
 
 
 def unit_of(early: EarlyTerminate | None) -> str:

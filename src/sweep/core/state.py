@@ -21,6 +21,8 @@ from sweep.core.spec import Goal, RetryClass, SweepSpec, unit_of
 from sweep.core.views import RunState, SweepState
 from sweep.core.worth import MOST, Yardstick, references
 
+COUNTED: frozenset[RunState] = frozenset(("completed", "pruned", "paused"))
+"""What a run that has a score is, as far as its trial's score goes."""
 MakeStopper = Callable[[SweepSpec], Stopper | None]
 
 
@@ -35,6 +37,7 @@ class Run:
         "failed_on",
         "failures",
         "gpus",
+        "granted",
         "lost",
         "order",
         "passed",
@@ -81,7 +84,15 @@ class Run:
         """How far it was at each, in the unit of `early_terminate.step`."""
         self.passed = 0.0
         """What earlier attempts had used of the unit, where each attempt counts from its own start."""
+        self.granted: float | None = None
+        """How far it was when it went on from a pause last, None when it never has."""
         self.score: float | None = None
+
+    def far(self, unit: str) -> float:
+        """How far it is in the unit of `early_terminate.step`, as far as that is known; 0 before its first value."""
+        if unit == "count":
+            return float(len(self.values))
+        return next((at for at in reversed(self.progress) if not math.isnan(at)), 0.0)
 
     def absorb(
         self,
@@ -190,10 +201,12 @@ class State:
         self.best_run: int | None = None
         """The completed or pruned run with the best score."""
         self.queue: list[int] = []
-        """Heap of queued and paused run numbers (entries may be stale: check `Run.state`)."""
+        """Heap of queued run numbers (entries may be stale: check `Run.state`)."""
         self.delayed: list[tuple[float, int]] = []
         """Heap of (Unix time, run) of queued runs that wait for a time; `decide` moves those that are ready to `queue`."""
         self.waiting = 0
+        """How many runs are queued."""
+        self.paused: set[int] = set()
         self.asked_waiting = 0
         """How many of those that wait a person wants tried again."""
         self.live: set[int] = set()
@@ -229,6 +242,8 @@ class State:
                     self.stopper.report(run.run, run.values, run.progress)
         self.to_judge = True
         if old is not None and unit_of(old.early_terminate) != unit_of(spec.early_terminate):
+            for run in self.runs:
+                run.granted = None
             self.measure_again()
 
     def move(self, run: Run, before: RunState | None) -> None:
@@ -247,7 +262,11 @@ class State:
             self.live.add(run.run)
         elif before in LIVE:
             self.live.discard(run.run)
-        was, now = before in ("queued", "paused"), after in ("queued", "paused")
+        if after == "paused":
+            self.paused.add(run.run)
+        elif before == "paused":
+            self.paused.discard(run.run)
+        was, now = before == "queued", after == "queued"
         if was != now:
             self.waiting += 1 if now else -1
             if run.asked:
@@ -260,7 +279,8 @@ class State:
             heapq.heappush(self.queue, run.run)
         if after == "completed" and before != after and run.score is not None and run.values:
             self._note_whole(run)
-        if run.purpose == "search" and (after in ENDED or self.observations[run.trial].status != "open"):
+        ended = after in ENDED or after == "paused"
+        if run.purpose == "search" and (ended or self.observations[run.trial].status != "open"):
             self.observe(run.trial)
 
     def observe(self, number: int) -> None:
@@ -279,12 +299,12 @@ class State:
     def worth(self, trial: Trial) -> float | None:
         """The score of a trial, had those of its runs not been ended early that were; None where none was."""
         runs = [self.runs[number] for number in trial.runs if self.runs[number].purpose == "search"]
-        counted = [run for run in runs if run.state in ("completed", "pruned") and run.score is not None]
-        if not self.whole or not any(run.state == "pruned" for run in counted):
+        counted = [run for run in runs if run.state in COUNTED and run.score is not None]
+        if not self.whole or all(run.state == "completed" for run in counted):
             return None
         yardstick = self.yardstick()
         found = [
-            yardstick.worth(run.progress, run.score) if run.state == "pruned" else run.score
+            yardstick.worth(run.progress, run.score) if run.state != "completed" else run.score
             for run in counted
             if run.score is not None
         ]
@@ -377,19 +397,22 @@ def best_so_far(best: float | None, values: Sequence[float], goal: Goal) -> floa
 
 
 def trial_outcome(runs: list[Run]) -> tuple[TrialStatus, float | None]:
-    """Status and score of a trial from its runs; the score is the mean over completed and pruned replicates."""
+    """Status and score of a trial from its runs; the score is the mean over completed and pruned replicates. While it is paused, a
+    run counts as pruned: it may never go on, and the searcher is to know what it has come to."""
     if len(runs) == 1 and runs[0].purpose == "search":  # by far the most frequent
         [run] = runs
-        if run.state not in ENDED:
-            return "open", None
-        return (run.state, run.score) if run.state in ("completed", "pruned") else ("failed", None)
+        if run.state == "completed":
+            return "completed", run.score
+        if run.state == "pruned" or run.state == "paused":
+            return "pruned", run.score
+        return ("failed" if run.state in ENDED else "open"), None
     searched = [run for run in runs if run.purpose == "search"]
     if not searched:
         return "open", None
     for run in searched:
-        if run.state not in ENDED:
+        if run.state not in ENDED and run.state != "paused":
             return "open", None
-    counted = [run for run in searched if run.state in ("completed", "pruned")]
+    counted = [run for run in searched if run.state in COUNTED]
     scores = [run.score for run in counted if run.score is not None]
     score = math.fsum(scores) / len(scores) if scores else None
     if any(run.state == "completed" for run in counted):

@@ -40,7 +40,7 @@ DEFAULT_ENGINE = "auto"
 ETA, ETA_OF_ASHA = 3.0, 2.0
 KEYS_OF_RULE: dict[str, tuple[str, ...]] = {
     "hyperband": ("s", "eta", "strict"),
-    "asha": ("eta", "min_runs"),
+    "asha": ("eta", "min_runs", "resume"),
     "median": ("min_runs",),
     "percentile": ("percentile", "min_runs"),
     "plateau": ("patience", "min_delta"),
@@ -450,6 +450,7 @@ def _early_terminate(file: SweepFile) -> EarlyTerminate | None:
         threshold=None if early.threshold is None else float(early.threshold),
         patience=early.patience,
         min_delta=float(early.min_delta),
+        resume=early.resume,
     )
 
 

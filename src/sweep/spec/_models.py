@@ -106,6 +106,11 @@ class EarlyTerminateModel(Model):
     min_delta: f.NotNegative = Field(
         default=0.0, description="`plateau`: by how much at least it must be better.", examples=[0.001]
     )
+    resume: f.Bool = Field(
+        default=False,
+        description="`asha`: runs are paused instead of ended. Their slots go to others, and when they belong to the best after all they go on from their checkpoint.",
+        examples=[True],
+    )
 
 
 class ResourcesModel(Model):

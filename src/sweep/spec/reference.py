@@ -184,7 +184,7 @@ _EARLY = """\
 | `type` | ends a run | keys (default) |
 | --- | --- | --- |
 | `hyperband` | whose value at min_iter·eta^k iterations is not among the best 1/eta of the runs that came so far: the rule of W&B | `min_iter`, or `max_iter` and `s`; `eta` (3); `strict` (true); `step` (count) |
-| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8), `step` (logged) |
+| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8), `resume` (false), `step` (logged) |
 | `median` | whose best value is worse than the median of the runs that came as far, looked at ever again from `min_iter` on | `min_iter` (8, or a sixth of `max_iter`), `max_iter`, `min_runs` (8), `step` (logged) |
 | `percentile` | the same, with the best `percentile` percent going on instead of the better half | `percentile` (65), `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5), `step` (logged) |
 | `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` (half of the iterations done), `min_delta` (0), `step` (logged) |
@@ -196,7 +196,9 @@ NaN and infinities are the worst value. Runs that are equal survive together. A 
 has reached, on the data of the moment: one that was spared can be ended when better ones have come as far. One that skips an iteration is
 judged by its next report; what a restarted attempt goes back behind is forgotten, and a step that is logged twice counts by its last value.
 Steps (and a metric that counts, such as the epoch) may begin at 0 or at 1. Rows that are logged without a step are counted, each one an
-iteration; `time` goes on where the last attempt's ended. With `step: time` the iterations are seconds: give `min_iter` or `max_iter`.
+iteration; `time` goes on where the last attempt's ended. With `resume: true` whoever would be ended is paused: it gives its slot away, and goes on
+from its checkpoint as soon as the rule would let it, before new trials are begun; up to its next iteration of the rule it is not paused again. What is still
+paused when the sweep comes to its end is `pruned`. With `step: time` the iterations are seconds: give `min_iter` or `max_iter`.
 
 The defaults are chosen by recorded learning curves. On those of `benchmarks/stopping` `asha`, `median` and `percentile` save a little more than half
 of the time; `asha` and `percentile` keep the best run in about 95 of 100 replays, `median` in 90; give `max_iter` where you know it. `plateau` saves a

@@ -62,6 +62,7 @@ def _own(early: EarlyTerminate, metric: Metric) -> Stopper:
         judged="sound best",
         least=early.min_runs if early.min_runs is not None else MIN_RUNS[early.type],
         spares_leader=True,
+        end=end,
     )
 
 

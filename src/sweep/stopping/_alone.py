@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sweep.core.spec import Metric
 from sweep.stopping._curves import Curve, numbers, unit_word
@@ -29,12 +29,16 @@ class _Alone(ABC):
             curve = self._curves[run] = Curve()
         curve.take(values, None if self._step == "count" else at, self._sign)
 
-    def condemned(self, run: int) -> str | None:
+    def condemned(self, run: int, since: float | None = None) -> str | None:  # noqa: ARG002
         """Why `run` should end now, None when it should not; see `sweep.core.plugins.Stopper`."""
         curve = self._curves.get(run)
         if curve is None or not curve.at or not self._first <= curve.at[-1] < self._end:
             return None
         return self._judge(curve, f"{unit_word(self._step)} {curve.at[-1]:g}")
+
+    def spared(self, runs: Iterable[tuple[int, float | None]]) -> list[int]:
+        """Those that should not end now; see `sweep.core.plugins.Stopper`."""
+        return [run for run, since in runs if self.condemned(run, since) is None]
 
     @abstractmethod
     def _judge(self, curve: Curve, where: str) -> str | None:

@@ -55,6 +55,10 @@ class Curve:
         self.best.append(min(bad, self.best[-1]) if len(at) > 1 else bad)
         return len(at) - 1
 
+    def counted(self, position: float) -> float:
+        """Where a position that was reported stands in this curve, which counts from 1."""
+        return position + self._shift
+
     def first_at(self, position: float) -> int:
         """Index of the first value at `position` or beyond it; the length of the curve when there is none."""
         return bisect_left(self.at, position)

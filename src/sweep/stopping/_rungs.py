@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from sweep.core.spec import Metric
@@ -36,12 +36,14 @@ class RungStopper:
         judged: Judged,
         least: int = 1,
         spares_leader: bool = False,
+        end: float | None = None,
     ) -> None:
         """`judged`: the value at the rung, the best one up to it, or the best one provided that the one at the rung is finite.
         `least`: so many runs must have reached a rung before anybody is judged there. `spares_leader`: nobody is condemned who
-        has the best value of all runs by now."""
+        has the best value of all runs by now. `end`: from there on nobody is."""
         self._name, self._eta, self._step, self._judged = metric.name, eta, step, judged
         self._least, self._spares_leader = least, spares_leader
+        self._end = math.inf if end is None else end
         self._sign = 1.0 if metric.goal == "minimize" else -1.0
         self.rungs = rungs
         """The positions at which runs are judged, increasing."""
@@ -70,19 +72,45 @@ class RungStopper:
             else:
                 self._leaders.discard(run)
 
-    def condemned(self, run: int) -> str | None:
+    def condemned(self, run: int, since: float | None = None) -> str | None:
         """Why `run` should end now, None when it should not; see `sweep.core.plugins.Stopper`."""
         reached = self._reached.get(run, 0)
-        if reached == 0:
+        if reached == 0 or (since is not None and reached <= self._rungs_until(run, since)):
             return None
         ranked = self._ranked[reached - 1]
         value, threshold = ranked.get(run), ranked.threshold()
         if value is None or value <= threshold or len(ranked) < self._least:
             return None
         curve = self._curves[run]
+        if curve.at[-1] >= self._end:
+            return None
         if self._spares_leader and curve.best[-1] <= self._leaders.threshold() < math.inf:
             return None
         return self._reason(curve, self.rungs[reached - 1], value, threshold, len(ranked))
+
+    def spared(self, runs: Iterable[tuple[int, float | None]]) -> list[int]:
+        """Those that should not end now; see `sweep.core.plugins.Stopper`."""
+        bars: dict[int, float] = {0: math.inf}
+        leading = self._leaders.threshold() if len(self._leaders) else -math.inf
+        found = []
+        for run, since in runs:
+            reached = self._reached.get(run, 0)
+            if reached not in bars:
+                ranked = self._ranked[reached - 1]
+                bars[reached] = ranked.threshold() if len(ranked) >= self._least else math.inf
+            value = self._ranked[reached - 1].get(run) if reached else None
+            if value is None or value <= bars[reached]:
+                found.append(run)
+                continue
+            curve = self._curves[run]
+            usual = since is None and curve.best[-1] > leading and curve.at[-1] < self._end
+            if not usual and self.condemned(run, since) is None:
+                found.append(run)
+        return found
+
+    def _rungs_until(self, run: int, far: float) -> int:
+        """How many rungs a run has reached that has come so far."""
+        return bisect_right(self.rungs, self._curves[run].counted(far))
 
     def _badness(self, curve: Curve, index: int) -> float:
         if self._judged == "value" or (self._judged == "sound best" and math.isinf(curve.bad[index])):

@@ -90,6 +90,9 @@ class RunAccount:
         self.life = 0
         """How often it was asked for, or a node blamed for its failures."""
         self.order = ""
+        self.paused = False
+        self.granted: float | None = None
+        """How far it was when it last went on from a pause."""
         self.shelved = False
         self.asked = False
         """Somebody asked for it to be tried again, and it has not ended since."""
@@ -102,7 +105,9 @@ def settle(run: RunAccount, entry: e.AttemptEnded, retry: Retry, at_s: float, sp
         run.failures += [] if spared else [naive_class(run.last_error)]
     if entry.outcome in ("completed", "pruned", "cancelled"):
         run.final = entry.outcome
-    elif run.order:
+    elif entry.outcome == "paused":
+        run.paused = True
+    elif run.order in ("pruned", "cancelled"):
         run.final = run.order
     elif entry.outcome == "failed":
         if not spared and not naive_retried(retry, run.failures):
@@ -114,14 +119,16 @@ def settle(run: RunAccount, entry: e.AttemptEnded, retry: Retry, at_s: float, sp
         run.losses += entry.outcome == "lost"
         if run.losses > 20:
             run.final = "failed"
+        elif run.order == "paused":
+            run.paused = True
 
 
 def trial_end(runs: Sequence[RunAccount], trial: int, goal: str) -> tuple[bool, float | None]:
-    """(whether the trial has finished with somebody having tried it, its score)."""
+    """(whether the trial has finished with somebody having tried it, its score). One that is paused has, as far as is known."""
     here = [run for run in runs if run.added.trial == trial]
-    counted = [run for run in here if run.final in ("completed", "pruned")]
+    counted = [run for run in here if run.final in ("completed", "pruned") or run.paused]
     untried = not counted and any(run.final == "cancelled" for run in here)
-    return all(run.final for run in here) and not untried, mean_score(counted, goal)
+    return all(run.final or run.paused for run in here) and not untried, mean_score(counted, goal)
 
 
 def gpu_seconds(runs: Sequence[RunAccount], at_s: float | None) -> float:

@@ -77,7 +77,7 @@ class NodesAccount:
     def note_end(self, run: RunAccount, attempt: AttemptAccount, entry: e.AttemptEnded, at_s: float) -> None:
         """An attempt has ended; what it says about its node."""
         agent = attempt.assigned.agent
-        if entry.outcome in ("completed", "pruned", "failed") and agent not in self.aside:
+        if entry.outcome in ("completed", "pruned", "paused", "failed") and agent not in self.aside:
             began_s = attempt.started_s if attempt.started else at_s
             good, error = entry.outcome != "failed", entry.error_class or "exit"
             self.ends.append(

@@ -34,6 +34,11 @@ KINDS: tuple[str, ...] = (
     *(f"failed: {error}" for error in get_args(e.ErrorClass) if error not in ("", "agent")),
     *(f"ended by {key}" for key in ("wall_time", "gpu_hours", "target", "patience")),
     *(f"pruned by {rule}" for rule in get_args(StopperType) if rule != "none"),
+    "paused by asha",
+    "run promoted",
+    "promoted run paused again",
+    "paused until the end",
+    "paused until the rule changed",
     "run waited",
     "stop of a sweep about to go on",
     "tried again after the end",
@@ -52,16 +57,6 @@ KINDS: tuple[str, ...] = (
     "controller lost the lead",
 )
 """What must have happened in a campaign of some hundred seeds."""
-
-NEVER: frozenset[tuple[str, str]] = frozenset(
-    (
-        # Nothing decides to pause a run yet, so no run is ever paused.
-        ("running", "RunPaused"),
-        ("paused", "RunAssigned"),
-        ("paused", "RunCancelled"),
-    )
-)
-
 
 CHUNK = 25
 """So many worlds are one piece of work for a process."""
@@ -104,7 +99,7 @@ class Campaign(msgspec.Struct):
     def missing(self) -> list[str]:
         """Kinds of fault and rows of the table of transitions that have not happened."""
         done = {(was, kind) for was, kind, after in self.rows if after != "ignored"}
-        rows = {(state, kind.__name__) for state, kind in TABLE} - NEVER
+        rows = {(state, kind.__name__) for state, kind in TABLE}
         return [kind for kind in KINDS if not self.counts[kind]] + [
             f"{was} + {kind}" for was, kind in sorted(rows - done)
         ]

@@ -27,7 +27,44 @@ def effective_values(attempts: Sequence[Any]) -> list[float]:
 
 
 def effective_curve(attempts: Sequence[Any], early: EarlyTerminate) -> list[tuple[float, float]]:
-    """How far the run was at each of its values that count, in the unit of the rule, and the value."""
+    """How far the run was at each of its values that count, in the unit of the rule, and the value. Steps that begin at 0 are
+    counted from 1."""
+    values = _placed(attempts)
+    if _counts(early):
+        return [(number + 1, value) for number, (_, _, value) in enumerate(values)]
+    shift = naive_shift(attempts, early)
+    curve: list[tuple[float, float]] = []
+    for _, at, value in values:
+        if math.isnan(at):  # not known: no further than before
+            if not curve:
+                continue
+            at = curve[-1][0] - shift
+        curve = [point for point in curve if point[0] < at + shift] + [(at + shift, value)]
+    return curve
+
+
+def naive_far(attempts: Sequence[Any], early: EarlyTerminate | None) -> float:
+    """How far a run has said last that it was, in the unit of the rule."""
+    values = _placed(attempts)
+    if early is None or _counts(early):
+        return float(len(values))
+    known = [at for _, at, _ in values if not math.isnan(at)]
+    return known[-1] if known else 0.0
+
+
+def naive_shift(attempts: Sequence[Any], early: EarlyTerminate) -> int:
+    """1 where a run begins at 0, which counts as 1."""
+    values = _placed(attempts)
+    return 1 if values and values[0][1] == 0 and not _counts(early) else 0
+
+
+def _counts(early: EarlyTerminate) -> bool:
+    """Whether each value is an iteration."""
+    return (early.type in ("hyperband", "none") and early.step is None) or early.step == "count"
+
+
+def _placed(attempts: Sequence[Any]) -> list[tuple[float, float, float]]:
+    """Step, how far, and value of what counts."""
     values: list[tuple[float, float, float]] = []  # step, how far, value
     spent = 0.0
     for attempt in attempts:
@@ -38,17 +75,7 @@ def effective_curve(attempts: Sequence[Any], early: EarlyTerminate) -> list[tupl
                 spent = values[-1][1] if values and attempt.timed else 0.0
             far = [spent + at for at in report.progress] if report.progress else report.steps
             values += zip(report.steps, far, report.values, strict=True)
-    if (early.type == "hyperband" and early.step is None) or early.step == "count":
-        return [(number + 1, value) for number, (_, _, value) in enumerate(values)]
-    shift = 1 if values and values[0][1] == 0 else 0
-    curve: list[tuple[float, float]] = []
-    for _, at, value in values:
-        if math.isnan(at):  # not known: no further than before
-            if not curve:
-                continue
-            at = curve[-1][0] - shift
-        curve = [point for point in curve if point[0] < at + shift] + [(at + shift, value)]
-    return curve
+    return values
 
 
 def naive_bands(settings: EarlyTerminate) -> list[float]:
@@ -94,9 +121,13 @@ def naive_rungs(settings: EarlyTerminate) -> tuple[list[float], float]:
 
 
 def naive_condemned(
-    settings: EarlyTerminate, goal: str, curves: Mapping[int, Sequence[tuple[float, float]]], run: int
+    settings: EarlyTerminate,
+    goal: str,
+    curves: Mapping[int, Sequence[tuple[float, float]]],
+    run: int,
+    since: float | None = None,
 ) -> bool:
-    """Whether the rule, by its words in the reference, ends `run` now."""
+    """Whether the rule, by its words in the reference, ends `run` now. `since`: where it went on from a pause."""
     sign = 1 if goal == "minimize" else -1
     bad = {
         one: [(at, sign * value if math.isfinite(value) else math.inf) for at, value in curve]
@@ -108,7 +139,7 @@ def naive_condemned(
         return _alone(settings, sign, bad[run])
     rungs, eta = naive_rungs(settings)
     reached = [rung for rung in rungs if rung <= bad[run][-1][0]]
-    if not reached:
+    if not reached or (since is not None and all(rung <= since for rung in reached)):
         return False
     rung, own = reached[-1], settings.type != "hyperband"
 
@@ -122,6 +153,8 @@ def naive_condemned(
     if own:
         least = settings.min_runs or {"percentile": 5}.get(settings.type, 8)
         best = min((value for curve in bad.values() for _, value in curve), default=math.inf)
+        if bad[run][-1][0] >= (settings.max_iter or math.inf):
+            return False
         if len(here) < least or min(value for _, value in bad[run]) == best < math.inf:
             return False
     return judged(bad[run]) > here[int(len(here) / eta)]

@@ -18,7 +18,8 @@ from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
 from sweep.testing.accounts import AttemptAccount, PatienceAccount, RunAccount, gpu_seconds, settle, trial_end
 from sweep.testing.blame import NodesAccount
-from sweep.testing.naive import effective_curve, naive_condemned, naive_score
+from sweep.testing.naive import naive_score
+from sweep.testing.pauses import check_pause, check_promotion, condemned, pauses, pruned_for_good
 from sweep.testing.terms import (
     naive_fixed,
     naive_more,
@@ -167,10 +168,13 @@ class Account:
                 self._value(naive_score(run, self.world.goal))
         if spec.patience != old.patience:
             self.patience.judge(spec.patience)
+        if naive_unit(spec) != naive_unit(old):
+            for run in self.runs:
+                run.granted = None
         if self.phase == "ended":
             without_runs = len({run.added.trial for run in self.runs}) < len(self.configs)
-            left = any(run.shelved for run in self.runs) or without_runs or not self._spent()
-            if naive_more(old, spec) and left and not self._stopped_by(self.times[-1]):
+            left = any(run.shelved for run in self.runs) or without_runs or not self.spent()
+            if naive_more(old, spec) and left and not self.stopped_by(self.times[-1]):
                 self.to_reopen = True
         elif not self.stopping:
             self._take_up()
@@ -190,7 +194,7 @@ class Account:
                 self.runs[number].asked = True
                 self.to_reopen = self.to_reopen or self.phase == "ended"
 
-    def _spent(self) -> bool:
+    def spent(self) -> bool:
         """No further trial may be proposed."""
         return self.exhausted or (self.cap is not None and len(self.configs) >= self.cap)
 
@@ -198,7 +202,7 @@ class Account:
         """GPU-seconds of all attempts that have ended; with `at_s` also of those that run, up to then."""
         return gpu_seconds(self.runs, at_s)
 
-    def _stopped_by(self, at_s: float) -> list[str]:
+    def stopped_by(self, at_s: float) -> list[str]:
         """What of the spec ends the sweep at this time, by the words of the reasons."""
         limits, found = self.spec.limits, []
         if limits.wall_time_s is not None and self.first_joined_s is not None:
@@ -216,13 +220,13 @@ class Account:
         named = [key for key in keys if key in entry.reason]
         for key in named:
             self.need(
-                key in self._stopped_by(recorded.at_s),
+                key in self.stopped_by(recorded.at_s),
                 f"it ended by {key}, which does not hold: {entry.reason}",
             )
             self.world.counts[f"ended by {key}"] += 1
         self._same_end(entry.reason, named)
         if not self.stopping and not named:
-            self.need(self._spent(), "the sweep ended with budget left, and nobody stopped it")
+            self.need(self.spent(), "the sweep ended with budget left, and nobody stopped it")
             self._nothing_left_out()
         else:
             self.ever_cut_short = True
@@ -349,6 +353,8 @@ class Account:
         waiting = [
             n for n, one in enumerate(self.runs[: entry.run]) if self._waits(one) and one.ready_s <= decided_s
         ]
+        check_promotion(self, run)
+        waiting = [] if run.paused else waiting
         self.need(not waiting, f"run {entry.run} was assigned before runs {waiting}, which waited longer")
         self.need(recorded.at_s >= run.ready_s, f"run {entry.run} was to wait until {run.ready_s}")
         self.world.counts["run waited"] += run.ready_s > 0
@@ -356,19 +362,19 @@ class Account:
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
         self._may_begin(run, decided_s)
-        if not self._stopped_by(recorded.at_s):
+        if not self.stopped_by(recorded.at_s):
             host = self.nodes.hosts[entry.agent]
             blamed = self.nodes.blamed(host, self.agents)
             self.need(not blamed, f"{host} got run {entry.run}, but runs fail there only")
         del self.open_offers[key]
         self.used_offers.add((entry.agent, entry.offer))
         run.attempts.append(AttemptAccount(entry, recorded.position, self.revision))
-        run.order, run.ready_s = "", 0.0
+        run.order, run.ready_s, run.paused = "", 0.0, False
 
     def _may_begin(self, run: RunAccount, at_s: float) -> None:
         """Nothing speaks against another run: no limit, no target or patience unless somebody asked for this very run, and
         nobody who should have been told to end first."""
-        number, stopped = run.added.run, self._stopped_by(at_s - CLOSE_S)
+        number, stopped = run.added.run, self.stopped_by(at_s - CLOSE_S)
         if run.asked and stopped and set(stopped) <= {"target", "patience"}:
             self.world.counts["tried again after the end"] += 1
             stopped = []
@@ -379,22 +385,14 @@ class Account:
             if run.attempts and run.attempts[-1].started and not run.attempts[-1].ended and not run.order
         ]
         for other in spared:
-            self.need(not self._condemned(other), f"run {number} was assigned, and run {other} not pruned")
-
-    def _condemned(self, run: int) -> bool:
-        """What the rule by hand says of a run now."""
-        stopper = self.spec.early_terminate
-        if stopper is None:
-            return False
-        curves = {one.added.run: effective_curve(one.attempts, stopper) for one in self.runs}
-        return naive_condemned(stopper, self.world.goal, curves, run)
+            self.need(not condemned(self, other), f"run {number} was assigned, and run {other} not pruned")
 
     def _value(self, value: float | None) -> None:
         """Whether an objective reaches the target."""
         self.target_hit = self.target_hit or naive_reached(self.spec, value)
 
     def _waits(self, run: RunAccount) -> bool:
-        return not run.final and (not run.attempts or run.attempts[-1].ended is not None)
+        return not run.final and not run.paused and (not run.attempts or run.attempts[-1].ended is not None)
 
     def current(self, run: int, attempt: int, agent: str) -> tuple[RunAccount, AttemptAccount] | None:
         """The run and its open attempt, when this fact is about it."""
@@ -422,14 +420,23 @@ class Account:
             for value in entry.values:
                 self._value(value)
 
-    def _RunPruned(self, entry: e.RunPruned, _: e.Recorded) -> None:
+    def _RunPruned(self, entry: e.RunPruned, recorded: e.Recorded) -> None:
+        if self.runs[entry.run].paused:
+            pruned_for_good(self, entry, recorded.at_s)
+            return
         self._order(entry, "pruned")
-        self.need(self._condemned(entry.run), f"run {entry.run} was pruned, but its rule does not condemn it")
+        self.need(condemned(self, entry.run), f"run {entry.run} was pruned, but its rule does not condemn it")
+        over = self.stopping or bool(self.stopped_by(recorded.at_s))
+        self.need(over or not pauses(self), f"run {entry.run} was pruned, where it should have been paused")
+
+    def _RunPaused(self, entry: e.RunPaused, _: e.Recorded) -> None:
+        check_pause(self, entry)
+        self._order(entry, "paused")
 
     def _RunCancelled(self, entry: e.RunCancelled, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
         if self._waits(run):
-            cut = self.stopping or {"wall_time", "gpu_hours"} & set(self._stopped_by(recorded.at_s))
+            cut = self.stopping or {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s))
             self.need(bool(cut) or not run.asked, f"run {entry.run} was to be tried again, and was cancelled")
             run.asked = False
             self.need(bool(entry.reason), f"run {entry.run} was cancelled without a reason")
@@ -440,7 +447,7 @@ class Account:
             self._order(entry, "cancelled")
             self.ever_cut_short = True
 
-    def _order(self, entry: e.RunPruned | e.RunCancelled, order: str) -> None:
+    def _order(self, entry: e.RunPruned | e.RunPaused | e.RunCancelled, order: str) -> None:
         self.need(bool(entry.reason), f"run {entry.run} was {order} without a reason")
         found = self.current(entry.run, entry.attempt, entry.agent)
         self.need(
@@ -448,9 +455,10 @@ class Account:
         )
         assert found is not None
         self.need(not found[0].order, f"run {entry.run} was told to end twice")
-        self.need(order != "pruned" or found[1].started, f"run {entry.run} was pruned before it started")
+        self.need(order == "cancelled" or found[1].started, f"run {entry.run} was {order} before it started")
         found[0].order = order
-        self.world.counts[f"{order} by {getattr(self.spec.early_terminate, 'type', '')}"] += order == "pruned"
+        rule = getattr(self.spec.early_terminate, "type", "")
+        self.world.counts[f"{order} by {rule}"] += order != "cancelled"
 
     def _AttemptEnded(self, entry: e.AttemptEnded, recorded: e.Recorded) -> None:
         found = self.current(entry.run, entry.attempt, entry.agent)
@@ -468,7 +476,7 @@ class Account:
         settle(run, entry, self.spec.retry, recorded.at_s, spared)
         if entry.outcome == "failed":
             self.world.counts["failed on a node set aside" if spared else f"failed: {run.last_error}"] += 1
-        if run.final:
+        if run.final or run.paused:
             self._finished(run)
 
     def _check_in_time(self, run: RunAccount, attempt: AttemptAccount, at_s: float) -> None:
@@ -478,7 +486,7 @@ class Account:
         over_s = at_s - LATE_S
         quiet = self.world.quiet_at_s is not None and over_s - LATE_S > self.world.quiet_at_s
         if quiet and attempt.started and self.revised <= attempt.position and not run.order:
-            cut = {"wall_time", "gpu_hours"} & set(self._stopped_by(over_s))
+            cut = {"wall_time", "gpu_hours"} & set(self.stopped_by(over_s))
             self.need(not cut, f"run {run.added.run} went on although {cut} had been over for {LATE_S} s")
         if ended.error_class == "run_time" and self.world.atomic:
             told = naive_told(self.run_times, attempt.revision, ended.reason)
@@ -486,7 +494,7 @@ class Account:
 
     def _finished(self, run: RunAccount) -> None:
         """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
-        run.asked = False
+        run.asked = run.asked and not run.final
         goal, trial = self.world.goal, run.added.trial
         finished, mean = trial_end(self.runs, trial, goal)
         if finished:

@@ -59,7 +59,23 @@ def _draw_rule(rng: Random) -> RetryRule:
 
 
 def draw_stopper(rng: Random) -> EarlyTerminate | None:
-    """No rule, hyperband in one of its two forms, or one of our own."""
+    """No rule, hyperband in one of its two forms, one of our own, or one that pauses runs."""
+    early = _draw_ending(rng)
+    own = Random(f"pausing {early!r} {rng.getstate()[1][:8]!r}")  # it moves none of the other draws
+    if early is None or own.random() < 0.75:
+        return early
+    return EarlyTerminate(
+        type="asha",
+        min_iter=own.randint(1, 2),
+        max_iter=own.choice((None, None, 8)),
+        eta=own.choice((1.5, 2.0, 3.0)),
+        step=own.choice((None, None, None, "count", "metric:epoch")),
+        min_runs=own.choice((1, 2, 3)),
+        resume=True,
+    )
+
+
+def _draw_ending(rng: Random) -> EarlyTerminate | None:
     if rng.random() < 0.4:
         return None
     eta, strict = rng.choice((1.5, 2.0, 3.0)), rng.random() < 0.5
@@ -87,6 +103,7 @@ def _draw_own(rng: Random, first: int, eta: float) -> EarlyTerminate | None:
         threshold=rng.choice((-0.1, 0.5, 1.5)) if kind == "threshold" else None,
         patience=rng.choice((None, 1, 3)) if kind == "plateau" else None,
         min_delta=rng.choice((0.0, 0.1)) if kind == "plateau" else 0.0,
+        resume=kind == "asha" and rng.random() < 0.6,
     )
 
 

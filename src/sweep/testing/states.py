@@ -56,6 +56,7 @@ def dump(state: State) -> dict[str, Any]:
         "best_run": state.best_run,
         "waiting": (state.waiting, state.asked_waiting),
         "live": sorted(state.live),
+        "paused": sorted(state.paused),
         "unexpanded": state.unexpanded,
         "observations": [(o.trial, repr(o.config), o.status, o.score, o.worth) for o in state.observations],
     }
@@ -71,7 +72,8 @@ def check_state(state: State) -> None:
     """Raise Inconsistent when an index of `state` is not what its runs, trials and agents say."""
     runs = state.runs
     live = {run.run for run in runs if run.state in ("assigned", "running")}
-    waiting = [run.run for run in runs if run.state in ("queued", "paused")]
+    waiting = [run.run for run in runs if run.state == "queued"]
+    _same("paused", state.paused, {run.run for run in runs if run.state == "paused"})
     _same("live", state.live, live)
     _same("waiting", state.waiting, len(waiting))
     _same("asked_waiting", state.asked_waiting, sum(runs[number].asked for number in waiting))
@@ -89,6 +91,7 @@ def check_state(state: State) -> None:
     if state.phase == "ended" and not state.reopen:
         _same("live runs of an ended sweep", live, set())
         _same("waiting runs of an ended sweep", waiting, [])
+        _same("paused runs of an ended sweep", state.paused, set())
 
 
 def _check_trials(state: State) -> None:
@@ -109,9 +112,9 @@ def _check_trials(state: State) -> None:
 def _worth(state: State, trial: Trial) -> float | None:
     """What a trial is worth that was ended early, as the docs have it: by hand."""
     runs = [state.runs[number] for number in trial.runs if state.runs[number].purpose == "search"]
-    if not runs or any(run.state not in _ENDED for run in runs):
+    if not runs or any(run.state not in (*_ENDED, "paused") for run in runs):
         return None
-    runs = [run for run in runs if run.state in ("completed", "pruned") and run.score is not None]
+    runs = [run for run in runs if run.state in ("completed", "pruned", "paused") and run.score is not None]
     known = max((2**k for k in range(20) if 2**k <= len(state.whole)), default=0)
     whole = [state.runs[number] for number in state.whole[:known][-64:]]
     if not whole or all(run.state == "completed" for run in runs):

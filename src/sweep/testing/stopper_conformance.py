@@ -186,5 +186,8 @@ def _counts(make: MakeStopper) -> bool:
 
 
 def _condemned(stopper: Stopper) -> dict[int, str]:
+    """Run -> why it should end; those that should not are the same by both of the questions."""
     reasons = {run: stopper.condemned(run) for run in range(_RUNS)}
+    spared = stopper.spared((run, None) for run in range(_RUNS))
+    assert spared == [run for run, reason in reasons.items() if reason is None]
     return {run: reason for run, reason in reasons.items() if reason is not None}

@@ -27,7 +27,7 @@ def check_listing(account: Account, views: Sequence[RunView], sweep: SweepView) 
         raise Violation(f"the index lists {len(views)} runs, there are {len(account.runs)}")
     for run, view in zip(account.runs, views, strict=True):
         expected = {
-            "state": run.final or _unfinished(run),
+            "state": run.final or ("paused" if run.paused else _unfinished(run)),
             "objective": naive_score(run, account.world.goal),
             "steps": len(effective_values(run.attempts)),
             "attempts": [_attempt_facts(attempt) for attempt in run.attempts],
