@@ -309,7 +309,7 @@ def a_retry_takes_the_searcher_up_again(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
         def stopped_by(folded: state.State, now_s: float) -> Any:
             end = real(folded, now_s)
-            return None if end is not None and end.spares and folded.asked_waiting else end
+            return None if end is not None and end.spares and folded.spared_waiting else end
 
         return stopped_by
 

@@ -12,6 +12,7 @@ import math
 import msgspec
 
 from sweep.core import entries as e
+from sweep.core.confirming import missing
 from sweep.core.ending import End, ending, gpu_end_s, open_budget, stopped_by, wall_end_s
 from sweep.core.nodes import setting_aside
 from sweep.core.seeds import run_seed
@@ -74,20 +75,29 @@ def _lost(state: State) -> list[e.AnyEntry]:
 
 def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
     decisions: list[e.AnyEntry] = []
-    spared = state.asked_waiting if end.spares else 0
+    spared = state.spared_waiting if end.spares else 0
     for run in state.runs if state.waiting > spared or (end.kills and state.live) else ():
         waiting = run.state in ("queued", "paused")
-        if waiting and end.spares and run.asked:
+        if waiting and end.spares and run.spared:
             continue
         if waiting or (end.kills and run.run in state.live and not run.order):
             decisions.append(e.RunCancelled(run.run, run.attempt, "" if waiting else run.agent, end.reason))
     if not decisions and not state.live and not spared:
-        decisions.append(e.SweepEnded(end.reason))
+        decisions += (_confirm(state) if end.confirms else []) or [e.SweepEnded(end.reason)]
     if not end.kills and state.live:
         decisions += _judge(state)
     if spared == state.waiting:  # nothing else can be assigned
         decisions += _assign(state, now_s)
     return decisions
+
+
+def _confirm(state: State) -> list[e.AnyEntry]:
+    """The runs that confirm the best configs and are not there yet."""
+    seed, runs = state.spec.seed, enumerate(missing(state), start=len(state.runs))
+    return [
+        e.RunAdded(number, trial, replicate, run_seed(seed, replicate, "confirm"), "confirm")
+        for number, (trial, replicate) in runs
+    ]
 
 
 def _judge(state: State) -> list[e.AnyEntry]:
@@ -98,7 +108,7 @@ def _judge(state: State) -> list[e.AnyEntry]:
     decisions: list[e.AnyEntry] = []
     for number in sorted(state.live):
         run = state.runs[number]
-        if run.state == "running" and not run.order and run.values:
+        if run.state == "running" and not run.order and run.values and run.purpose == "search":
             reason = stopper.condemned(number)
             if reason is not None:
                 decisions.append(e.RunPruned(number, run.attempt, run.agent, reason))

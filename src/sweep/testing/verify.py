@@ -82,6 +82,7 @@ def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
         | e.SweepReopened
         | e.SpecRevised
         | e.ExtendRequested
+        | e.ConfirmRequested
         | e.NodeSetAside,
     ):
         before = [run.state for run in state.runs]

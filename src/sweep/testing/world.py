@@ -38,6 +38,7 @@ STALLED_S = 60.0
 _SHOWN_WHEN_ENDED = (
     e.ResumeRequested,
     e.ExtendRequested,
+    e.ConfirmRequested,
     e.RetryRequested,
     e.SpecRevised,
     e.Annotated,
