@@ -280,7 +280,7 @@ def test_runs_of_other_purposes_are_not_what_the_searcher_sees() -> None:
     lab.end(1, "completed", -9.0)
     assert lab.state.observations[0].score == 5.0
     assert lab.state.reached is None
-    assert lab.state.best_run == 1
+    assert lab.state.best_run == 0
 
 
 def test_the_best_run_is_the_completed_or_pruned_one_with_the_best_score() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,11 +16,20 @@ import msgspec
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
-from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, PatienceAccount, RunAccount, gpu_seconds, settle, trial_end
+from sweep.core.spec import Confirm, SweepSpec
+from sweep.testing.accounts import (
+    AttemptAccount,
+    PatienceAccount,
+    RunAccount,
+    gpu_seconds,
+    naive_wanted,
+    settle,
+    trial_end,
+)
 from sweep.testing.blame import NodesAccount
 from sweep.testing.naive import effective_curve, naive_condemned, naive_score
 from sweep.testing.terms import (
+    naive_confirms_more,
     naive_fixed,
     naive_more,
     naive_notes,
@@ -64,6 +74,10 @@ class Account:
         """Tags and note of each run; of the sweep under -1."""
         self.patience = PatienceAccount()
         self.to_reopen = False
+        self.only_confirm = False
+        """The sweep goes on, or is about to, for its confirmation alone."""
+        self.last_end = ""
+        """Why it ended last."""
         """Somebody gave the ended sweep more to do."""
         self.said = ""
         """Why the sweep ended last, where nothing but runs to be tried again has been asked of it since."""
@@ -104,7 +118,7 @@ class Account:
         handler = getattr(self, name, None)
         if handler is not None:
             handler(recorded.entry, recorded)
-        self.soft.append(self.target_hit or self.patience.stalled)
+        self.soft.append(self.target_hit or self.patience.stalled or self.only_confirm)
 
     def _check_leader(self, writer: str) -> None:
         """Once somebody else leads, an earlier controller writes nothing any more."""
@@ -127,8 +141,12 @@ class Account:
     def _ResumeRequested(self, _: e.ResumeRequested, __: e.Recorded) -> None:
         self.said = ""
         if self.phase == "ended":
-            self.to_reopen, self.stopping = True, False
+            self.to_reopen, self.stopping, self.only_confirm = True, False, False
             self.patience.begin_anew()
+        elif self.phase == "active" and self.only_confirm:
+            self.only_confirm = False
+            self.patience.begin_anew()
+            self._take_up()
         elif self.phase in ("paused", "finishing"):
             self.phase, self.stopping = "active", False
             self._take_up()
@@ -148,9 +166,38 @@ class Account:
         spec = spec_from_builtins(entry.spec)
         if entry.revision == self.revision + 1 and naive_fixed(self.spec, spec):
             self.world.counts["spec revised"] += 1
+            old = self.spec
             self._adopt(spec)
+            if naive_confirms_more(old, spec) and not naive_more(old, spec):
+                self._to_confirm(())
         else:
             self.world.counts["revision refused"] += 1
+
+    def _ConfirmRequested(self, entry: e.ConfirmRequested, recorded: e.Recorded) -> None:
+        if self.phase == "ended" and {"wall_time", "gpu_hours"} & set(self._stopped_by(recorded.at_s)):
+            return
+        self._adopt(replace(self.spec, confirm=Confirm(top=entry.top, seeds=entry.seeds)))
+        again = [run for run in self._confirmations() if run.final in ("failed", "cancelled")]
+        self._to_confirm(again)
+        for run in again:
+            self._again(run)
+
+    def _confirmations(self) -> list[RunAccount]:
+        """The runs that there are of what is to be confirmed."""
+        wanted = naive_wanted(self.spec, self.runs, self.world.goal)
+        return [run for run in self.runs if (run.added.trial, run.added.replicate) in wanted]
+
+    def _to_confirm(self, again: Sequence[RunAccount]) -> None:
+        """An ended sweep is to go on for its confirmation, if there is anything to confirm and no limit forbids it."""
+        if self.phase != "ended" or self.to_reopen:
+            return
+        if {"wall_time", "gpu_hours"} & set(self._stopped_by(self.times[-1])):
+            return
+        have = {(run.added.trial, run.added.replicate) for run in self._confirmations()}
+        shelved = [run for run in self.runs if run.shelved and run.added.purpose == "confirm"]
+        if again or shelved or have != naive_wanted(self.spec, self.runs, self.world.goal):
+            self.to_reopen = self.only_confirm = True
+            self.world.counts["reopened to confirm"] += 1
 
     def _adopt(self, spec: SweepSpec) -> None:
         """Another revision of the spec."""
@@ -164,9 +211,11 @@ class Account:
         if spec.metric != old.metric:
             self.target_hit = False
             for run in self.runs:
-                self._value(naive_score(run, self.world.goal))
+                self._value(run, naive_score(run, self.world.goal))
         if spec.patience != old.patience:
             self.patience.judge(spec.patience)
+        if naive_more(old, spec):
+            self.only_confirm = False
         if self.phase == "ended":
             without_runs = len({run.added.trial for run in self.runs}) < len(self.configs)
             left = any(run.shelved for run in self.runs) or without_runs or not self._spent()
@@ -188,7 +237,8 @@ class Account:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):
                 self._again(self.runs[number])
                 self.runs[number].asked = True
-                self.to_reopen = self.to_reopen or self.phase == "ended"
+                if self.phase == "ended":
+                    self.to_reopen, self.only_confirm = True, False
 
     def _spent(self) -> bool:
         """No further trial may be proposed."""
@@ -214,19 +264,33 @@ class Account:
         self.need(not left, f"the sweep ended while runs {left} had not")
         keys = ("wall_time", "gpu_hours", "target", "patience")
         named = [key for key in keys if key in entry.reason]
-        for key in named:
+        if self.only_confirm:
+            self.need(bool(named) or entry.reason == self.last_end or self.stopping, "it ended as it had not")
+        for key in named if entry.reason != self.last_end or not self.only_confirm else ():
             self.need(
                 key in self._stopped_by(recorded.at_s),
                 f"it ended by {key}, which does not hold: {entry.reason}",
             )
             self.world.counts[f"ended by {key}"] += 1
         self._same_end(entry.reason, named)
-        if not self.stopping and not named:
+        if not self.stopping and not {"wall_time", "gpu_hours"} & set(named if not self.only_confirm else ()):
+            self._all_confirmed()
+        if self.only_confirm:
+            pass
+        elif not self.stopping and not named:
             self.need(self._spent(), "the sweep ended with budget left, and nobody stopped it")
             self._nothing_left_out()
         else:
             self.ever_cut_short = True
-        self.phase, self.to_reopen, self.stopping = "ended", False, False
+        self.phase, self.to_reopen, self.stopping, self.only_confirm = "ended", False, False, False
+        self.last_end = entry.reason
+
+    def _all_confirmed(self) -> None:
+        """The best configs have all their runs on fresh seeds."""
+        wanted = naive_wanted(self.spec, self.runs, self.world.goal)
+        have = {(run.added.trial, run.added.replicate) for run in self._confirmations()}
+        self.need(have == wanted, f"confirmed were {sorted(have)}, should be {sorted(wanted)}")
+        self.world.counts["confirmed"] += bool(wanted)
 
     def _same_end(self, reason: str, named: list[str]) -> None:
         """After nothing but retries it ends as it had, unless a retried run has reached the target, or a limit is over."""
@@ -238,7 +302,7 @@ class Account:
 
     def _nothing_left_out(self) -> None:
         """Every trial has all its replicates; none is cancelled unless the sweep was once cut short."""
-        have = Counter(run.added.trial for run in self.runs)
+        have = Counter(run.added.trial for run in self.runs if run.added.purpose == "search")
         want = dict.fromkeys(range(len(self.configs)), self.spec.replicates)
         self.need(dict(have) == want, f"replicates per trial: {dict(have)}, should be {want}")
         if not self.ever_cut_short:
@@ -255,7 +319,7 @@ class Account:
 
     def _take_up(self) -> None:
         for run in self.runs:
-            if run.shelved:
+            if run.shelved and (run.added.purpose == "confirm" or not self.only_confirm):
                 self._again(run)
 
     def _again(self, run: RunAccount) -> None:
@@ -294,7 +358,8 @@ class Account:
             self.need(not wrong, wrong)
             for run in self.nodes.forgive(entry.host, self.runs):
                 self.world.counts["run forgiven"] += 1
-                self.patience.take_back(self.runs[run].added.trial, self.spec.patience)
+                if self.runs[run].added.purpose == "search":
+                    self.patience.take_back(self.runs[run].added.trial, self.spec.patience)
         if entry.agent:
             here = self.agents.get(entry.agent) and self.nodes.hosts[entry.agent] == entry.host
             told = f"{entry.agent} was told that {entry.host} is set aside"
@@ -319,10 +384,24 @@ class Account:
     def _RunAdded(self, entry: e.RunAdded, _: e.Recorded) -> None:
         self.need(entry.run == len(self.runs), "runs are not dense")
         self.need(entry.trial < len(self.configs), "a run of a trial that nobody proposed")
+        if entry.purpose == "confirm":
+            self._check_confirms(entry)
         known = {(run.added.trial, run.added.replicate) for run in self.runs}
         self.need((entry.trial, entry.replicate) not in known, "a replicate was added twice")
-        self.need(entry.seed == run_seed(self.spec.seed, entry.replicate), "a run has a wrong seed")
+        self.need(
+            entry.seed == run_seed(self.spec.seed, entry.replicate, entry.purpose), "a run has a wrong seed"
+        )
         self.runs.append(RunAccount(entry))
+
+    def _check_confirms(self, entry: e.RunAdded) -> None:
+        """A confirmation comes after the search, and is one of the best configs on one of the fresh seeds."""
+        self.need(not self.stopping, "a result is confirmed although somebody stopped the sweep")
+        ended = self._spent() or self.target_hit or self.patience.stalled or self.only_confirm
+        open_runs = [r.added.run for r in self.runs if r.added.purpose == "search" and not r.final]
+        self.need(ended and not open_runs, f"a result is confirmed before the search has ended: {open_runs}")
+        wanted = naive_wanted(self.spec, self.runs, self.world.goal)
+        what = f"trial {entry.trial}, replicate {entry.replicate}"
+        self.need((entry.trial, entry.replicate) in wanted, f"{what} is confirmed, to be are {wanted}")
 
     def _RunAssigned(self, entry: e.RunAssigned, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
@@ -355,6 +434,10 @@ class Account:
         self.need(
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
+        alone = not self.only_confirm or run.asked or run.added.purpose == "confirm"
+        self.need(
+            alone, f"run {entry.run} of the search was assigned, but only the result is to be confirmed"
+        )
         self._may_begin(run, decided_s)
         if not self._stopped_by(recorded.at_s):
             host = self.nodes.hosts[entry.agent]
@@ -369,14 +452,19 @@ class Account:
         """Nothing speaks against another run: no limit, no target or patience unless somebody asked for this very run, and
         nobody who should have been told to end first."""
         number, stopped = run.added.run, self._stopped_by(at_s - CLOSE_S)
-        if run.asked and stopped and set(stopped) <= {"target", "patience"}:
-            self.world.counts["tried again after the end"] += 1
+        if (
+            (run.asked or run.added.purpose == "confirm")
+            and stopped
+            and set(stopped) <= {"target", "patience"}
+        ):
+            self.world.counts["tried again after the end"] += run.asked
             stopped = []
         self.need(not stopped, f"run {number} was assigned, although these end the sweep: {stopped}")
         spared = [
             run.added.run
             for run in self.runs
             if run.attempts and run.attempts[-1].started and not run.attempts[-1].ended and not run.order
+            if run.added.purpose == "search"
         ]
         for other in spared:
             self.need(not self._condemned(other), f"run {number} was assigned, and run {other} not pruned")
@@ -386,11 +474,14 @@ class Account:
         stopper = self.spec.early_terminate
         if stopper is None:
             return False
-        curves = {one.added.run: effective_curve(one.attempts, stopper) for one in self.runs}
+        searched = [one for one in self.runs if one.added.purpose == "search"]
+        curves = {one.added.run: effective_curve(one.attempts, stopper) for one in searched}
         return naive_condemned(stopper, self.world.goal, curves, run)
 
-    def _value(self, value: float | None) -> None:
+    def _value(self, run: RunAccount, value: float | None) -> None:
         """Whether an objective reaches the target."""
+        if run.added.purpose != "search":
+            return
         self.target_hit = self.target_hit or naive_reached(self.spec, value)
 
     def _waits(self, run: RunAccount) -> bool:
@@ -420,17 +511,20 @@ class Account:
             found[1].timed = found[1].timed or (not had and naive_unit(self.spec) == "time")
             found[1].reports.append(entry)
             for value in entry.values:
-                self._value(value)
+                self._value(found[0], value)
 
     def _RunPruned(self, entry: e.RunPruned, _: e.Recorded) -> None:
         self._order(entry, "pruned")
+        searched = self.runs[entry.run].added.purpose == "search"
+        self.need(searched, f"run {entry.run} was pruned, but it confirms a result")
         self.need(self._condemned(entry.run), f"run {entry.run} was pruned, but its rule does not condemn it")
 
     def _RunCancelled(self, entry: e.RunCancelled, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
         if self._waits(run):
             cut = self.stopping or {"wall_time", "gpu_hours"} & set(self._stopped_by(recorded.at_s))
-            self.need(bool(cut) or not run.asked, f"run {entry.run} was to be tried again, and was cancelled")
+            spared = run.asked or run.added.purpose == "confirm"
+            self.need(bool(cut) or not spared, f"run {entry.run} was to be executed, and was cancelled")
             run.asked = False
             self.need(bool(entry.reason), f"run {entry.run} was cancelled without a reason")
             run.final, run.shelved, self.ever_cut_short = "cancelled", True, True
@@ -462,7 +556,7 @@ class Account:
         self.need(bool(entry.reason) or entry.outcome == "completed", f"run {entry.run}: no reason")
         attempt.ended, attempt.ended_s = entry, recorded.at_s
         self._check_in_time(run, attempt, recorded.at_s)
-        self._value(entry.score)
+        self._value(run, entry.score)
         self.nodes.note_end(run, attempt, entry, recorded.at_s)
         spared = attempt.assigned.agent in self.nodes.aside
         settle(run, entry, self.spec.retry, recorded.at_s, spared)
@@ -487,6 +581,8 @@ class Account:
     def _finished(self, run: RunAccount) -> None:
         """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
         run.asked = False
+        if run.added.purpose != "search":
+            return
         goal, trial = self.world.goal, run.added.trial
         finished, mean = trial_end(self.runs, trial, goal)
         if finished:

@@ -11,7 +11,16 @@ from random import Random
 import msgspec
 
 from sweep.core.space import Categorical, Parameter, Space
-from sweep.core.spec import RETRY_CLASSES, EarlyTerminate, Limits, Resources, Retry, RetryRule, SweepSpec
+from sweep.core.spec import (
+    RETRY_CLASSES,
+    Confirm,
+    EarlyTerminate,
+    Limits,
+    Resources,
+    Retry,
+    RetryRule,
+    SweepSpec,
+)
 
 replace = msgspec.structs.replace
 
@@ -99,6 +108,13 @@ def draw_limits(rng: Random) -> Limits:
         gpu_hours=rng.uniform(5, 60) / 3600 if rng.random() < 0.2 else None,
         kill_after_s=rng.uniform(0.5, 4),
     )
+
+
+def draw_confirm(rng: Random) -> Confirm | None:
+    """Mostly nothing is to be confirmed."""
+    if rng.random() < 0.7:
+        return None
+    return Confirm(top=rng.randint(1, 3), seeds=rng.randint(2, 3))
 
 
 def draw_gpus(rng: Random) -> float | None:
