@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plants_attempts
+import plants_confirming
 import plants_deciding
 import plants_delivery
 import plants_nodes
@@ -13,7 +14,15 @@ from planting import PLANTS
 
 from sweep.testing.campaign import Failure, run_seeds
 
-MODULES = (plants_attempts, plants_deciding, plants_delivery, plants_nodes, plants_snapshots, plants_terms)
+MODULES = (
+    plants_attempts,
+    plants_confirming,
+    plants_deciding,
+    plants_delivery,
+    plants_nodes,
+    plants_snapshots,
+    plants_terms,
+)
 
 WITHIN = 2000
 """Seeds in which a planted fault must be caught. Most need fewer than ten, the rarest about a hundred."""

@@ -122,11 +122,15 @@ def draw_gpus(rng: Random) -> float | None:
     return rng.choice((None, None, 0, 0.5, 0.25, 1, 2))
 
 
-def draw_revision(rng: Random, spec: SweepSpec) -> SweepSpec:
-    """The spec with one to three keys changed."""
+def draw_revision(rng: Random, spec: SweepSpec, doubts: Random) -> SweepSpec:
+    """The spec with one to three keys changed; by `doubts` now and then with another `confirm`, or that alone."""
+    revised = spec
     for change in rng.sample(CHANGES, rng.choice((1, 1, 2, 3))):
-        spec = change(rng, spec)
-    return spec
+        revised = change(rng, revised)
+    if doubts.random() < 0.2:
+        kept = revised if doubts.random() < 0.5 else spec
+        revised = replace(kept, confirm=draw_confirm(doubts))
+    return revised
 
 
 def _budget(rng: Random, spec: SweepSpec) -> SweepSpec:

@@ -442,11 +442,7 @@ class World:
         if SPEC_KEY in rows:
             spec = spec_from_builtins(decode_spec(rows[SPEC_KEY]).spec)
             revision = decode_sweep(rows[SWEEP_KEY]).revision + 1
-        revised = draw_revision(self.rng, spec)
-        if self.doubts.random() < 0.2:
-            kept = revised if self.doubts.random() < 0.5 else spec
-            revised = msgspec.structs.replace(kept, confirm=draw_confirm(self.doubts))
-        return e.SpecRevised(revision, spec_to_builtins(revised), by="ann")
+        return e.SpecRevised(revision, spec_to_builtins(draw_revision(self.rng, spec, self.doubts)), by="ann")
 
     def _annotate(self) -> e.Annotated:
         rng = self.rng
