@@ -149,7 +149,7 @@ def honest(table: SweepTable) -> Honest:
         report_points=tuple(points),
         looks=table.sweep.looks,
     )
-    return msgspec.structs.replace(found, words=tuple(_words(found)))
+    return msgspec.structs.replace(found, words=in_words(found))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------
@@ -275,7 +275,10 @@ def _status(table: SweepTable, rows: Sequence[HonestRow]) -> Status:
 # --- in words --------------------------------------------------------------------------------------------------
 
 
-def _words(found: Honest) -> list[str]:
+def in_words(found: Honest) -> tuple[str, ...]:
+    """What a table says, in sentences for a person."""
+    if not found.rows:
+        return found.words
     chosen = found.rows[0]
     words = [_chosen_words(found, chosen)]
     if found.chosen_by == "fresh seeds" and chosen.confirmed is not None:
@@ -291,7 +294,7 @@ def _words(found: Honest) -> list[str]:
     words += _gaps_words(found)
     if found.report_metric is not None:
         words.append(_report_words(found))
-    return words
+    return tuple(words)
 
 
 def spread_words() -> str:
