@@ -45,6 +45,7 @@ FIRST = {
     "the_first_few_runs_are_ended_as_well": 175,
     "the_last_node_is_set_aside": 655,
     "the_number_of_an_attempt_is_not_checked": 163,
+    "what_confirms_reaches_the_target": 504,
     "what_fails_on_a_node_set_aside_is_charged": 136,
 }
 """Where to begin to look for what is rare, so that the search takes seconds."""

@@ -59,6 +59,10 @@ class HonestRow(msgspec.Struct, frozen=True, kw_only=True):
     """Confirmation runs that have ended without a value: failed, or cancelled."""
     open: int = 0
     """Confirmation runs that have not ended."""
+    finalist: bool = True
+    """Whether it is among the best by the search's scores, as the spec has them confirmed now; others were confirmed earlier."""
+    pairs: int = 0
+    """Reporting seeds that it shares with the chosen one."""
     p: float | None = None
     """That it differs from the chosen one, on common reporting seeds: paired sign-flip test, adjusted by Holm. None for the
     chosen one itself, and where they share no seed."""
@@ -127,7 +131,7 @@ def honest(table: SweepTable) -> Honest:
     seed_sd = _pooled_sd(rows)
     optimism = _optimism(naive, table)
     others = sum(row.p is not None for row in rows)
-    common = min((len(row.reporting) for row in rows if row.reporting), default=0)
+    common = max((row.pairs for row in rows), default=0)
     points = _report_points(table, chosen, by_fresh)
     found = Honest(
         **base,
@@ -172,14 +176,22 @@ def _rows(table: SweepTable, confirm: Confirm | None) -> list[HonestRow]:
             fresh.setdefault(run.trial, []).append(run)
     best = sorted(table.scored, key=lambda row: (table.rank_key(row), row.trial))
     wanted = [row for row in table.trials if row.trial in fresh] or best[:SHOWN]
-    return [_row(row, fresh.get(row.trial, []), table.spec.replicates, confirm) for row in wanted]
+    finalists = {row.trial for row in best[: confirm.top if confirm else SHOWN]}
+    first = table.spec.replicates
+    return [
+        _row(row, fresh.get(row.trial, []), first, confirm, row.trial in finalists or not fresh)
+        for row in wanted
+    ]
 
 
-def _row(trial: TrialRow, runs: Sequence[RunView], first: int, confirm: Confirm | None) -> HonestRow:
+def _row(
+    trial: TrialRow, runs: Sequence[RunView], first: int, confirm: Confirm | None, finalist: bool
+) -> HonestRow:
     last = first + (confirm.choosing if confirm else 0)
     return HonestRow(
         trial=trial.trial,
         config=trial.config,
+        finalist=finalist,
         score=trial.score,
         score_points=_points(trial.runs),
         choosing=_points([run for run in runs if run.replicate < last]),
@@ -200,15 +212,15 @@ def _value(run: RunView) -> float | None:
     return run.objective if counts and math.isfinite(run.objective or 0.0) else None
 
 
-def _rank(row: HonestRow, table: SweepTable, by_fresh: bool) -> tuple[float, float, int]:
-    """Fewest seeds without a value first, then the best mean on the seeds that choose; by the search's score before there are
-    such seeds."""
+def _rank(row: HonestRow, table: SweepTable, by_fresh: bool) -> tuple[bool, float, float, int]:
+    """Finalists, and of these those with the fewest seeds without a value, then the best mean on the seeds that choose; by the
+    search's score before there are such seeds."""
     sign = 1.0 if table.goal == "minimize" else -1.0
     if not by_fresh:
-        return 0.0, sign * row.score if row.score is not None else math.inf, row.trial
+        return False, 0.0, sign * row.score if row.score is not None else math.inf, row.trial
     values = [point.value for point in row.choosing]
     mean = sign * math.fsum(values) / len(values) if values else math.inf
-    return float(-len(values)), mean, row.trial
+    return not row.finalist, float(-len(values)), mean, row.trial
 
 
 def _compared(rows: Sequence[HonestRow]) -> list[HonestRow]:
@@ -224,7 +236,12 @@ def _compared(rows: Sequence[HonestRow]) -> list[HonestRow]:
     adjusted = dict(zip(tested, holm([sign_flip(pairs[number]) for number in tested]), strict=True))
     replace = msgspec.structs.replace
     compared = [
-        replace(row, p=adjusted.get(number), tied=adjusted.get(number, 0.0) > 1 - LEVEL)
+        replace(
+            row,
+            pairs=len(pairs[number]),
+            p=adjusted.get(number),
+            tied=adjusted.get(number, 0.0) > 1 - LEVEL,
+        )
         for number, row in enumerate(rows[1:])
     ]
     return [replace(rows[0], tied=True), *compared]
@@ -297,6 +314,17 @@ def in_words(found: Honest) -> tuple[str, ...]:
     return tuple(words)
 
 
+def in_brief(found: Honest) -> tuple[str, ...]:
+    """The chosen config and its confirmed value, without `report_metric`, which whoever wants it must ask for."""
+    if found.status != "confirmed":
+        return ()
+    chosen = found.rows[0]
+    words = [_chosen_words(found, chosen)]
+    if chosen.confirmed is not None:
+        words.append(_confirmed_words(found, chosen.confirmed))
+    return (*words, f"`sweep best {found.sweep}` shows the whole result.")
+
+
 def spread_words() -> str:
     """What the ± of a confirmed value is."""
     return (
@@ -331,7 +359,7 @@ def _tied_words(found: Honest) -> list[str]:
     words = [
         f"Not told apart from it at 5 % (paired sign-flip tests on common seeds, Holm): {_trials(tied)}."
     ]
-    reporting = len(found.rows[0].reporting)
+    reporting = max(row.pairs for row in found.rows)
     if found.seeds_needed is not None and reporting < found.seeds_needed:
         words.append(
             f"With {text.plural(reporting, 'seed')} to report on no test can: the smallest p-value that there is is "

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from sweep.analysis.expected import expected as expected_of
-from sweep.analysis.honest import Honest, HonestRow, with_spread
 from sweep.analysis.records import record
-from sweep.analysis.table import SweepTable
 from sweep.api import find_sweep, load_best, load_sweep_view, load_views
-from sweep.api.confirming import Asked, confirm, look, result
 from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
 from sweep.core.index import Views
 from sweep.stores import Store
+
+if TYPE_CHECKING:  # what only lists does not pay for these
+    from sweep.analysis.honest import Honest, HonestRow
+    from sweep.api.confirming import Asked
 
 
 @command("confirm", "sweep confirm latest --top 3 --seeds 10")
@@ -49,6 +49,8 @@ def confirm_command(
     While the search goes on this is done when it ends. A sweep that has ended is reopened for this alone; `sweep agent ID` works it
     off. Runs that are there already count; failed ones are tried again. `sweep best ID` shows the result.
     """
+    from sweep.api.confirming import confirm
+
     with opened(store_url) as store:
         done = confirm(store, find_sweep(store, sweep_id), top, seeds, choose, who())
     view, asked = done.sweep, done.confirm
@@ -84,6 +86,8 @@ def _whereabouts(done: Asked) -> str:
 
 def seen_result(store: Store, views: Views, name: str) -> Honest:
     """The result of a sweep, as the command `name` is about to show it: which counts as a look at `report_metric`."""
+    from sweep.api.results import look, result
+
     return look(store, result(views), name, who())
 
 
@@ -100,6 +104,8 @@ def print_result(found: Honest, indent: str = "") -> None:
 
 
 def _cells(row: HonestRow, found: Honest) -> list[str]:
+    from sweep.analysis.honest import with_spread
+
     mark = "chosen" if row.trial == found.chosen else "tied" if row.tied else ""
     without = f" ({row.without_value} without a value)" if row.without_value else ""
     return [
@@ -176,9 +182,11 @@ def best_command(sweep_id: str, expected: bool, as_line: bool, store_url: str | 
 
 def print_expected(views: Views, as_json: bool) -> None:
     """The expected best of m trials. Raises UserMistake where it does not hold."""
+    from sweep.analysis.expected import expected
+    from sweep.analysis.table import SweepTable
     from sweep.cli.listing import print_table
 
-    found = expected_of(SweepTable(views.spec, views.sweep, views.runs))
+    found = expected(SweepTable(views.spec, views.sweep, views.runs))
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
