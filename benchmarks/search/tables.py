@@ -29,6 +29,17 @@ PIPELINES = ["wine", "cancer", "digits", "diabetes"]
 
 def write_tables(folder: Path) -> list[Path]:
     """Write what is missing; the files of all problems."""
+    paths = write_packaged(folder)
+    for name in PIPELINES:
+        paths.append(folder / f"pipeline_{name}.npz")
+        if not paths[-1].exists():
+            print(f"tables: {paths[-1].name} (training)", flush=True)
+            _pipeline(paths[-1], name)
+    return paths
+
+
+def write_packaged(folder: Path) -> list[Path]:
+    """Write what is missing of the tables from the package; their files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for family, names in PACKAGED.items():
@@ -37,11 +48,6 @@ def write_tables(folder: Path) -> list[Path]:
             if not paths[-1].exists():
                 print(f"tables: {paths[-1].name}", flush=True)
                 _packaged(paths[-1], family, name)
-    for name in PIPELINES:
-        paths.append(folder / f"pipeline_{name}.npz")
-        if not paths[-1].exists():
-            print(f"tables: {paths[-1].name} (training)", flush=True)
-            _pipeline(paths[-1], name)
     return paths
 
 

@@ -48,7 +48,7 @@ def one_replicate_too_many(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def replicates_have_one_seed(patch: pytest.MonkeyPatch) -> None:
-    around(patch, decide, "run_seed", lambda real: lambda seed, replicate: real(seed, 0))
+    around(patch, decide, "run_seed", lambda real: lambda seed, replicate, *purpose: real(seed, 0, *purpose))
 
 
 @plant

@@ -216,13 +216,14 @@ def another_space_counts_as_done(patch: pytest.MonkeyPatch) -> None:
 @plant
 def what_a_limit_shelved_stays_so_when_the_limit_is_raised(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        def revise(folded: state.State, spec: Any) -> None:
+        def revise(folded: state.State, spec: Any) -> Any:
             shelved = [run for run in folded.runs if run.shelved]
             for run in shelved:
                 run.shelved = False
-            real(folded, spec)
+            more = real(folded, spec)
             for run in shelved:
                 run.shelved = True
+            return more
 
         return revise
 
@@ -232,10 +233,11 @@ def what_a_limit_shelved_stays_so_when_the_limit_is_raised(patch: pytest.MonkeyP
 @plant
 def a_target_that_was_moved_away_still_counts(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
-        def revise(folded: state.State, spec: Any) -> None:
+        def revise(folded: state.State, spec: Any) -> Any:
             reached = folded.reached
-            real(folded, spec)
+            more = real(folded, spec)
             folded.reached = folded.reached or reached
+            return more
 
         return revise
 
@@ -309,7 +311,7 @@ def a_retry_takes_the_searcher_up_again(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
         def stopped_by(folded: state.State, now_s: float) -> Any:
             end = real(folded, now_s)
-            return None if end is not None and end.spares and folded.asked_waiting else end
+            return None if end is not None and end.spares and folded.spared_waiting else end
 
         return stopped_by
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plants_attempts
+import plants_confirming
 import plants_deciding
 import plants_delivery
 import plants_nodes
@@ -16,6 +17,7 @@ from sweep.testing.campaign import Failure, run_seeds
 
 MODULES = (
     plants_attempts,
+    plants_confirming,
     plants_deciding,
     plants_delivery,
     plants_nodes,
@@ -48,6 +50,7 @@ FIRST = {
     "the_one_that_is_least_far_goes_on_first": 504,
     "the_number_of_an_attempt_is_not_checked": 163,
     "the_searcher_sees_what_never_happened": 107,
+    "what_confirms_reaches_the_target": 504,
     "what_fails_on_a_node_set_aside_is_charged": 441,
     "what_is_paused_when_its_agent_vanishes_begins_anew": 196,
 }

@@ -280,7 +280,7 @@ def test_runs_of_other_purposes_are_not_what_the_searcher_sees() -> None:
     lab.end(1, "completed", -9.0)
     assert lab.state.observations[0].score == 5.0
     assert lab.state.reached is None
-    assert lab.state.best_run == 1
+    assert lab.state.best_run == 0
 
 
 def test_the_best_run_is_the_completed_or_pruned_one_with_the_best_score() -> None:
@@ -443,19 +443,19 @@ def test_what_was_asked_for_is_forgotten_when_the_run_ends() -> None:
     lab.add(e.CancelRequested())
     lab.settle()
     lab.add(e.RetryRequested((0,)))
-    assert (lab.run().asked, lab.state.asked_waiting) == (True, 1)
+    assert (lab.run().asked, lab.state.spared_waiting) == (True, 1)
     lab.settle()
     lab.offer()
     lab.settle()
-    assert (lab.run().asked, lab.state.asked_waiting) == (True, 0)
+    assert (lab.run().asked, lab.state.spared_waiting) == (True, 0)
     lab.start()
     lab.end(0, "preempted")
-    assert (lab.run().asked, lab.state.asked_waiting) == (True, 1)
+    assert (lab.run().asked, lab.state.spared_waiting) == (True, 1)
     lab.offer()
     lab.settle()
     lab.start()
     lab.end(0, "completed", 1.0)
-    assert (lab.run().asked, lab.state.asked_waiting) == (False, 0)
+    assert (lab.run().asked, lab.state.spared_waiting) == (False, 0)
     check_state(lab.state)
     assert dump(refold(lab)) == dump(lab.state)
 

@@ -22,6 +22,7 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.domain import copied
 from sweep.core.ending import ending, open_budget
+from sweep.core.entries import Purpose
 from sweep.core.errors import SweepError
 from sweep.core.names import agent_lease, controller_lease
 from sweep.core.plugins import TrialStatus
@@ -55,6 +56,8 @@ class Trial(msgspec.Struct, frozen=True):
     """Number of the config: its replicates share it."""
     replicate: int = 0
     attempt: int = 1
+    purpose: Purpose = "search"
+    """`confirm`: the search has ended, and this is one of its best configs on a fresh seed (`confirm` in the spec)."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -122,7 +125,7 @@ class Optimizer:
             self._open[run.run, run.attempt] = slot
             self._write(e.RunStarted(run.run, run.attempt, _AGENT, os.getpid(), "here", slot))
             config = copied(self._state.trials[run.trial].config)
-            return Trial(run.run, config, run.seed, run.trial, run.replicate, run.attempt)
+            return Trial(run.run, config, run.seed, run.trial, run.replicate, run.attempt, run.purpose)
 
     def report(self, trial: Trial, step: float, value: float) -> bool:
         """A value of the metric at a step, while the trial is at work. True when it should end now: the stopper gives it up (or
@@ -193,7 +196,8 @@ class Optimizer:
         """Whether `ask` has nothing more to give: the sweep has ended, or what is left of it are open trials."""
         with self._lock:
             state = self._state
-            if state.phase == "ended" or ending(state, self._clock()) is not None:
+            end = ending(state, self._clock())
+            if state.phase == "ended" or (end is not None and not (end.spares and state.spared_waiting)):
                 return True
             left = state.waiting or state.paused or state.unexpanded < len(state.trials)
             return not left and not open_budget(state)

@@ -41,7 +41,13 @@ from sweep.stores.output import HEAD, RING
 Kind = Literal["folders", "blobs", "checkpoints", "logs", "local", "code"]
 BATCH = 100
 """So many things are taken away in one transaction."""
-_REVIVES = (e.ResumeRequested, e.SweepReopened, e.SpecRevised, e.ExtendRequested)
+_REVIVES = (
+    e.ResumeRequested,
+    e.SweepReopened,
+    e.SpecRevised,
+    e.ExtendRequested,
+    e.ConfirmRequested,
+)
 """Entries after which runs that were cancelled wait again."""
 _AGENT_LOG_S = 3600.0
 """Logs of agents that are gone are of use for so long at least."""

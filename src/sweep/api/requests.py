@@ -26,6 +26,9 @@ from sweep.core.views import RunView, SweepView
 from sweep.stopping import make_stopper
 from sweep.stores import Store, SweepRemoved
 
+_SPECS = (e.SweepCreated, e.SpecRevised, e.ExtendRequested, e.ConfirmRequested)
+"""Entries that give a sweep a spec."""
+
 
 class Refused(SweepError, ValueError):
     """What was asked makes no sense for this sweep; the message says why, and what to do."""
@@ -68,7 +71,7 @@ def spec_now(store: Store, sweep: str) -> SweepSpec:
     """The current spec, whether or not a controller has brought the index up to date. Raises NotFound."""
     index = store.read_index(sweep, SPEC_KEY)
     rows, later = index.rows, store.read(sweep, index.upto)
-    if any(isinstance(found.entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested) for found in later):
+    if any(isinstance(found.entry, _SPECS) for found in later):
         rows = rebuild(State(make_stopper), store.read(sweep, 0))
     if SPEC_KEY not in rows:
         raise NotFound(f"there is no sweep {sweep}")

@@ -14,9 +14,10 @@ import click
 import msgspec
 
 from sweep.analysis.records import duration_s, iso_time, record, records
-from sweep.api import find_sweep, load_best, load_sweep_views, load_views
+from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.choosing import find_one
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
+from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
 from sweep.core.index import Views
@@ -37,7 +38,7 @@ def ls_command(tags: Sequence[str], store_url: str | None, as_json: bool) -> Non
     with opened(store_url) as store:
         sweeps = [view for view in load_sweep_views(store) if set(tags) <= set(view.tags)]
     if as_json:
-        print_json([_sweep_record(view) for view in sweeps])
+        print_json([sweep_record(view) for view in sweeps])
         return
     if not sweeps:
         none = (
@@ -52,7 +53,7 @@ def ls_command(tags: Sequence[str], store_url: str | None, as_json: bool) -> Non
         (
             view.sweep,
             view.name,
-            view.state,
+            shown_state(view),
             _progress(view),
             _number(view.best),
             _local(view.created_s),
@@ -77,11 +78,12 @@ def _one_line(note: str) -> str:
     return line if len(line) <= 60 else f"{line[:59]}…"
 
 
-def _sweep_record(view: SweepView) -> dict[str, Any]:
+def sweep_record(view: SweepView) -> dict[str, Any]:
     return {
         "id": view.sweep,
         "name": view.name,
         "state": view.state,
+        "confirming": view.confirming,
         "reason": view.reason,
         "created": iso_time(view.created_s),
         "ended": iso_time(view.ended_s),
@@ -93,6 +95,11 @@ def _sweep_record(view: SweepView) -> dict[str, Any]:
         "tags": list(view.tags),
         "note": view.note,
     }
+
+
+def shown_state(view: SweepView) -> str:
+    """The sweep's state, in one word: `confirming` is what it does while it is active."""
+    return "confirming" if view.confirming and view.state == "active" else view.state
 
 
 def _progress(view: SweepView) -> str:
@@ -110,6 +117,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
     """Show how far sweep ID is: runs by state, the best so far, who works on it, what runs now."""
     with opened(store_url) as store:
         views = load_views(store, find_sweep(store, sweep_id))
+        found = seen_result(store, views, "status") if has_result(views) else None
     if as_json:
         agents = [
             {
@@ -126,14 +134,17 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
         running = [record(run, time.time()) for run in views.runs if run.state in ("assigned", "running")]
         print_json(
             {
-                **_sweep_record(views.sweep),
+                **sweep_record(views.sweep),
                 "gpu_s": round(_gpu_s(views), 3),
                 "agents": agents,
                 "running": running,
+                "result": msgspec.to_builtins(found),
             }
         )
         return
-    _print_status(views)
+    print_status(views)
+    if found is not None and (views.sweep.confirming or views.sweep.state == "ended"):
+        print_result(found, "  ")
 
 
 def _counts(views: Views) -> str:
@@ -158,11 +169,11 @@ def _gpu_s(views: Views) -> float:
     return views.sweep.gpu_s + sum(live)
 
 
-def _print_status(views: Views) -> None:
+def print_status(views: Views) -> None:
     sweep, spec = views.sweep, views.spec
     title = f"sweep {sweep.sweep}" + (f" ({sweep.name})" if sweep.name else "")
     told = sweep.reason in ("", sweep.state)  # "is paused: paused" says nothing more
-    click.echo(f"{title} is {sweep.state}" + ("" if told else f": {sweep.reason}"))
+    click.echo(f"{title} is {shown_state(sweep)}" + ("" if told else f": {sweep.reason}"))
     for name, text in (("tags", ", ".join(sweep.tags)), ("note", sweep.note)):
         if text:
             click.echo(f"  {name:<10}{text}")
@@ -309,13 +320,18 @@ def flat_config(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any
 @store_option
 @json_option
 def show_command(run: str, store_url: str | None, as_json: bool) -> None:
-    """Show everything that is recorded about RUN: config, seed, attempts, outcome, command, summary."""
+    """Show everything that is recorded about RUN: config, seed, attempts, outcome, command, summary.
+
+    Of a sweep's ID it shows how far that is, and its result.
+    """
     with opened(store_url) as store:
+        if show_sweep(store, run, as_json):
+            return
         sweep, number = find_one(store, run)
         views = load_views(store, sweep, (number,))
         rows = sum(chunk.count for chunk in store.read_history(sweep, number))
     [view] = views.runs
-    found = record(view, time.time())
+    found = withheld(record(view, time.time()), views)
     nodes = {agent.agent: agent.record for agent in views.agents}
     code = views.created.record.get("code", {})
     if as_json:
@@ -342,9 +358,9 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
             click.echo(f"  {name:<10}{value}")
     for one in view.reproduced:
         click.echo(f"  again     {one.verdict}, {iso_time(one.at_s)}: {one.report.get('reason', '')}")
-    _print_map("config", dict(flat_config(view.config)))
-    _print_map("defaults of the program", dict(flat_config(view.defaults)))
-    _print_map("summary", view.summary)
+    print_map("config", dict(flat_config(view.config)))
+    print_map("defaults of the program", dict(flat_config(view.defaults)))
+    print_map("summary", found["summary"])
     for attempt in view.attempts:
         _print_attempt(attempt, nodes.get(attempt.agent, {}))
 
@@ -361,7 +377,7 @@ def _code_text(code: dict[str, Any]) -> str:
     return f"tree {code['tree'][:12]}{commit}, {files}{whole}"
 
 
-def _print_map(title: str, values: dict[str, Any]) -> None:
+def print_map(title: str, values: dict[str, Any]) -> None:
     if values:
         click.echo(f"  {title}")
         width = max(len(name) for name in values)
@@ -398,45 +414,15 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
         click.echo(f"    | {line}")
 
 
-@command("best", "sweep best latest")
-@click.argument("sweep_id", metavar="ID")
-@click.option("--command", "as_line", is_flag=True, help="Print the command line that repeats it, to copy.")
-@store_option
-@json_option
-def best_command(sweep_id: str, as_line: bool, store_url: str | None, as_json: bool) -> None:
-    """Show the best completed or pruned run of sweep ID and its config."""
-    with opened(store_url) as store:
-        views = load_best(store, find_sweep(store, sweep_id))
-    best = next((run for run in views.runs if run.run == views.sweep.best_run), None)
-    if best is None or views.spec.metric is None:
-        why = (
-            "it has no metric"
-            if views.spec.metric is None
-            else "no run has ended with a finite value of the metric yet"
-        )
-        raise UserMistake(f"sweep {views.sweep.sweep} has no best run: {why}")
-    if as_line:
-        from sweep.cli.rerunning import print_command_line
-
-        print_command_line(views, best, as_json)
-        return
-    if as_json:
-        print_json(record(best, time.time()))
-        return
-    click.echo(f"{best.id}: {views.spec.metric.name} {best.objective:.6g}, seed {best.seed}, {best.state}")
-    _print_map("config", dict(flat_config(best.config)))
-    _print_map("summary", best.summary)
-
-
 # --- small things
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> None:
     """Columns as wide as they need to be, two spaces apart."""
     lines = [tuple(header), *(tuple(map(str, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    click.echo("\n".join(padded))
+    click.echo("\n".join(indent + line for line in padded))
 
 
 def _number(value: Any) -> str:

@@ -116,7 +116,9 @@ class PlainView:
         text = f"{name} {event.outcome} after {duration_text(duration_s)}"
         metric = self.spec.metric
         if metric is not None and event.score is not None:
-            text += f": {metric.name} {event.score:.6g}{self._best_mark(event.score, event.outcome)}"
+            fresh = assignment.replicate >= self.spec.replicates  # it confirms the result
+            mark = ", on a fresh seed" if fresh else self._best_mark(event.score, event.outcome)
+            text += f": {metric.name} {event.score:.6g}{mark}"
         if event.reason:
             text += f" ({event.reason})"
         self.line(text, "red" if event.outcome == "failed" else None)
@@ -139,6 +141,12 @@ class PlainView:
             )
             if best is not None:
                 self.line(f"  {config_text(best.config, 2000)}")
+        if any(run.purpose == "confirm" for run in views.runs):
+            from sweep.analysis.honest import honest, in_brief
+            from sweep.analysis.table import SweepTable
+
+            for sentence in in_brief(honest(SweepTable(views.spec, sweep, views.runs))):
+                self.line(sentence)
 
     def _best_mark(self, score: float, outcome: str) -> str:
         goal = self.spec.metric.goal if self.spec.metric is not None else "minimize"
@@ -255,7 +263,9 @@ class LiveView(PlainView):
         """How many runs there will be, 0 when that is not known."""
         from sweep.core.sizes import trials
 
-        return (trials(self.spec, run_cap) or 0) * self.spec.replicates
+        count, confirm = trials(self.spec, run_cap) or 0, self.spec.confirm
+        fresh = min(count, confirm.top) * confirm.seeds if confirm is not None else 0
+        return count * self.spec.replicates + fresh
 
     def _notes(self, snapshot: Snapshot) -> list[Any]:
         from rich.text import Text

@@ -12,6 +12,7 @@ import math
 import msgspec
 
 from sweep.core import entries as e
+from sweep.core.confirming import missing
 from sweep.core.ending import End, ending, gpu_end_s, open_budget, stopped_by, wall_end_s
 from sweep.core.nodes import setting_aside
 from sweep.core.pausing import condemned, promotable
@@ -76,18 +77,18 @@ def _lost(state: State) -> list[e.AnyEntry]:
 
 def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
     decisions: list[e.AnyEntry] = []
-    spared = state.asked_waiting if end.spares else 0
+    spared = state.spared_waiting if end.spares else 0
     for number in sorted(state.paused):
         run = state.runs[number]
         decisions.append(e.RunPruned(number, run.attempt, "", f"{run.reason}; paused until the end"))
     for run in state.runs if state.waiting > spared or (end.kills and state.live) else ():
         waiting = run.state == "queued"
-        if waiting and end.spares and run.asked:
+        if waiting and end.spares and run.spared:
             continue
         if waiting or (end.kills and run.run in state.live and not run.order):
             decisions.append(e.RunCancelled(run.run, run.attempt, "" if waiting else run.agent, end.reason))
     if not decisions and not state.live and not spared:
-        decisions.append(e.SweepEnded(end.reason))
+        decisions += (_confirm(state) if end.confirms else []) or [e.SweepEnded(end.reason)]
     if not end.kills and state.live:
         decisions += _judge(state, for_good=True)
     if spared == state.waiting and not state.paused:  # nothing else can be assigned
@@ -95,16 +96,26 @@ def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
     return decisions
 
 
+def _confirm(state: State) -> list[e.AnyEntry]:
+    """The runs that confirm the best configs and are not there yet."""
+    seed, runs = state.spec.seed, enumerate(missing(state), start=len(state.runs))
+    return [
+        e.RunAdded(number, trial, replicate, run_seed(seed, replicate, "confirm"), "confirm")
+        for number, (trial, replicate) in runs
+    ]
+
+
 def _judge(state: State, for_good: bool = False) -> list[e.AnyEntry]:
-    """Running runs that the stopper condemns: they end, or are paused unless `for_good`. Under a rule that pauses nobody, those that
-    are paused from earlier end as well."""
+    """Running runs of the search that the stopper condemns: they end, or are paused unless `for_good`. Under a rule that pauses nobody,
+    those that are paused from earlier end as well."""
     if state.stopper is None or not state.to_judge:
         return []
     decisions: list[e.AnyEntry] = []
     pausing = pauses(state.spec.early_terminate) and not for_good
     for number in sorted(state.live if pausing or for_good else state.live | state.paused):
         run = state.runs[number]
-        if (run.state == "running" and not run.order and run.values) or run.state == "paused":
+        begun = run.state == "running" and not run.order and run.values and run.purpose == "search"
+        if begun or run.state == "paused":
             reason = condemned(state, run)
             if reason is not None:
                 kind = e.RunPaused if pausing else e.RunPruned

@@ -24,7 +24,9 @@ class End(NamedTuple):
     kills: bool = False
     """Running runs are ended with it."""
     spares: bool = False
-    """Runs that a person wants tried again are executed before."""
+    """Runs that a person wants tried again, or that confirm the result, are executed before."""
+    confirms: bool = False
+    """Nothing but the search has come to its end: its best configs are confirmed before, where the spec says so."""
 
 
 def ending(state: State, now_s: float) -> End | None:
@@ -34,6 +36,8 @@ def ending(state: State, now_s: float) -> End | None:
     stopped = stopped_by(state, now_s)
     if stopped is not None:
         return stopped
+    if state.only_confirm:
+        return End(state.only_confirm, spares=True, confirms=True)
     if (
         not open_budget(state)
         and not state.waiting
@@ -41,7 +45,7 @@ def ending(state: State, now_s: float) -> End | None:
         and state.unexpanded == len(state.trials)
         and not promotable(state)
     ):
-        return End(_spent(state))
+        return End(_spent(state), confirms=True)
     return None
 
 
@@ -56,9 +60,9 @@ def stopped_by(state: State, now_s: float) -> End | None:
         return End(words_of_gpu_hours(limits), kills=True)
     if state.reached is not None and metric is not None:
         run, value = state.reached
-        return End(f"run {run} reached the target: {metric.name} {value:g}", spares=True)
+        return End(f"run {run} reached the target: {metric.name} {value:g}", spares=True, confirms=True)
     if state.stalled:
-        return End(state.stalled, spares=True)
+        return End(state.stalled, spares=True, confirms=True)
     return None
 
 

@@ -84,6 +84,25 @@ class ExtendRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
     by: str = ""
 
 
+class ConfirmRequested(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Run the best configs again on fresh seeds, when the search has ended; replaces the spec's `confirm`. A sweep that has ended
+    is reopened for this alone."""
+
+    top: int
+    seeds: int
+    choose: int | None = None
+    by: str = ""
+
+
+class ReportShown(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """Somebody has looked at the value of `report_metric`. Each look at the same figures by the same person with the same command
+    has the same writer, and is in the journal once."""
+
+    metric: str
+    command: str = ""
+    by: str = ""
+
+
 class Annotated(Event, frozen=True, array_like=True, gc=False, tag=True):
     """Somebody tagged the sweep, or one of its runs, or wrote a note about it."""
 
@@ -311,6 +330,8 @@ AnyEntry = (
     | StopRequested
     | CancelRequested
     | ExtendRequested
+    | ConfirmRequested
+    | ReportShown
     | RetryRequested
     | Annotated
     | RunReproduced

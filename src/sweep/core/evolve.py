@@ -13,12 +13,13 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
-from sweep.core.ending import over
+from sweep.core.confirming import confirm_problem, missing, without_value
+from sweep.core.ending import over, stopped_by
 from sweep.core.lifecycle import TABLE, RunEntry, advance, refuse
 from sweep.core.nodes import forgive, note_end
 from sweep.core.plugins import Observation
 from sweep.core.revisions import gives_more, is_used_up, revisable
-from sweep.core.spec import SweepSpec, unit_of
+from sweep.core.spec import Confirm, SweepSpec, unit_of
 from sweep.core.state import Agent, Run, State, Trial, best_finite, best_so_far
 from sweep.core.views import RunState
 
@@ -71,16 +72,22 @@ def _revised(state: State, entry: e.SpecRevised) -> str | None:
     fixed = revisable(state.spec, spec)
     if fixed:
         return "; ".join(fixed)
-    more = gives_more(state.spec, spec)
-    _revise(state, spec)
-    if more and state.phase == "ended" and not over(state, state.last_s):
-        state.reopen = _by(f"revision {state.revision} ({', '.join(more)})", entry.by)
+    more = _revise(state, spec)
+    why = _by(f"revision {state.revision} ({', '.join(more)})", entry.by)
+    if state.phase == "ended" and more == ["confirm"]:
+        _reopen_to_confirm(state, why)
+    elif state.phase == "ended" and more and not over(state, state.last_s):
+        state.reopen = why
     return None
 
 
-def _revise(state: State, spec: SweepSpec) -> None:
-    """Another spec from now on. What is recorded stays; what waited goes on unless people stopped the sweep."""
+def _revise(state: State, spec: SweepSpec) -> list[str]:
+    """Another spec from now on. What is recorded stays; what waited goes on unless people stopped the sweep. Returns the keys
+    that give it more to do."""
     old = state.spec
+    more = gives_more(old, spec)
+    if more and more != ["confirm"]:
+        state.only_confirm = ""
     state.adopt_spec(spec)
     if spec.space != old.space:
         state.exhausted = is_used_up(spec.space, spec.method, [trial.config for trial in state.trials])
@@ -92,6 +99,7 @@ def _revise(state: State, spec: SweepSpec) -> None:
         state.note_stall()
     if state.phase != "ended" and not state.stop_requested:
         _take_up_again(state)
+    return more
 
 
 def _pause(state: State, entry: e.PauseRequested) -> str | None:
@@ -102,12 +110,13 @@ def _pause(state: State, entry: e.PauseRequested) -> str | None:
 
 
 def _resume(state: State, entry: e.ResumeRequested) -> str | None:
-    if state.phase == "active":
+    if state.phase == "active" and not state.only_confirm:
         return "the sweep is active"
+    if state.phase in ("active", "ended"):  # the search goes on
+        state.begin_row()
+        state.stalled = state.only_confirm = ""
     if state.phase == "ended":
         state.reopen, state.stop_requested = _by("resumed", entry.by), ""
-        state.begin_row()
-        state.stalled = ""
         return None
     state.phase, state.reason, state.stop_requested = "active", "", ""
     _take_up_again(state)
@@ -139,11 +148,43 @@ def _by(what: str, who: str) -> str:
 
 
 def _extend(state: State, entry: e.ExtendRequested) -> str | None:
-    old = state.spec
-    _revise(state, msgspec.structs.replace(old, run_cap=entry.run_cap))
-    if gives_more(old, state.spec) and state.phase == "ended" and not over(state, state.last_s):
+    more = _revise(state, msgspec.structs.replace(state.spec, run_cap=entry.run_cap))
+    if more and state.phase == "ended" and not over(state, state.last_s):
         state.reopen = _by(f"extended to {entry.run_cap} trials", entry.by)
     return None
+
+
+def _confirm(state: State, entry: e.ConfirmRequested) -> str | None:
+    confirm = Confirm(top=entry.top, seeds=entry.seeds, choose=entry.choose)
+    if state.spec.metric is None:
+        return "the spec names no metric to know the best configs by"
+    problem = confirm_problem(confirm)
+    if problem is not None:
+        return problem
+    stopped = stopped_by(state, state.last_s)
+    if state.phase == "ended" and stopped is not None and not stopped.confirms:
+        return stopped.reason
+    _revise(state, msgspec.structs.replace(state.spec, confirm=confirm))
+    again = without_value(state)
+    if state.phase == "ended":
+        _reopen_to_confirm(state, _by("to be confirmed, asked", entry.by), bool(again))
+    for run in again:
+        _requeue(state, run)
+    return None
+
+
+def _reopen_to_confirm(state: State, why: str, again: bool = False) -> None:
+    """Let an ended sweep go on for its confirmation alone, if anything of it is to be done (`again`: something is), and unless
+    it is to go on anyway."""
+    stopped = stopped_by(state, state.last_s)
+    left = again or any(run.shelved and run.purpose == "confirm" for run in state.runs) or missing(state)
+    if state.reopen or not left or (stopped is not None and not stopped.confirms):
+        return
+    state.reopen, state.only_confirm = why, state.reason or "the search has ended"
+
+
+def _shown(_: State, __: e.ReportShown) -> str | None:
+    return None  # counted in the index; nothing acts on it
 
 
 def _retry(state: State, entry: e.RetryRequested) -> str | None:
@@ -158,7 +199,7 @@ def _retry(state: State, entry: e.RetryRequested) -> str | None:
     if not taken:
         return "none of these runs has failed or was cancelled"
     if state.phase == "ended":
-        state.reopen = _by(f"{taken} runs to be tried again", entry.by)
+        state.reopen, state.only_confirm = _by(f"{taken} runs to be tried again", entry.by), ""
     return None
 
 
@@ -185,7 +226,8 @@ def _ended(state: State, entry: e.SweepEnded) -> str | None:
         return "the sweep has ended already"
     if state.live or state.waiting or state.paused:
         return "runs are still to be done"
-    state.phase, state.reason, state.reopen, state.stop_requested = "ended", entry.reason, "", ""
+    state.phase, state.reason, state.reopen = "ended", entry.reason, ""
+    state.stop_requested = state.only_confirm = ""
     return None
 
 
@@ -202,9 +244,9 @@ def _reopened(state: State, _: e.SweepReopened) -> str | None:
 
 
 def _take_up_again(state: State) -> None:
-    """Runs that were cancelled while they waited wait again."""
+    """Runs that were cancelled while they waited wait again; those of the search, if it goes on."""
     for run in state.runs:
-        if run.shelved:
+        if run.shelved and (run.purpose == "confirm" or not state.only_confirm):
             _requeue(state, run)
 
 
@@ -249,7 +291,8 @@ def _set_aside(state: State, entry: e.NodeSetAside) -> str | None:
         forgive(state, run, entry.host)
         if (run.state, e.NodeSetAside) in TABLE:
             before, run.state, run.reason = run.state, "queued", ""
-            state.take_back(run.trial)
+            if run.purpose == "search":
+                state.take_back(run.trial)
             state.move(run, before)
     state.in_a_row.pop(entry.host, None)
     state.lately = [end for end in state.lately if end[0] != entry.host]
@@ -295,6 +338,10 @@ def _added(state: State, entry: e.RunAdded) -> str | None:
         return f"run {entry.run} does not follow {len(state.runs) - 1}"
     if not 0 <= entry.trial < len(state.trials):
         return f"there is no trial {entry.trial}"
+    if entry.purpose != "search":
+        others = map(state.runs.__getitem__, state.trials[entry.trial].runs)
+        if any((run.purpose, run.replicate) == (entry.purpose, entry.replicate) for run in others):
+            return f"replicate {entry.replicate} of trial {entry.trial} is there already"
     run = Run(entry.run, entry.trial, entry.replicate, entry.purpose, entry.seed)
     state.runs.append(run)
     state.trials[entry.trial].runs.append(entry.run)
@@ -381,6 +428,8 @@ def _absorb(state: State, run: Run, entry: e.ObjectiveReported) -> None:
         run.score = best_finite(run.values, state.goal)
     else:
         run.score = best_so_far(run.score, entry.values, state.goal)
+    if run.purpose != "search":
+        return
     state.to_judge = True
     _check_target(state, run)
     if state.stopper is not None:
@@ -404,6 +453,8 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.StopRequested: _stop,
     e.CancelRequested: _cancel,
     e.ExtendRequested: _extend,
+    e.ConfirmRequested: _confirm,
+    e.ReportShown: _shown,
     e.RetryRequested: _retry,
     e.Annotated: _annotated,
     e.RunReproduced: _reproduced,

@@ -50,6 +50,17 @@ _OF_RUNS = frozenset(
 _OF_SLOTS = frozenset((e.SlotOffered, e.SlotWithdrawn))
 
 
+_SpecEntry = e.SweepCreated | e.SpecRevised | e.ExtendRequested | e.ConfirmRequested
+_TAKE_UP = (
+    e.SweepReopened,
+    e.ResumeRequested,
+    e.SpecRevised,
+    e.ExtendRequested,
+    e.ConfirmRequested,
+)
+"""Entries after which runs that were cancelled may wait again."""
+
+
 class Views(msgspec.Struct, frozen=True):
     """Everything that listings need, decoded."""
 
@@ -136,12 +147,16 @@ class IndexFold:
             self._annotate(entry, at_s)
         elif isinstance(entry, e.RunReproduced):
             self._reproduced(entry, at_s)
+        elif isinstance(entry, e.ReportShown):
+            self._sync_sweep(entry, at_s)
+            assert self._sweep is not None
+            self._sweep.looks += 1
         else:
-            if isinstance(entry, e.SweepCreated | e.SpecRevised | e.ExtendRequested):
+            if isinstance(entry, _SpecEntry):
                 self._sync_spec(entry)
             self._sync_sweep(entry, at_s)
 
-    def _sync_spec(self, entry: e.SweepCreated | e.SpecRevised | e.ExtendRequested) -> None:
+    def _sync_spec(self, entry: _SpecEntry) -> None:
         if isinstance(entry, e.SweepCreated):
             self._spec = SpecView(
                 spec={}, source=entry.source, source_path=entry.source_path, record=entry.record
@@ -297,7 +312,7 @@ class IndexFold:
             for number in entry.runs:
                 if 0 <= number < len(state.runs):
                     self._sync(self._run(number))
-        if isinstance(entry, e.SweepReopened | e.ResumeRequested | e.SpecRevised | e.ExtendRequested):
+        if isinstance(entry, _TAKE_UP):
             for run in state.runs:
                 if run.state == "queued":
                     self._sync(self._run(run.run))
@@ -312,6 +327,7 @@ class IndexFold:
         view.trials, view.exhausted, view.run_cap = len(state.trials), state.exhausted, state.spec.run_cap
         view.counts = {name: count for name, count in state.counts.items() if count}
         view.gpu_s = state.gpu_s
+        view.confirming = state.confirming
         view.best_run = state.best_run
         view.best = None if state.best_run is None else state.runs[state.best_run].score
 

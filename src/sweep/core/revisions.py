@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from sweep.core import domain
 from sweep.core.space import Config, Space
-from sweep.core.spec import Method, SweepSpec, unit_of
+from sweep.core.spec import Confirm, Method, SweepSpec, unit_of
 
 
 def revisable(old: SweepSpec, new: SweepSpec) -> list[str]:
@@ -67,12 +67,17 @@ def gives_more(old: SweepSpec, new: SweepSpec) -> list[str]:
         "limits.wall_time": _raised(limits.wall_time_s, raised.wall_time_s),
         "limits.gpu_hours": _raised(limits.gpu_hours, raised.gpu_hours),
         "parameters": old.space != new.space,
+        "confirm": _confirms_more(old.confirm, new.confirm),
     }
     return [key for key, more in checks.items() if more]
 
 
 def _raised(old: float | None, new: float | None) -> bool:
     return old is not None and (new is None or new > old)
+
+
+def _confirms_more(old: Confirm | None, new: Confirm | None) -> bool:
+    return new is not None and (old is None or new.top > old.top or new.seeds > old.seeds)
 
 
 def is_used_up(space: Space, method: Method, tried: Collection[Config]) -> bool:

@@ -141,7 +141,7 @@ def _state(body: dict[str, Any], make_stopper: MakeStopper) -> State:
     state.stopper = make_stopper(state.spec)
     if state.stopper is not None:
         for run in state.runs:
-            if run.values:
+            if run.values and run.purpose == "search":
                 state.stopper.report(run.run, run.values, run.progress)
     return state
 

@@ -118,6 +118,21 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[RetryClass, RetryRule] = {}
 
 
+class Confirm(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens when the search has ended: its best configs run again, on seeds that it never saw."""
+
+    top: int = 5
+    seeds: int = 5
+    choose: int | None = None
+    """The first so many of these seeds choose among the configs, the others say how good the chosen one is; None: half of
+    them, rounded down."""
+
+    @property
+    def choosing(self) -> int:
+        """How many seeds choose."""
+        return max(1, self.seeds // 2) if self.choose is None else self.choose
+
+
 class Known(msgspec.Struct, frozen=True):
     """A result from elsewhere: a config, and its score in the metric's own direction."""
 
@@ -172,6 +187,10 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Among the sweeps that share an agent, those with the highest get its slots first."""
     extra: dict[str, Any] = {}
     """Accepted keys of the dialect that have no effect here (project, entity, ...), kept as they were."""
+    confirm: Confirm | None = None
+    """How the best configs are confirmed on fresh seeds when the search has ended; None: not at all."""
+    report_metric: str | None = None
+    """A logged value that the search never sees, of which the result is told beside the metric: a test metric."""
 
 
 def calls_function(spec: SweepSpec) -> bool:

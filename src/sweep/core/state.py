@@ -88,6 +88,11 @@ class Run:
         """How far it was when it went on from a pause last, None when it never has."""
         self.score: float | None = None
 
+    @property
+    def spared(self) -> bool:
+        """Whether it is executed although the sweep has reached its target or lost patience."""
+        return self.asked or self.purpose != "search"
+
     def far(self, unit: str) -> float:
         """How far it is in the unit of `early_terminate.step`, as far as that is known; 0 before its first value."""
         if unit == "count":
@@ -167,6 +172,8 @@ class State:
         """'', 'stop' or 'cancel'."""
         self.reopen = ""
         """Why an ended sweep should go on, '' when it should not."""
+        self.only_confirm = ""
+        """Why the sweep had ended before it was reopened for its confirmation alone, '' otherwise."""
         self.created_s = 0.0
         self.first_agent_s: float | None = None
         self.last_s = 0.0
@@ -207,8 +214,10 @@ class State:
         self.waiting = 0
         """How many runs are queued."""
         self.paused: set[int] = set()
-        self.asked_waiting = 0
-        """How many of those that wait a person wants tried again."""
+        self.spared_waiting = 0
+        """How many of those that wait are executed even when the search has ended."""
+        self.confirm_open = 0
+        """How many runs that confirm a result have not ended."""
         self.live: set[int] = set()
         self.offers: dict[tuple[str, int], int] = {}
         """(agent, slot) -> offer number, oldest first."""
@@ -228,6 +237,11 @@ class State:
             raise LookupError("the journal does not begin with SweepCreated")
         return self._spec
 
+    @property
+    def confirming(self) -> bool:
+        """Whether nothing is left to do but to confirm the result."""
+        return 0 < self.confirm_open == self.waiting + len(self.live)
+
     def adopt_spec(self, spec: SweepSpec) -> None:
         """Take `spec` as the current one; another stopper begins with what the runs have reported."""
         old, self._spec = self._spec, spec
@@ -238,7 +252,7 @@ class State:
         self.stopper = self.make_stopper(spec)
         if self.stopper is not None:
             for run in self.runs:
-                if run.values:
+                if run.values and run.purpose == "search":
                     self.stopper.report(run.run, run.values, run.progress)
         self.to_judge = True
         if old is not None and unit_of(old.early_terminate) != unit_of(spec.early_terminate):
@@ -254,7 +268,8 @@ class State:
         counts[after] = counts.get(after, 0) + 1
         if after == "running":  # it was assigned: nothing else depends on which of the two
             return
-        if run.score is not None and after in ("completed", "pruned"):
+        search = run.purpose == "search"
+        if search and run.score is not None and after in ("completed", "pruned"):
             best = None if self.best_run is None else self.runs[self.best_run].score
             if better(run.score, best, self.goal):
                 self.best_run = run.run
@@ -269,18 +284,20 @@ class State:
         was, now = before == "queued", after == "queued"
         if was != now:
             self.waiting += 1 if now else -1
-            if run.asked:
-                self.asked_waiting += 1 if now else -1
+            if run.spared:
+                self.spared_waiting += 1 if now else -1
+        if run.purpose == "confirm":
+            self.confirm_open += (after not in ENDED) - (before is not None and before not in ENDED)
         if after in ENDED:
             run.asked = False
         if now and run.ready_s:
             heapq.heappush(self.delayed, (run.ready_s, run.run))
         elif now:
             heapq.heappush(self.queue, run.run)
-        if after == "completed" and before != after and run.score is not None and run.values:
+        if search and after == "completed" and before != after and run.score is not None and run.values:
             self._note_whole(run)
         ended = after in ENDED or after == "paused"
-        if run.purpose == "search" and (ended or self.observations[run.trial].status != "open"):
+        if search and (ended or self.observations[run.trial].status != "open"):
             self.observe(run.trial)
 
     def observe(self, number: int) -> None:

@@ -140,6 +140,10 @@ class SweepView(msgspec.Struct, kw_only=True):
     """GPU-seconds of all attempts that have ended; those that run come on top (`AttemptView.gpu_s`)."""
     tags: tuple[str, ...] = ()
     note: str = ""
+    confirming: bool = False
+    """The search has ended, and its best configs run again on fresh seeds."""
+    looks: int = 0
+    """How often somebody has looked at `report_metric`."""
 
 
 class SpecView(msgspec.Struct, kw_only=True):

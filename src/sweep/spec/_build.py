@@ -17,6 +17,7 @@ from sweep.core.space import Config, Space
 from sweep.core.spec import (
     DEFAULT_COMMAND,
     RETRY_CLASSES,
+    Confirm,
     EarlyTerminate,
     Limits,
     Metric,
@@ -29,6 +30,7 @@ from sweep.core.spec import (
 from sweep.spec._command import check_command
 from sweep.spec._constraints import with_constraints
 from sweep.spec._fields import MAX_SEED
+from sweep.spec._honest import check_honest
 from sweep.spec._initial import read_initial
 from sweep.spec._models import GROUPS, HOSTED_KEYS, EarlyTerminateModel, SweepFile
 from sweep.spec._parameters import check_grid, read_space
@@ -295,6 +297,7 @@ def _check_together(file: SweepFile, report: Report) -> None:
         report.error(("outputs",), message)
     _check_retry(file, report)
     _check_early_terminate(file, report)
+    check_honest(file, report)
 
 
 def _check_links(file: SweepFile, report: Report) -> None:
@@ -417,7 +420,14 @@ def _spec(
         outputs=file.outputs,
         priority=file.priority,
         extra=extra,
+        confirm=_confirm(file),
+        report_metric=file.report_metric,
     )
+
+
+def _confirm(file: SweepFile) -> Confirm | None:
+    given = file.confirm
+    return None if given is None else Confirm(top=given.top, seeds=given.seeds, choose=given.choose)
 
 
 def _metric(file: SweepFile) -> Metric | None:

@@ -197,6 +197,7 @@ Step = Annotated[str, *_field(read_step, type="string", pattern="^(count|logged|
 Share = Annotated[float, *_field(read_share, type="number", minimum=0, maximum=1)]
 Whole = Annotated[int, *_field(read_exact_int, type="integer")]
 AtLeastOne = Annotated[int, *_field(_ranged(read_exact_int, least=1), type="integer", minimum=1)]
+AtLeastTwo = Annotated[int, *_field(_ranged(read_exact_int, least=2), type="integer", minimum=2)]
 AtLeastZero = Annotated[int, *_field(_ranged(read_exact_int, least=0), type="integer", minimum=0)]
 MAX_PRIORITY = 1000
 Priority = Annotated[

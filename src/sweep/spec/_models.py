@@ -113,6 +113,22 @@ class EarlyTerminateModel(Model):
     )
 
 
+class ConfirmModel(Model):
+    """Runs the best configs again, on fresh seeds, when the search has ended. See the guide, "Honest results"."""
+
+    top: f.AtLeastOne = Field(default=5, description="How many of the best configs.", examples=[3])
+    seeds: f.AtLeastTwo = Field(
+        default=5,
+        description="On how many fresh seeds each; the seeds are the same for all of them.",
+        examples=[10],
+    )
+    choose: f.AtLeastOne | None = Field(
+        default=None,
+        description="The first so many of these seeds choose among the configs, the others say how good the chosen one is. Not given: half of them, rounded down.",
+        examples=[2],
+    )
+
+
 class ResourcesModel(Model):
     """What one run gets."""
 
@@ -321,6 +337,15 @@ class SweepFile(Model):
         description="Among the sweeps that one agent works on, those with the highest get its slots first; equal ones share them.",
         examples=[10],
     )
+    confirm: ConfirmModel | None = Field(
+        default=None,
+        description="When the search has ended, the best configs run again on fresh seeds. Needs a metric.",
+    )
+    report_metric: f.Text | None = Field(
+        default=None,
+        description="A logged value that neither selects nor stops anything, such as a test accuracy: shown for the chosen config only, and how often is counted.",
+        examples=["test/accuracy"],
+    )
     project: Any = Field(default=None, description="Kept, without effect.")
     entity: Any = Field(default=None, description="Kept, without effect.")
     apiVersion: Any = Field(default=None, description="Kept, without effect.")
@@ -346,6 +371,7 @@ HOSTED_KEYS = (
 
 GROUPS: dict[str, type[Model]] = {
     "metric": MetricModel,
+    "confirm": ConfirmModel,
     "early_terminate": EarlyTerminateModel,
     "resources": ResourcesModel,
     "limits": LimitsModel,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from sweep.core import entries as e
-from sweep.core.spec import Retry
+from sweep.core.spec import Retry, SweepSpec
 from sweep.testing.naive import naive_score
 from sweep.testing.terms import naive_class, naive_retried, naive_wait_s
 
@@ -125,10 +125,23 @@ def settle(run: RunAccount, entry: e.AttemptEnded, retry: Retry, at_s: float, sp
 
 def trial_end(runs: Sequence[RunAccount], trial: int, goal: str) -> tuple[bool, float | None]:
     """(whether the trial has finished with somebody having tried it, its score). One that is paused has, as far as is known."""
-    here = [run for run in runs if run.added.trial == trial]
+    here = [run for run in runs if run.added.trial == trial and run.added.purpose == "search"]
     counted = [run for run in here if run.final in ("completed", "pruned") or run.paused]
     untried = not counted and any(run.final == "cancelled" for run in here)
     return all(run.final or run.paused for run in here) and not untried, mean_score(counted, goal)
+
+
+def naive_wanted(spec: SweepSpec, runs: Sequence[RunAccount], goal: str) -> set[tuple[int, int]]:
+    """(trial, replicate) of every run that is to confirm one of the best configs, by what is known of the search."""
+    if spec.confirm is None:
+        return set()
+    ranked = []
+    for trial in {run.added.trial for run in runs}:
+        finished, mean = trial_end(runs, trial, goal)
+        if finished and mean is not None:
+            ranked.append((mean if goal == "minimize" else -mean, trial))
+    best = [trial for _, trial in sorted(ranked)[: spec.confirm.top]]
+    return {(trial, spec.replicates + fresh) for trial in best for fresh in range(spec.confirm.seeds)}
 
 
 def gpu_seconds(runs: Sequence[RunAccount], at_s: float | None) -> float:

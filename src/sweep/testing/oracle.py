@@ -15,24 +15,24 @@ import msgspec
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
-from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, PatienceAccount, RunAccount, gpu_seconds, settle, trial_end
-from sweep.testing.blame import NodesAccount
+from sweep.core.spec import Confirm, SweepSpec
+from sweep.testing.accounts import AttemptAccount, RunAccount, settle, trial_end
+from sweep.testing.ledger import Ledger
 from sweep.testing.naive import naive_score
 from sweep.testing.pauses import check_pause, check_promotion, condemned, pauses, pruned_for_good
 from sweep.testing.terms import (
+    naive_confirms_more,
     naive_fixed,
     naive_more,
     naive_notes,
     naive_points,
-    naive_reached,
     naive_share,
     naive_told,
     naive_unit,
 )
 
 if TYPE_CHECKING:
-    from sweep.testing.world import World
+    pass
 
 replace = msgspec.structs.replace
 
@@ -42,82 +42,8 @@ LATE_S = 9.0
 """In a quiet world a controller is found and acts within this time, and a run ends that is told to."""
 
 
-class Violation(AssertionError):
-    """Something happened that must not happen."""
-
-
-class Account:
+class Account(Ledger):
     """Follows a journal entry by entry."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.spec = world.spec
-        self.cap = world.spec.run_cap
-        self.configs: list[str] = []
-        self.runs: list[RunAccount] = []
-        self.agents: dict[str, bool] = {}
-        self.nodes = NodesAccount()
-        self.shares: dict[str, float | None] = {}
-        """What the spec gave a run of the GPUs when an agent joined."""
-        self.times: list[float] = []
-        """When each entry was written."""
-        self.notes: dict[int, tuple[tuple[str, ...], str]] = {}
-        """Tags and note of each run; of the sweep under -1."""
-        self.patience = PatienceAccount()
-        self.to_reopen = False
-        """Somebody gave the ended sweep more to do."""
-        self.said = ""
-        """Why the sweep ended last, where nothing but runs to be tried again has been asked of it since."""
-        self.soft: list[bool] = []  # whether, after each entry, the target or `patience` kept new trials away
-        self.run_times: dict[int, float | None] = {1: world.spec.limits.run_time_s}
-        """`limits.run_time` by revision."""
-        self.open_offers: dict[tuple[str, int], int] = {}
-        self.used_offers: set[tuple[str, int]] = set()
-        self.phase = "active"
-        self.stopping = False
-        self.ever_cut_short = False
-        """Somebody stopped the sweep, or a limit or the target ended it."""
-        self.numbers: dict[str, int] = {}
-        self.revision = 1
-        self.exhausted = False
-        self.target_hit = False
-        self.first_joined_s: float | None = None
-        self.leader = 0
-        self.revised = 1
-        """Position of the entry that made the current revision of the spec."""
-        self.position = 0
-
-    # --- one entry
-
-    def follow(self, recorded: e.Recorded) -> None:
-        """Take in one entry and check what can be checked at once."""
-        self.position += 1
-        self.times.append(recorded.at_s)
-        self.need(recorded.position == self.position, "positions have a gap")
-        last = self.numbers.get(recorded.writer, 0)
-        self.need(recorded.seq == last + 1, f"{recorded.writer} wrote number {recorded.seq} after {last}")
-        self.numbers[recorded.writer] = recorded.seq
-        self._check_leader(recorded.writer)
-        if isinstance(recorded.entry, e.Decision):
-            self.need(recorded.based_on is not None, "a decision without the position it is based on")
-            self.need((recorded.based_on or 0) < recorded.position, "a decision based on the future")
-        name = f"_{type(recorded.entry).__name__}"
-        handler = getattr(self, name, None)
-        if handler is not None:
-            handler(recorded.entry, recorded)
-        self.soft.append(self.target_hit or self.patience.stalled)
-
-    def _check_leader(self, writer: str) -> None:
-        """Once somebody else leads, an earlier controller writes nothing any more."""
-        if writer.startswith("controller/"):
-            token = int(writer.rpartition("/")[2])
-            self.need(token >= self.leader, f"controller {token} wrote although {self.leader} leads")
-            self.leader = token
-
-    def need(self, holds: bool, otherwise: str) -> None:
-        """Raise Violation unless `holds`."""
-        if not holds:
-            raise Violation(f"entry {self.position}: {otherwise}")
 
     # --- the sweep
 
@@ -128,8 +54,12 @@ class Account:
     def _ResumeRequested(self, _: e.ResumeRequested, __: e.Recorded) -> None:
         self.said = ""
         if self.phase == "ended":
-            self.to_reopen, self.stopping = True, False
+            self.to_reopen, self.stopping, self.only_confirm = True, False, False
             self.patience.begin_anew()
+        elif self.phase == "active" and self.only_confirm:
+            self.only_confirm = False
+            self.patience.begin_anew()
+            self._take_up()
         elif self.phase in ("paused", "finishing"):
             self.phase, self.stopping = "active", False
             self._take_up()
@@ -145,11 +75,23 @@ class Account:
     def _ExtendRequested(self, entry: e.ExtendRequested, _: e.Recorded) -> None:
         self._adopt(replace(self.spec, run_cap=entry.run_cap))
 
+    def _ConfirmRequested(self, entry: e.ConfirmRequested, recorded: e.Recorded) -> None:
+        if self.phase == "ended" and {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s)):
+            return
+        self._adopt(replace(self.spec, confirm=Confirm(top=entry.top, seeds=entry.seeds)))
+        again = [run for run in self._confirmations() if run.final in ("failed", "cancelled")]
+        self._to_confirm(again)
+        for run in again:
+            self._again(run)
+
     def _SpecRevised(self, entry: e.SpecRevised, _: e.Recorded) -> None:
         spec = spec_from_builtins(entry.spec)
         if entry.revision == self.revision + 1 and naive_fixed(self.spec, spec):
             self.world.counts["spec revised"] += 1
+            old = self.spec
             self._adopt(spec)
+            if naive_confirms_more(old, spec) and not naive_more(old, spec):
+                self._to_confirm(())
         else:
             self.world.counts["revision refused"] += 1
 
@@ -165,12 +107,14 @@ class Account:
         if spec.metric != old.metric:
             self.target_hit = False
             for run in self.runs:
-                self._value(naive_score(run, self.world.goal))
+                self._value(run, naive_score(run, self.world.goal))
         if spec.patience != old.patience:
             self.patience.judge(spec.patience)
         if naive_unit(spec) != naive_unit(old):
             for run in self.runs:
                 run.granted = None
+        if naive_more(old, spec):
+            self.only_confirm = False
         if self.phase == "ended":
             without_runs = len({run.added.trial for run in self.runs}) < len(self.configs)
             left = any(run.shelved for run in self.runs) or without_runs or not self.spent()
@@ -192,24 +136,8 @@ class Account:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):
                 self._again(self.runs[number])
                 self.runs[number].asked = True
-                self.to_reopen = self.to_reopen or self.phase == "ended"
-
-    def spent(self) -> bool:
-        """No further trial may be proposed."""
-        return self.exhausted or (self.cap is not None and len(self.configs) >= self.cap)
-
-    def gpu_s(self, at_s: float | None = None) -> float:
-        """GPU-seconds of all attempts that have ended; with `at_s` also of those that run, up to then."""
-        return gpu_seconds(self.runs, at_s)
-
-    def stopped_by(self, at_s: float) -> list[str]:
-        """What of the spec ends the sweep at this time, by the words of the reasons."""
-        limits, found = self.spec.limits, []
-        if limits.wall_time_s is not None and self.first_joined_s is not None:
-            found += ["wall_time"] * (at_s >= self.first_joined_s + limits.wall_time_s)
-        if limits.gpu_hours is not None:
-            found += ["gpu_hours"] * (self.gpu_s(at_s) >= limits.gpu_hours * 3600 - 0.002)
-        return found + ["target"] * self.target_hit + ["patience"] * self.patience.stalled
+                if self.phase == "ended":
+                    self.to_reopen, self.only_confirm = True, False
 
     def _SweepEnded(self, entry: e.SweepEnded, recorded: e.Recorded) -> None:
         self.need(bool(entry.reason), "the sweep ended without a reason")
@@ -218,19 +146,26 @@ class Account:
         self.need(not left, f"the sweep ended while runs {left} had not")
         keys = ("wall_time", "gpu_hours", "target", "patience")
         named = [key for key in keys if key in entry.reason]
-        for key in named:
+        if self.only_confirm:
+            self.need(bool(named) or entry.reason == self.last_end or self.stopping, "it ended as it had not")
+        for key in named if entry.reason != self.last_end or not self.only_confirm else ():
             self.need(
                 key in self.stopped_by(recorded.at_s),
                 f"it ended by {key}, which does not hold: {entry.reason}",
             )
             self.world.counts[f"ended by {key}"] += 1
         self._same_end(entry.reason, named)
-        if not self.stopping and not named:
+        if not self.stopping and not {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s)):
+            self._all_confirmed()
+        if self.only_confirm:
+            pass
+        elif not self.stopping and not named:
             self.need(self.spent(), "the sweep ended with budget left, and nobody stopped it")
             self._nothing_left_out()
         else:
             self.ever_cut_short = True
-        self.phase, self.to_reopen, self.stopping = "ended", False, False
+        self.phase, self.to_reopen, self.stopping, self.only_confirm = "ended", False, False, False
+        self.last_end = entry.reason
 
     def _same_end(self, reason: str, named: list[str]) -> None:
         """After nothing but retries it ends as it had, unless a retried run has reached the target, or a limit is over."""
@@ -242,7 +177,7 @@ class Account:
 
     def _nothing_left_out(self) -> None:
         """Every trial has all its replicates; none is cancelled unless the sweep was once cut short."""
-        have = Counter(run.added.trial for run in self.runs)
+        have = Counter(run.added.trial for run in self.runs if run.added.purpose == "search")
         want = dict.fromkeys(range(len(self.configs)), self.spec.replicates)
         self.need(dict(have) == want, f"replicates per trial: {dict(have)}, should be {want}")
         if not self.ever_cut_short:
@@ -259,7 +194,7 @@ class Account:
 
     def _take_up(self) -> None:
         for run in self.runs:
-            if run.shelved:
+            if run.shelved and (run.added.purpose == "confirm" or not self.only_confirm):
                 self._again(run)
 
     def _again(self, run: RunAccount) -> None:
@@ -298,7 +233,8 @@ class Account:
             self.need(not wrong, wrong)
             for run in self.nodes.forgive(entry.host, self.runs):
                 self.world.counts["run forgiven"] += 1
-                self.patience.take_back(self.runs[run].added.trial, self.spec.patience)
+                if self.runs[run].added.purpose == "search":
+                    self.patience.take_back(self.runs[run].added.trial, self.spec.patience)
         if entry.agent:
             here = self.agents.get(entry.agent) and self.nodes.hosts[entry.agent] == entry.host
             told = f"{entry.agent} was told that {entry.host} is set aside"
@@ -323,9 +259,13 @@ class Account:
     def _RunAdded(self, entry: e.RunAdded, _: e.Recorded) -> None:
         self.need(entry.run == len(self.runs), "runs are not dense")
         self.need(entry.trial < len(self.configs), "a run of a trial that nobody proposed")
+        if entry.purpose == "confirm":
+            self._check_confirms(entry)
         known = {(run.added.trial, run.added.replicate) for run in self.runs}
         self.need((entry.trial, entry.replicate) not in known, "a replicate was added twice")
-        self.need(entry.seed == run_seed(self.spec.seed, entry.replicate), "a run has a wrong seed")
+        self.need(
+            entry.seed == run_seed(self.spec.seed, entry.replicate, entry.purpose), "a run has a wrong seed"
+        )
         self.runs.append(RunAccount(entry))
 
     def _RunAssigned(self, entry: e.RunAssigned, recorded: e.Recorded) -> None:
@@ -361,6 +301,10 @@ class Account:
         self.need(
             entry.after == run.last_error, f"run {entry.run} failed by {run.last_error}, not {entry.after}"
         )
+        alone = not self.only_confirm or run.asked or run.added.purpose == "confirm"
+        self.need(
+            alone, f"run {entry.run} of the search was assigned, but only the result is to be confirmed"
+        )
         self._may_begin(run, decided_s)
         if not self.stopped_by(recorded.at_s):
             host = self.nodes.hosts[entry.agent]
@@ -375,21 +319,22 @@ class Account:
         """Nothing speaks against another run: no limit, no target or patience unless somebody asked for this very run, and
         nobody who should have been told to end first."""
         number, stopped = run.added.run, self.stopped_by(at_s - CLOSE_S)
-        if run.asked and stopped and set(stopped) <= {"target", "patience"}:
-            self.world.counts["tried again after the end"] += 1
+        if (
+            (run.asked or run.added.purpose == "confirm")
+            and stopped
+            and set(stopped) <= {"target", "patience"}
+        ):
+            self.world.counts["tried again after the end"] += run.asked
             stopped = []
         self.need(not stopped, f"run {number} was assigned, although these end the sweep: {stopped}")
         spared = [
             run.added.run
             for run in self.runs
             if run.attempts and run.attempts[-1].started and not run.attempts[-1].ended and not run.order
+            if run.added.purpose == "search"
         ]
         for other in spared:
             self.need(not condemned(self, other), f"run {number} was assigned, and run {other} not pruned")
-
-    def _value(self, value: float | None) -> None:
-        """Whether an objective reaches the target."""
-        self.target_hit = self.target_hit or naive_reached(self.spec, value)
 
     def _waits(self, run: RunAccount) -> bool:
         return not run.final and not run.paused and (not run.attempts or run.attempts[-1].ended is not None)
@@ -418,18 +363,22 @@ class Account:
             found[1].timed = found[1].timed or (not had and naive_unit(self.spec) == "time")
             found[1].reports.append(entry)
             for value in entry.values:
-                self._value(value)
+                self._value(found[0], value)
 
     def _RunPruned(self, entry: e.RunPruned, recorded: e.Recorded) -> None:
         if self.runs[entry.run].paused:
             pruned_for_good(self, entry, recorded.at_s)
             return
         self._order(entry, "pruned")
+        searched = self.runs[entry.run].added.purpose == "search"
+        self.need(searched, f"run {entry.run} was pruned, but it confirms a result")
         self.need(condemned(self, entry.run), f"run {entry.run} was pruned, but its rule does not condemn it")
         over = self.stopping or bool(self.stopped_by(recorded.at_s))
         self.need(over or not pauses(self), f"run {entry.run} was pruned, where it should have been paused")
 
     def _RunPaused(self, entry: e.RunPaused, _: e.Recorded) -> None:
+        searched = self.runs[entry.run].added.purpose == "search"
+        self.need(searched, f"run {entry.run} was paused, but it confirms a result")
         check_pause(self, entry)
         self._order(entry, "paused")
 
@@ -437,7 +386,8 @@ class Account:
         run = self.runs[entry.run]
         if self._waits(run):
             cut = self.stopping or {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s))
-            self.need(bool(cut) or not run.asked, f"run {entry.run} was to be tried again, and was cancelled")
+            spared = run.asked or run.added.purpose == "confirm"
+            self.need(bool(cut) or not spared, f"run {entry.run} was to be executed, and was cancelled")
             run.asked = False
             self.need(bool(entry.reason), f"run {entry.run} was cancelled without a reason")
             run.final, run.shelved, self.ever_cut_short = "cancelled", True, True
@@ -470,7 +420,7 @@ class Account:
         self.need(bool(entry.reason) or entry.outcome == "completed", f"run {entry.run}: no reason")
         attempt.ended, attempt.ended_s = entry, recorded.at_s
         self._check_in_time(run, attempt, recorded.at_s)
-        self._value(entry.score)
+        self._value(run, entry.score)
         self.nodes.note_end(run, attempt, entry, recorded.at_s)
         spared = attempt.assigned.agent in self.nodes.aside
         settle(run, entry, self.spec.retry, recorded.at_s, spared)
@@ -495,6 +445,8 @@ class Account:
     def _finished(self, run: RunAccount) -> None:
         """One of a trial's runs has ended: perhaps the trial has, and `patience` counts it."""
         run.asked = run.asked and not run.final
+        if run.added.purpose != "search":
+            return
         goal, trial = self.world.goal, run.added.trial
         finished, mean = trial_end(self.runs, trial, goal)
         if finished:

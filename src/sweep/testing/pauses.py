@@ -20,7 +20,8 @@ def condemned(account: Account, run: int) -> bool:
     stopper = account.spec.early_terminate
     if stopper is None:
         return False
-    curves = {one.added.run: effective_curve(one.attempts, stopper) for one in account.runs}
+    searched = [one for one in account.runs if one.added.purpose == "search"]
+    curves = {one.added.run: effective_curve(one.attempts, stopper) for one in searched}
     attempts, since = account.runs[run].attempts, account.runs[run].granted
     if since is not None:
         since = since + naive_shift(attempts, stopper) if pauses(account) else None

@@ -11,7 +11,16 @@ from random import Random
 import msgspec
 
 from sweep.core.space import Categorical, Parameter, Space
-from sweep.core.spec import RETRY_CLASSES, EarlyTerminate, Limits, Resources, Retry, RetryRule, SweepSpec
+from sweep.core.spec import (
+    RETRY_CLASSES,
+    Confirm,
+    EarlyTerminate,
+    Limits,
+    Resources,
+    Retry,
+    RetryRule,
+    SweepSpec,
+)
 
 replace = msgspec.structs.replace
 
@@ -118,16 +127,27 @@ def draw_limits(rng: Random) -> Limits:
     )
 
 
+def draw_confirm(rng: Random) -> Confirm | None:
+    """Mostly nothing is to be confirmed."""
+    if rng.random() < 0.7:
+        return None
+    return Confirm(top=rng.randint(1, 3), seeds=rng.randint(2, 3))
+
+
 def draw_gpus(rng: Random) -> float | None:
     """What a run gets of the GPUs."""
     return rng.choice((None, None, 0, 0.5, 0.25, 1, 2))
 
 
-def draw_revision(rng: Random, spec: SweepSpec) -> SweepSpec:
-    """The spec with one to three keys changed."""
+def draw_revision(rng: Random, spec: SweepSpec, doubts: Random) -> SweepSpec:
+    """The spec with one to three keys changed; by `doubts` now and then with another `confirm`, or that alone."""
+    revised = spec
     for change in rng.sample(CHANGES, rng.choice((1, 1, 2, 3))):
-        spec = change(rng, spec)
-    return spec
+        revised = change(rng, revised)
+    if doubts.random() < 0.2:
+        kept = revised if doubts.random() < 0.5 else spec
+        revised = replace(kept, confirm=draw_confirm(doubts))
+    return revised
 
 
 def _budget(rng: Random, spec: SweepSpec) -> SweepSpec:

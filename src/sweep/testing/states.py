@@ -29,7 +29,7 @@ def dump(state: State) -> dict[str, Any]:
         "sweep": state.sweep,
         "spec": repr(spec_to_builtins(state.spec)),
         "revision": state.revision,
-        "phase": (state.phase, state.reason, state.stop_requested, state.reopen),
+        "phase": (state.phase, state.reason, state.stop_requested, state.reopen, state.only_confirm),
         "times": (state.created_s, state.first_agent_s, state.last_s),
         "trials": [(repr(trial.config), list(trial.runs), trial.counted) for trial in state.trials],
         "runs": [_run(run) for run in state.runs],
@@ -54,7 +54,7 @@ def dump(state: State) -> dict[str, Any]:
         "ignored": list(state.ignored),
         "counts": {name: count for name, count in state.counts.items() if count},
         "best_run": state.best_run,
-        "waiting": (state.waiting, state.asked_waiting),
+        "waiting": (state.waiting, state.spared_waiting, state.confirm_open),
         "live": sorted(state.live),
         "paused": sorted(state.paused),
         "unexpanded": state.unexpanded,
@@ -76,7 +76,11 @@ def check_state(state: State) -> None:
     _same("paused", state.paused, {run.run for run in runs if run.state == "paused"})
     _same("live", state.live, live)
     _same("waiting", state.waiting, len(waiting))
-    _same("asked_waiting", state.asked_waiting, sum(runs[number].asked for number in waiting))
+    spared = [n for n in waiting if runs[n].asked or runs[n].purpose == "confirm"]
+    _same("spared_waiting", state.spared_waiting, len(spared))
+    unconfirmed = [r for r in runs if r.purpose == "confirm" and r.state not in _ENDED]
+    _same("confirm_open", state.confirm_open, len(unconfirmed))
+    _same("whole runs that only confirm", [n for n in state.whole if runs[n].purpose != "search"], [])
     _same("counts", +Counter(state.counts), Counter(run.state for run in runs))
     _same("ended runs that are to be tried again", [r.run for r in runs if r.state in _ENDED and r.asked], [])
     queued = set(state.queue) | {
@@ -85,7 +89,8 @@ def check_state(state: State) -> None:
     _same("waiting runs that are in no queue", set(waiting) - queued, set())
     _check_trials(state)
     _check_agents(state)
-    scores = [run.score for run in runs if run.state in ("completed", "pruned")]
+    searched = [run for run in runs if run.purpose == "search"]
+    scores = [run.score for run in searched if run.state in ("completed", "pruned")]
     best = None if state.best_run is None else runs[state.best_run].score
     _same("best_run", best, best_finite(scores, state.goal))
     if state.phase == "ended" and not state.reopen:

@@ -123,3 +123,9 @@ def naive_more(old: SweepSpec, new: SweepSpec) -> bool:
     ]
     moved = old.metric.target is not None and old.metric.target != new.metric.target
     return any(raised) or moved or old.space != new.space
+
+
+def naive_confirms_more(old: SweepSpec, new: SweepSpec) -> bool:
+    """Whether a revision has more configs confirmed, or on more seeds."""
+    was, now = ((0, 0) if c is None else (c.top, c.seeds) for c in (old.confirm, new.confirm))
+    return now[0] > was[0] or now[1] > was[1]

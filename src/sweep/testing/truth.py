@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.core.views import RunView, SweepView
 from sweep.testing.accounts import AttemptAccount, RunAccount
+from sweep.testing.ledger import Violation
 from sweep.testing.naive import effective_values, naive_score
-from sweep.testing.oracle import Account, Violation
+from sweep.testing.oracle import Account
 
 if TYPE_CHECKING:
     from sweep.testing.world import World

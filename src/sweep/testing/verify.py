@@ -11,7 +11,8 @@ from sweep.core import entries as e
 from sweep.core.evolve import evolve
 from sweep.core.index import decode_views, rebuild
 from sweep.core.state import State
-from sweep.testing.oracle import Account, Violation
+from sweep.testing.ledger import Violation
+from sweep.testing.oracle import Account
 from sweep.testing.scenario import SearcherFor, is_finite
 from sweep.testing.snapshots import through_snapshot
 from sweep.testing.states import check_state, dump
@@ -82,6 +83,7 @@ def _step(state: State, recorded: e.Recorded, rows: Rows) -> None:
         | e.SweepReopened
         | e.SpecRevised
         | e.ExtendRequested
+        | e.ConfirmRequested
         | e.NodeSetAside,
     ):
         before = [run.state for run in state.runs]

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+import msgspec
+
 from sweep.core import entries as e
 from sweep.core.agent import TERM
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
@@ -27,7 +29,7 @@ from sweep.stores.memory import MemoryStore
 from sweep.testing.controllers import SimController
 from sweep.testing.faults import SKEWS_S, Rates, draw_rates
 from sweep.testing.nodes import SimAgent
-from sweep.testing.revising import draw_requests, draw_revision
+from sweep.testing.revising import draw_confirm, draw_requests, draw_revision
 from sweep.testing.scenario import Behaviour, SlowSearch, behaviour, draw_spec
 from sweep.testing.training import Process
 
@@ -38,6 +40,7 @@ STALLED_S = 60.0
 _SHOWN_WHEN_ENDED = (
     e.ResumeRequested,
     e.ExtendRequested,
+    e.ConfirmRequested,
     e.RetryRequested,
     e.SpecRevised,
     e.Annotated,
@@ -58,10 +61,12 @@ class World:
         self.rng = Random(f"world/{seed}")
         self.looks = Random(f"looks/{seed}")
         self.moods = Random(f"moods/{seed}")
+        self.doubts = Random(f"doubts/{seed}")
         self.now = 0.0
         self.counts: Counter[str] = Counter()
         with_bad_nodes = self.rng.random() < 0.1
-        self.spec: SweepSpec = draw_spec(self.rng, many=with_bad_nodes)
+        drawn = draw_spec(self.rng, many=with_bad_nodes)
+        self.spec: SweepSpec = msgspec.structs.replace(drawn, confirm=draw_confirm(self.doubts))
         with_controllers = self.rng.random() < 0.15
         self.rates: Rates = draw_rates(self.rng, with_bad_nodes, with_controllers)
         self.atomic = self.rng.random() < 0.5
@@ -265,6 +270,9 @@ class World:
             for name in names:
                 self.after(at_s, functools.partial(self._request, name))
                 at_s = min(self.quiet_s, at_s + self.rng.choice((0.1, 1.0, 5.0)))
+        while self.doubts.random() < 0.2:
+            at_s = self.quiet_s * self.doubts.random()
+            self.after(at_s, functools.partial(self._request, "confirm"))
         self.after(self.quiet_s, self._grow_quiet)
 
     def _some_time_s(self) -> float:
@@ -411,6 +419,9 @@ class World:
             "retry some": lambda: e.RetryRequested(
                 tuple(run for run in range(60) if self.moods.random() < 0.4), "ann"
             ),
+            "confirm": lambda: e.ConfirmRequested(
+                self.doubts.randint(1, 3), self.doubts.randint(2, 3), by="ann"
+            ),
             "edit": self._edit,
             "annotate": self._annotate,
         }
@@ -421,15 +432,17 @@ class World:
         """Somebody sees that the sweep has ended, and wants some of its runs tried again."""
         if not self.quiet and self.moods.random() < 0.6:
             self.after(self.moods.uniform(0.1, 2.0), lambda: self._request("retry some"))
+        if not self.quiet and self.doubts.random() < 0.2:
+            self.after(self.doubts.uniform(0.1, 2.0), lambda: self._request("confirm"))
 
     def _edit(self) -> e.SpecRevised:
         """Somebody revises the spec that the listings show; it may have moved on."""
         rows = self.store.read_index(self.sweep).rows
-        if SPEC_KEY not in rows:
-            return e.SpecRevised(2, spec_to_builtins(draw_revision(self.rng, self.spec)), by="ann")
-        spec = spec_from_builtins(decode_spec(rows[SPEC_KEY]).spec)
-        revision = decode_sweep(rows[SWEEP_KEY]).revision + 1
-        return e.SpecRevised(revision, spec_to_builtins(draw_revision(self.rng, spec)), by="ann")
+        spec, revision = self.spec, 2
+        if SPEC_KEY in rows:
+            spec = spec_from_builtins(decode_spec(rows[SPEC_KEY]).spec)
+            revision = decode_sweep(rows[SWEEP_KEY]).revision + 1
+        return e.SpecRevised(revision, spec_to_builtins(draw_revision(self.rng, spec, self.doubts)), by="ann")
 
     def _annotate(self) -> e.Annotated:
         rng = self.rng

@@ -1,0 +1,190 @@
+"""Intervals and tests for few values: what can be said of a mean, of a difference on common seeds, of the best of m.
+
+The rule of this file: pure functions of numbers, in plain Python (a listing must not pay for scipy); chance only from a seed
+that is given. Lower is neither better nor worse here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from random import Random
+from typing import Any, NamedTuple
+
+LEVEL = 0.95
+EXACT = 14
+"""Up to so many pairs every way to flip their signs is looked at."""
+FLIPS = 20_000
+"""Beyond that, so many ways drawn at random."""
+RESAMPLES = 1000
+
+
+class Interval(NamedTuple):
+    """A mean over n independent values, with the interval in which the mean over all possible ones lies."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    """None where there are fewer than two values."""
+    sd: float | None
+    n: int
+
+    @property
+    def half(self) -> float | None:
+        """What stands behind the ±."""
+        return None if self.high is None else self.high - self.mean
+
+
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """mean ± t(n-1)·s/√n (Student 1908); exact for Gaussian values, too narrow for few skewed ones. None without values."""
+    n = len(values)
+    if not n:
+        return None
+    mean = math.fsum(values) / n
+    if n < 2:
+        return Interval(mean, None, None, None, n)
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = t_quantile(0.5 + level / 2, n - 1) * sd / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, sd, n)
+
+
+def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
+    """Two-sided p-value of paired differences being symmetric about zero (Fisher's randomisation test): the share of all
+    2^n ways to flip their signs whose mean is at least as far from zero. Beyond `EXACT` pairs by drawing ways at random, the
+    one that was seen counted among them. 1 without differences."""
+    n, seen = len(differences), abs(math.fsum(differences))
+    if not n or seen == 0.0:
+        return 1.0
+    least = seen * (1 - 1e-12)
+    if n <= EXACT:
+        ways = product((1.0, -1.0), repeat=n - 1)  # the other half mirrors these
+        far = sum(
+            abs(differences[0] + math.fsum(s * d for s, d in zip(way, differences[1:], strict=True))) >= least
+            for way in ways
+        )
+        return float(far / 2 ** (n - 1))
+    random = Random(f"sign flip/{seed}")
+    far = sum(
+        abs(math.fsum(d if random.random() < 0.5 else -d for d in differences)) >= least for _ in range(FLIPS)
+    )
+    return (far + 1) / (FLIPS + 1)
+
+
+def least_p(n: int) -> float:
+    """The smallest p-value that `sign_flip` can give on n pairs: 2/2^n."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def pairs_needed(tests: int, level: float = LEVEL) -> int:
+    """How many common seeds it takes before the first of so many tests can fall below 1 - `level` under Holm."""
+    return math.ceil(math.log2(2 * max(tests, 1) / (1 - level)) - 1e-9)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in their order: below 0.05 means told apart with a familywise error of
+    5 %."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+class Expected(NamedTuple):
+    """What the best of m trials is on average, with a bootstrap interval over trials."""
+
+    m: int
+    mean: float
+    low: float
+    high: float
+
+
+def expected_best(
+    scores: Sequence[float],
+    lower_is_better: bool,
+    most: int | None = None,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Expected]:
+    """The expected best of m = 1 … `most` (all, where None) trials of which these are an independent sample: the V-statistic
+    of Dodge et al., "Show Your Work" (EMNLP 2019), eq. 7: sum of v_(i) · ((i/n)^m - ((i-1)/n)^m). Up to m = n; it is biased
+    towards worse near there, which is why its interval matters."""
+    import numpy as np
+
+    n = len(scores)
+    if not n:
+        return []
+    m = np.arange(1, min(most or n, n) + 1)
+    sign = -1.0 if lower_is_better else 1.0
+    ranks = np.arange(n + 1) / n
+    weights = np.diff(ranks[None, :] ** m[:, None], axis=1)  # m × n, each row sums to 1
+
+    def curve(values: Any) -> Any:
+        return weights @ np.sort(values)
+
+    values = sign * np.asarray(scores, dtype=np.float64)
+    generator = np.random.default_rng([seed % 2**64, 0xB0])
+    found = np.array([curve(values[generator.integers(n, size=n)]) for _ in range(RESAMPLES)])
+    low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    if lower_is_better:
+        low, high = -high, -low
+    rows = zip(m, sign * curve(values), low, high, strict=True)
+    return [Expected(int(a), float(b), float(c), float(d)) for a, b, c, d in rows]
+
+
+# --- Student's t -----------------------------------------------------------------------------------------------
+
+
+def t_quantile(p: float, df: int) -> float:
+    """The quantile of Student's t with `df` degrees of freedom, for p in (0, 1); to about 12 digits."""
+    if not 0 < p < 1 or df < 1:
+        raise ValueError(f"there is no quantile {p} of t with {df} degrees of freedom")
+    if p < 0.5:
+        return -t_quantile(1 - p, df)
+    low, high = 0.0, 1.0
+    while t_cdf(high, df) < p:
+        low, high = high, 2 * high
+    for _ in range(200):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if t_cdf(middle, df) < p else (low, middle)
+    return (low + high) / 2
+
+
+def t_cdf(t: float, df: int) -> float:
+    """P(T <= t) for Student's t."""
+    tail = 0.5 * _beta_inc(df / 2, 0.5, df / (df + t * t))
+    return 1 - tail if t > 0 else tail
+
+
+def _beta_inc(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function (DLMF 8.17.22, by Lentz's method)."""
+    if x <= 0 or x >= 1:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta_inc(b, a, 1 - x)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    tiny = 1e-300
+    c, d = 1.0, 1 / _not_zero(1 - (a + b) * x / (a + 1), tiny)
+    result = d
+    for m in range(1, 10_000):
+        up = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d = 1 / _not_zero(1 + up * d, tiny)
+        c = _not_zero(1 + up / c, tiny)
+        result *= d * c
+        down = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / _not_zero(1 + down * d, tiny)
+        c = _not_zero(1 + down / c, tiny)
+        result *= d * c
+        if abs(d * c - 1) < 1e-15:
+            break
+    return front * result / a
+
+
+def _not_zero(value: float, tiny: float) -> float:
+    return value if abs(value) > tiny else tiny

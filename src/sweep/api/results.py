@@ -1,0 +1,43 @@
+"""The result of a sweep, and the count of looks at its `report_metric`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+
+import msgspec
+
+from sweep.analysis.honest import Honest, honest, in_words
+from sweep.analysis.table import SweepTable
+from sweep.api.reading import load_sweep_view
+from sweep.core import entries as e
+from sweep.core.errors import SweepError
+from sweep.core.index import Views
+from sweep.stores import Store
+
+
+def result(views: Views) -> Honest:
+    """The result table of a sweep."""
+    return honest(SweepTable(views.spec, views.sweep, views.runs))
+
+
+def look(store: Store, found: Honest, command: str, by: str = "") -> Honest:
+    """Record that somebody sees the value of `report_metric` in `found`, and say how often that has happened: the same figures
+    shown to the same person by the same command count once. Where nothing can be written, nothing is: reading goes before."""
+    if found.report is None or found.report_metric is None:
+        return found
+    text = repr((by, command, found.report_metric, found.chosen, found.report_points))
+    writer = f"look/{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+    with contextlib.suppress(SweepError, OSError):
+        entry = e.ReportShown(found.report_metric, command, by)
+        with store.batch():
+            new = store.append(found.sweep, [entry], writer=writer, first_seq=1, existing=True).recorded
+        if new:
+            from sweep.controller import settle  # what only reads does not pay for it
+
+            settle(store, found.sweep)
+    looks = found.looks
+    with contextlib.suppress(SweepError, OSError):
+        looks = load_sweep_view(store, found.sweep).looks
+    counted = msgspec.structs.replace(found, looks=looks)
+    return msgspec.structs.replace(counted, words=in_words(counted))

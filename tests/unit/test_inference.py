@@ -1,0 +1,141 @@
+"""Intervals and tests for few values, against scipy and against what is known to be true."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sweep.analysis.inference import (
+    EXACT,
+    expected_best,
+    holm,
+    least_p,
+    mean_interval,
+    pairs_needed,
+    sign_flip,
+    t_cdf,
+    t_quantile,
+)
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 9, 30, 1000])
+def test_quantiles_of_t_are_those_of_scipy(df: int) -> None:
+    for p in (0.001, 0.2, 0.5, 0.51, 0.9, 0.975, 0.9995):
+        assert t_quantile(p, df) == pytest.approx(stats.t.ppf(p, df), rel=1e-9, abs=1e-9)
+    for t in (-30.0, -1.5, 0.0, 0.1, 2.0, 500.0):
+        assert t_cdf(t, df) == pytest.approx(stats.t.cdf(t, df), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("p", "df"), [(0.0, 3), (1.0, 3), (0.5, 0)])
+def test_there_is_no_such_quantile(p: float, df: int) -> None:
+    with pytest.raises(ValueError, match="no quantile"):
+        t_quantile(p, df)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_an_interval_is_that_of_a_t_test(n: int) -> None:
+    values = list(np.random.default_rng(n).normal(3.0, 2.0, n))
+    found = mean_interval(values)
+    assert found is not None and found.n == n
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+    assert found.mean == pytest.approx(np.mean(values)) and found.sd == pytest.approx(np.std(values, ddof=1))
+    assert found.half == pytest.approx((high - low) / 2)
+
+
+def test_of_one_value_there_is_no_interval_and_of_none_nothing() -> None:
+    one = mean_interval([2.5])
+    assert one is not None and (one.mean, one.low, one.high, one.sd, one.half) == (
+        2.5,
+        None,
+        None,
+        None,
+        None,
+    )
+    assert mean_interval([]) is None
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(4000):
+        found = mean_interval(list(generator.normal(0.7, 3.0, 3)))
+        assert found is not None and found.low is not None and found.high is not None
+        covered += found.low <= 0.7 <= found.high
+    assert covered / 4000 == pytest.approx(0.95, abs=0.012)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 10])
+def test_a_sign_flip_test_is_scipys_permutation_test(n: int) -> None:
+    for seed in range(5):
+        values = np.random.default_rng([n, seed]).normal(0.6, 1.0, n)
+        reference = (
+            stats.permutation_test(
+                (values, np.zeros(n)),
+                lambda a, b, axis: np.mean(a - b, axis=axis),
+                permutation_type="samples",
+                n_resamples=np.inf,
+                vectorized=True,
+            ).pvalue
+            if n > 1
+            else 1.0
+        )
+        assert sign_flip(list(values)) == pytest.approx(reference)
+
+
+def test_many_pairs_are_tested_by_drawing_ways() -> None:
+    values = list(np.random.default_rng(3).normal(0.5, 1.0, EXACT + 2))
+    drawn, other = sign_flip(values), sign_flip(values, seed=1)
+    sums = [
+        abs(sum(s * v for s, v in zip(way, values, strict=True)))
+        for way in itertools.product((1, -1), repeat=len(values))
+    ]
+    exact = sum(one >= abs(sum(values)) * (1 - 1e-12) for one in sums) / len(sums)
+    assert drawn == pytest.approx(exact, abs=0.01) and other == pytest.approx(exact, abs=0.01)
+    assert drawn == sign_flip(values), "the same seed gives the same answer"
+
+
+def test_what_no_sign_flip_test_can_reach() -> None:
+    assert least_p(5) == 0.0625 > 0.05, "with five seeds nothing is ever told apart"
+    for n in range(1, 9):
+        assert sign_flip([1.0] * n) == least_p(n)
+    assert sign_flip([0.0, 0.0]) == 1.0 and sign_flip([]) == 1.0
+    for tests in (1, 2, 4, 9):
+        n = pairs_needed(tests)
+        assert tests * least_p(n) <= 0.05 < tests * least_p(n - 1)
+
+
+def test_false_differences_are_as_rare_as_they_should_be() -> None:
+    chance = random.Random(5)
+    found = sum(sign_flip([chance.gauss(0, 1) for _ in range(7)]) <= 0.05 for _ in range(3000))
+    assert found / 3000 <= 0.06
+
+
+def test_holm_is_holms() -> None:
+    # Holm (1979) by hand: 0.005·4, then 0.01·3, then 0.03·2, then what came before (0.04·1 is less).
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == [] and holm([0.2]) == [0.2]
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_the_expected_best_is_the_mean_over_every_way_to_draw(lower: bool) -> None:
+    scores = [3.0, 1.0, 4.0, 1.5]
+    best = min if lower else max
+    rows = expected_best(scores, lower)
+    assert [row.m for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        ways = [best(way) for way in itertools.product(scores, repeat=row.m)]
+        assert row.mean == pytest.approx(math.fsum(ways) / len(ways))
+        assert row.low <= row.mean <= row.high
+    assert expected_best([], lower) == [] and len(expected_best(scores, lower, most=2)) == 2
+
+
+def test_the_expected_best_of_few_is_near_the_truth() -> None:
+    generator = np.random.default_rng(11)
+    found = [expected_best(list(generator.uniform(size=60)), True, most=5)[4].mean for _ in range(60)]
+    assert np.mean(found) == pytest.approx(1 / 6, abs=0.012), "the best of five uniform numbers"
