@@ -374,6 +374,18 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'report': {
+        'help': 'Write the report on a sweep, with the reproducibility checklist.',
+        'arguments': ('id',),
+        'options': {
+            '--format': ('What to write (default: what -o ends in, else html)', ('html', 'html,png', 'png')),
+            '-o': ('Where to write it; - for standard output (default: report.html in the folder sweep-ID, which git ignores)', (':file',)),
+            '--out': ('Where to write it; - for standard output (default: report.html in the folder sweep-ID, which git ignores)', (':file',)),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'export': {
         'help': 'Write everything about a sweep as JSON lines.',
         'arguments': ('id',),

@@ -243,6 +243,10 @@ def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
     for key in ("name", "description", *HOSTED_KEYS):
         if find_tokens(str(given.get(key, ""))):
             report.warn((key,), "looks like a secret, and the file is recorded; remove it")
+    about = given.get("about")
+    for key, text in about.items() if isinstance(about, dict) else ():
+        if find_tokens(str(text)):
+            report.warn(("about", key), "looks like a secret, and the file is recorded; remove it")
 
 
 # --- what must hold between keys -------------------------------------------------------------------------------
@@ -417,6 +421,7 @@ def _spec(
         outputs=file.outputs,
         priority=file.priority,
         extra=extra,
+        about={key: text for key, text in file.about.model_dump().items() if text is not None},
     )
 
 
