@@ -12,8 +12,9 @@ from sweep.analysis.figures.prepare import prepare
 from sweep.analysis.history import History
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep
-from sweep.analysis.report.facts import Proposals, Revised, seconds_of
+from sweep.analysis.report.facts import Proposals, Revised, Used, seconds_of
 from sweep.analysis.table import SweepTable
+from sweep.api.artifacts import load_artifacts
 from sweep.api.finding import NotFound
 from sweep.api.reading import load_views, read_history
 from sweep.core import entries as e
@@ -39,6 +40,7 @@ def gather(store: Store, sweep: str, pictures: bool = True) -> Facts:
         others=[found for other in store.sweeps() if other != sweep and (found := _other(store, other))],
         proposals=proposals,
         revisions=revisions,
+        artifacts=_artifacts(store, sweep, views),
         importance=ranking,
         pictures=prepared,
         pngs=png.render(prepared, views.spec.name or sweep) if pictures else {},
@@ -57,6 +59,22 @@ def _decisions(store: Store, sweep: str) -> tuple[list[Proposals], list[Revised]
         elif isinstance(entry, e.SpecRevised):
             revisions.append(Revised(entry.revision, recorded.at_s, entry.by))
     return [Proposals(*key, count) for key, count in counts.items() if count], revisions
+
+
+def _artifacts(store: Store, sweep: str, views: Views) -> list[Used]:
+    """What runs have used, and then what they have logged."""
+    used = [
+        Used(run.run, f"{use.name}:v{use.version}", use.type, use.digest, False)
+        for run in views.runs
+        for use in run.used
+    ]
+    logged = [
+        Used(run, f"{view.name}:v{version.version}", view.type, version.digest, True)
+        for view in load_artifacts(store, sweep).values()
+        for version in view.versions
+        for run in version.runs
+    ]
+    return [*used, *logged]
 
 
 def _packages(store: Store, views: Views) -> dict[str, Sequence[Mapping[str, Any]]]:

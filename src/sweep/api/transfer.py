@@ -15,6 +15,7 @@ from sweep.core.index import rebuild
 from sweep.core.journal import from_jsonable, to_jsonable
 from sweep.core.state import State
 from sweep.provenance import blobs_of
+from sweep.provenance.artifact import blobs_of_artifact
 from sweep.provenance.checkpoint import blobs_of_checkpoint
 from sweep.stopping import make_stopper
 from sweep.stores import HistoryChunk, Index, Store
@@ -41,6 +42,8 @@ def export_lines(store: Store, sweep: str) -> Iterator[str]:
             digests += blobs_of(entry.record, store.get_blob)
         elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
             digests += sorted(blobs_of_checkpoint(entry.checkpoint, store.get_blob))
+        elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:
+            digests += sorted(blobs_of_artifact(entry.manifest, store.get_blob))
     for run in range(runs):
         for chunk in store.read_history(sweep, run):
             yield _line(

@@ -374,6 +374,17 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'artifact': {
+        'help': 'List, fetch and check what runs have logged by name.',
+        'arguments': ('one of ls get verify lineage',),
+        'options': {
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '-o': ('A picture: a file that ends in .html or .svg; or .json', (':file',)),
+            '--out': ('A picture: a file that ends in .html or .svg; or .json', (':file',)),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'report': {
         'help': 'Write the report on a sweep, with the reproducibility checklist.',
         'arguments': ('id',),

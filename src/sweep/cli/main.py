@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rm": ("removing", "Remove sweeps with all that is recorded."),
     "gc": ("removing", "Free disk space: checkpoints, logs, what no sweep needs."),
     "plot": ("plotting", "Draw a sweep: importance, curves, best so far, slices."),
+    "artifact": ("artifact", "List, fetch and check what runs have logged by name."),
     "report": ("reporting", "Write the report on a sweep, with the reproducibility checklist."),
     "export": ("moving", "Write everything about a sweep as JSON lines."),
     "import": ("moving", "Record an exported sweep in this store."),
