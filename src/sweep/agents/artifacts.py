@@ -40,9 +40,13 @@ AGAIN_S = 0.05
 LAGS_S = 10.0
 """How long a listing may lag behind what is asked of it."""
 MAX_METADATA_BYTES = 100_000
-SDK_FOLDER, ANSWERS, USED = "artifacts", ".answers", "used"
+ANSWERS, USED = ".artifact-answers", "used"
 
 Say = Callable[[str, Level], None]
+
+
+class NoneSuch(a.ArtifactError):
+    """No such artifact was logged."""
 
 
 class _Followed:
@@ -185,13 +189,11 @@ class Artifacts:
         try:
             answer = yield from self._bring(followed, asked)
         except (a.ArtifactError, StoreError) as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error), "missing": isinstance(error, NoneSuch)}
         except OSError as error:
             answer = {"error": f"artifact {asked} cannot be written here: {error.strerror or error}"}
         try:
-            write_atomically(
-                followed.folder / SDK_FOLDER / ANSWERS / f"{key}.json", msgspec.json.encode(answer)
-            )
+            write_atomically(followed.folder / ANSWERS / f"{key}.json", msgspec.json.encode(answer))
         except OSError as error:
             self._say(
                 f"{run_id(self._sweep, followed.run)}: cannot answer: {error.strerror or error}", "warning"
@@ -205,12 +207,14 @@ class Artifacts:
         view = rows.get(name)
         number = a.version_of(view, alias) if view is not None else None
         if view is None or number is None:
-            raise a.ArtifactError(_none_such(sweep, name, alias, rows))
+            raise NoneSuch(_none_such(sweep, name, alias, rows))
         version: VersionView = view.versions[number]
         listed = a.parse(self._store.get_blob(version.manifest))
         target = followed.folder / USED / name / f"v{number}-{version.digest[:12]}"
         if not target.exists():
-            source = a.Source(self._store.get_blob, read_whole, version.place, version.folder)
+            source = a.Source(
+                self._store.get_blob, read_whole, version.place, version.folder, str(self._root)
+            )
             yield from _written(listed, source, target)
         self._session.add(
             e.ArtifactUsed(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sweep.api.finding import NotFound
+from sweep.api.places import store_folder
 from sweep.api.preflight import Check
 from sweep.api.reading import load_rows, load_views
 from sweep.core.index import ARTIFACT_PREFIX, decode_artifacts
@@ -54,7 +55,7 @@ def fetch(store: Store, version: VersionView | UseView, target: Path) -> a.Liste
     target = target.absolute()
     making = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        for _ in a.write(listed, _source(store, version), making):
+        for _ in a.write(listed, source_of(store, version), making):
             pass
         making.rename(target)  # also onto an empty folder
     finally:
@@ -95,11 +96,13 @@ def _problems(store: Store, version: VersionView | UseView) -> Iterator[str]:
     if listed.digest != version.digest:
         yield "its list of files is that of another artifact"
         return
-    yield from a.check(listed, _source(store, version))
+    yield from a.check(listed, source_of(store, version))
 
 
-def _source(store: Store, version: VersionView | UseView) -> a.Source:
-    return a.Source(store.get_blob, read_whole, version.place, version.folder)
+def source_of(store: Store, version: VersionView | UseView) -> a.Source:
+    """Where the content of an artifact may be."""
+    beside = "" if store.url.startswith("memory:") else str(store_folder(store))
+    return a.Source(store.get_blob, read_whole, version.place, version.folder, beside)
 
 
 # --- for a run that is executed again --------------------------------------------------------------------------
@@ -158,9 +161,11 @@ def lineage(store: Store, sweep: str, texts: Sequence[str] = ()) -> Lineage:
     views, known = load_views(store, sweep), load_artifacts(store, sweep)
     nodes: dict[str, Node] = {}
     edges: dict[tuple[str, str], None] = {}
+    first: set[tuple[str, str]] = set()
     for view in known.values():
         for version in view.versions:
             nodes |= [_artifact_node(sweep, view.name, view.type, version)]
+            first.add((run_id(sweep, version.runs[0]), _key(sweep, view.name, version.version)))
             for run in version.runs:
                 edges[run_id(sweep, run), _key(sweep, view.name, version.version)] = None
     for found in views.runs:
@@ -176,17 +181,24 @@ def lineage(store: Store, sweep: str, texts: Sequence[str] = ()) -> Lineage:
         if found.id in at_work:
             score = f", {metric} {found.objective:.5g}" if found.objective is not None and metric else ""
             nodes[found.id] = Node(found.id, "run", f"run {found.run}", f"{found.state}{score}")
-    # A run that logs what it also uses would lead back to itself: what it used counts.
-    cycle = {
-        edge for edge in edges if (edge[1], edge[0]) in edges and edge[0] in {run.id for run in views.runs}
-    }
-    kept = [edge for edge in edges if edge not in cycle]
+    kept = [edge for edge in edges if not _leads_back(edge, edges, first)]
     if texts:
         start = [_key(sweep, *_name(store, sweep, text)) for text in texts]
         near = _reached(start, kept) | _reached(start, [(b, a) for a, b in kept])
         nodes = {key: node for key, node in nodes.items() if key in near}
         kept = [edge for edge in kept if edge[0] in near and edge[1] in near]
     return Lineage(sweep, tuple(nodes.values()), tuple(kept))
+
+
+def _leads_back(
+    edge: tuple[str, str], edges: Container[tuple[str, str]], first: Container[tuple[str, str]]
+) -> bool:
+    """Whether this edge would lead round in a circle, as a run has logged what it has also used. The first to log it has made it;
+    any other has used what was there."""
+    back = (edge[1], edge[0])
+    if back not in edges:
+        return False
+    return back in first or (edge not in first and "/" in edge[1])
 
 
 def _artifact_node(sweep: str, name: str, kind: str, version: VersionView) -> tuple[str, Node]:

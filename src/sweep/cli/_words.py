@@ -397,6 +397,19 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--help': ('Show this message and exit.', None),
         },
     },
+    'bundle': {
+        'help': 'Pack a sweep, its report and its artifacts into one archive.',
+        'arguments': ('id',),
+        'options': {
+            '-o': ('The archive, a .tar.gz (default: sweep-ID.tar.gz)', (':file',)),
+            '--out': ('The archive, a .tar.gz (default: sweep-ID.tar.gz)', (':file',)),
+            '--artifacts': ('Those that the store keeps, all that can be had, or none', ('kept', 'all', 'none')),
+            '--artifact': ('Only this one, and what runs have used', ()),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
     'export': {
         'help': 'Write everything about a sweep as JSON lines.',
         'arguments': ('id',),

@@ -108,7 +108,7 @@ def _size(count: int) -> str:
 )
 @store_option
 def get_command(sweep_id: str, name: str, out: Path, store_url: str | None) -> None:
-    """Write an artifact of sweep ID into a folder. NAME alone is its latest version; NAME:v3 or NAME:ALIAS another one.
+    """Write an artifact of sweep ID into a folder. NAME alone is its latest version; NAME:VERSION, where VERSION is v3 or an alias, another one.
 
     Every file is checked against the digest that was logged; when one is not what it was, nothing is written.
     """
@@ -140,7 +140,7 @@ def get_command(sweep_id: str, name: str, out: Path, store_url: str | None) -> N
 @store_option
 @json_option
 def verify_command(sweep_id: str, names: tuple[str, ...], store_url: str | None, as_json: bool) -> None:
-    """Read every byte of the artifacts of sweep ID (or of those named) and compare it with what was logged.
+    """Read every byte of the artifacts of sweep ID (or of each NAME, with or without a VERSION) and compare it with what was logged.
 
     Exit code 5 when something is missing or is not what it was, down to a single bit.
     """
@@ -186,7 +186,8 @@ def verify_command(sweep_id: str, names: tuple[str, ...], store_url: str | None,
 def lineage_command(
     sweep_id: str, names: tuple[str, ...], out: Path | None, store_url: str | None, as_json: bool
 ) -> None:
-    """Show which run used and logged which artifact: all of sweep ID, or what leads to and from those named."""
+    """Show which run used and logged which artifact: all of sweep ID, or what leads to and from each NAME (its
+    latest version, or the VERSION given)."""
     from sweep.analysis.figures.lineage import page, svg
     from sweep.api import artifacts
     from sweep.cli.common import json_text

@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plot": ("plotting", "Draw a sweep: importance, curves, best so far, slices."),
     "artifact": ("artifact", "List, fetch and check what runs have logged by name."),
     "report": ("reporting", "Write the report on a sweep, with the reproducibility checklist."),
+    "bundle": ("bundling", "Pack a sweep, its report and its artifacts into one archive."),
     "export": ("moving", "Write everything about a sweep as JSON lines."),
     "import": ("moving", "Record an exported sweep in this store."),
     "store": ("store_cmd", "Serve a store that several machines share."),

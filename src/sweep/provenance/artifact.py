@@ -142,6 +142,8 @@ class Source(msgspec.Struct, frozen=True):
     read_place: ReadPlace
     place: str = ""
     folder: str = ""
+    beside: str = ""
+    """The store's own folder: contents that came with a bundle are there."""
 
     def parts(self, file: File) -> Iterator[bytes]:
         """The content of a file, in parts, unchecked. Raises ArtifactError."""
@@ -151,6 +153,8 @@ class Source(msgspec.Struct, frozen=True):
                 if data is None:
                     raise ArtifactError(f"a part of {display(file.path)} is not in the store any more")
                 yield data
+        elif self.beside and os.path.exists(address_of(self.beside, file)):  # noqa: PTH110
+            yield from _read_file(address_of(self.beside, file))
         elif self.place:
             try:
                 yield from self.read_place(address_of(self.place, file))
@@ -162,14 +166,18 @@ class Source(msgspec.Struct, frozen=True):
     def _from_folder(self, file: File) -> Iterator[bytes]:
         path = f"{self.folder}/{file.path}"
         try:
-            with os.fdopen(os.open(path, _READ_FLAGS), "rb") as stream:
-                while data := stream.read(PIECE_BYTES):
-                    yield data
+            yield from _read_file(path)
         except OSError as error:
             raise ArtifactError(
                 f"{display(file.path)} is neither in the store nor at a place of its own, and not in the folder of the run "
                 f"that logged it ({path}: {error.strerror}); `outputs:` in the spec keeps large artifacts"
             ) from None
+
+
+def _read_file(path: str) -> Iterator[bytes]:
+    with os.fdopen(os.open(path, _READ_FLAGS), "rb") as stream:
+        while data := stream.read(PIECE_BYTES):
+            yield data
 
 
 def address_of(place: str, file: File) -> str:
@@ -182,7 +190,7 @@ def check(listed: Listed, source: Source) -> Iterator[str]:
     for file in listed.files:
         problem = ""
         try:
-            for _ in _checked(file, source):
+            for _ in checked(file, source):
                 pass
         except ArtifactError as error:
             problem = str(error)
@@ -197,12 +205,12 @@ def write(listed: Listed, source: Source, target: Path) -> Iterator[None]:
         path = target / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, _WRITE_FLAGS, 0o600), "wb") as stream:
-            for part in _checked(file, source):
+            for part in checked(file, source):
                 stream.write(part)
                 yield
 
 
-def _checked(file: File, source: Source) -> Iterator[bytes]:
+def checked(file: File, source: Source) -> Iterator[bytes]:
     """A file's content; raises ArtifactError at its end when it is not what was logged."""
     from blake3 import blake3
 

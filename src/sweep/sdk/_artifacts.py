@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sweep.sdk._run import Run
 
 FOLDER = "artifacts"
-ANSWERS = ".answers"
+ANSWERS = ".artifact-answers"
 GIVEN = "given-artifacts.json"
 WAIT_S = 600.0
 _POLL_S = 0.02
@@ -138,7 +138,7 @@ def use(run: Run, name: str, wait_s: float = WAIT_S) -> Artifact:
 def ask(run: Run, name: str, wait_s: float = WAIT_S) -> dict[str, Any]:
     """What the agent answers: `name`, `type`, `version`, `digest`, `path`, …, or `error`."""
     key = os.urandom(8).hex()
-    path = os.path.join(run._folder, FOLDER, ANSWERS, f"{key}.json")
+    path = os.path.join(run._folder, ANSWERS, f"{key}.json")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         tell(run, {"op": "use", "id": key, "name": str(name)})
@@ -183,10 +183,10 @@ def _use_local(run: Run, name: str) -> Artifact:
     return Artifact(facts["name"], facts["type"], found[: -len(".json")], facts["version"])
 
 
-def find_local(own: str, name: str, version: str) -> str | None:
-    """The fact file of the newest version that fits, of the run in folder `own` or else of those beside it."""
-    beside = os.path.dirname(own)
-    others = [os.path.join(beside, run) for run in sorted(listing(beside))]
+def find_local(own: str, name: str, version: str, beside: bool = True) -> str | None:
+    """The fact file of the newest version that fits, of the run in folder `own` or else, with `beside`, of those beside it."""
+    around = os.path.dirname(own)
+    others = [os.path.join(around, run) for run in sorted(listing(around))] if beside else []
     for runs in ([own], others):
         found = [path for run in runs for path in _versions(run, name, version)]
         if found:

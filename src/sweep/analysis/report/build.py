@@ -276,8 +276,8 @@ def _commands(facts: Facts) -> list[Block]:
         f"sweep reproduce {run} --env rebuild       # the same, in an environment built from the record",
         f"sweep reproduce {facts.sweep} --sample 5             # five runs, drawn at random",
         f"sweep audit {facts.sweep}                            # every proposal derived again",
-        f"sweep bundle {facts.sweep} -o {facts.sweep}.sweep.tar.gz    # all of it in one file",
-        f"sweep import {facts.sweep}.sweep.tar.gz              # elsewhere; then as above",
+        f"sweep bundle {facts.sweep} -o sweep-{facts.sweep}.tar.gz    # all of it in one file",
+        f"sweep import sweep-{facts.sweep}.tar.gz              # elsewhere; then as above",
     ]
     width = max(len(line.split("  #")[0].rstrip()) for line in lines)
     parts = [line.split("#", 1) for line in lines]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from sweep.sdk._artifacts import FOLDER, ask, find_local, keep, known_local, read_facts
-from sweep.sdk._artifacts import given as given_before
 from sweep.sdk.wandb._errors import CommError
 from sweep.sdk.wandb._say import once
 from sweep.sdk.wandb._util import make_artifact_name_safe
@@ -70,17 +69,19 @@ def use(record: Record, given: Any) -> Artifact:
         return given
     word = str(given).rsplit("/", 1)[-1]
     name, _, version = word.partition(":")
-    answer: dict[str, Any] = {}
-    if record.records:
-        answer = (given_before(record.run, word) or {}) if record.standalone else ask(record.run, word)
-    if answer.get("path"):
-        return _fetched(answer)
-    found = find_local(record.folder, name, version or "latest")
+    found = find_local(record.folder, name, version or "latest", beside=False)
+    if found is None and record.records:
+        answer = given(record.run, word) if record.standalone else ask(record.run, word)
+        if answer is not None and "path" in answer:
+            return _fetched(answer)
+        if answer is not None and not answer.get("missing"):
+            raise CommError(answer["error"])
+    found = found or find_local(record.folder, name, version or "latest")
     if found is not None:
         return _read(found)
     raise CommError(
         f"there is no artifact {name}:{version or 'latest'}: no run of this sweep has logged it. "
-        f"There are: {answer.get('known') or ', '.join(known_local(record.folder)) or 'none'}"
+        f"Here there are: {', '.join(known_local(record.folder)) or 'none'}"
     )
 
 
