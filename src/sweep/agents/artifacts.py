@@ -30,7 +30,7 @@ from sweep.core.index import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.names import run_id
 from sweep.core.views import ArtifactView, VersionView
 from sweep.provenance import artifact as a
-from sweep.stores.base import Store, StoreError
+from sweep.stores.base import Store, StoreError, sound_blob
 from sweep.stores.whole import WholeError, read_whole, write_whole
 
 WAITS_S = 120.0
@@ -209,7 +209,7 @@ class Artifacts:
         if view is None or number is None:
             raise NoneSuch(_none_such(sweep, name, alias, rows))
         version: VersionView = view.versions[number]
-        listed = a.parse(self._store.get_blob(version.manifest))
+        listed = a.parse(sound_blob(self._store, version.manifest))
         target = followed.folder / USED / name / f"v{number}-{version.digest[:12]}"
         if not target.exists():
             source = a.Source(

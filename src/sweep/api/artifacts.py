@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sweep.core.views import ArtifactView, RunView, UseView, VersionView
 from sweep.provenance import artifact as a
 from sweep.sdk._artifacts import GIVEN
 from sweep.stores import Store
+from sweep.stores.base import sound_blob
 from sweep.stores.whole import read_whole
 
 USED = "used"
@@ -49,7 +51,7 @@ def find_version(store: Store, sweep: str, text: str) -> tuple[ArtifactView, Ver
 
 def fetch(store: Store, version: VersionView | UseView, target: Path) -> a.Listed:
     """Write an artifact into `target`, a new or empty folder: all of it, checked, or nothing. Raises ArtifactError, OSError."""
-    listed = a.parse(store.get_blob(version.manifest))
+    listed = a.parse(sound_blob(store, version.manifest))
     if listed.digest != version.digest:
         raise a.ArtifactError("its list of files is that of another artifact")
     target = target.absolute()
@@ -89,7 +91,7 @@ def verify(store: Store, sweep: str, texts: Sequence[str] = ()) -> Iterator[Verd
 
 def _problems(store: Store, version: VersionView | UseView) -> Iterator[str]:
     try:
-        listed = a.parse(store.get_blob(version.manifest))
+        listed = a.parse(sound_blob(store, version.manifest))
     except a.ArtifactError as error:
         yield str(error)
         return
@@ -102,7 +104,7 @@ def _problems(store: Store, version: VersionView | UseView) -> Iterator[str]:
 def source_of(store: Store, version: VersionView | UseView) -> a.Source:
     """Where the content of an artifact may be."""
     beside = "" if store.url.startswith("memory:") else str(store_folder(store))
-    return a.Source(store.get_blob, read_whole, version.place, version.folder, beside)
+    return a.Source(partial(sound_blob, store), read_whole, version.place, version.folder, beside)
 
 
 # --- for a run that is executed again --------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def give_used(store: Store, run: RunView, folder: Path) -> None:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             fetch(store, used, target)
-        listed = a.parse(store.get_blob(used.manifest))
+        listed = a.parse(sound_blob(store, used.manifest))
         answer = a.answer_of(used.name, used.type, used.version, used.digest, str(target), listed)
         given.setdefault(used.asked, []).append(answer)
     (folder / GIVEN).write_text(json.dumps(given), "ascii")

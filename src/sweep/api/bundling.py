@@ -39,6 +39,7 @@ from sweep.core.views import UseView, VersionView
 from sweep.provenance import artifact as a
 from sweep.provenance.tree import LINK, TreeError, parse_manifest
 from sweep.stores import Store
+from sweep.stores.base import sound_blob
 
 Which = Literal["none", "kept", "all", "named"]
 LINES = "sweep.jsonl"
@@ -108,7 +109,7 @@ def _choose(
 
 def _kept(store: Store, manifest: str) -> bool:
     try:
-        return a.parse(store.get_blob(manifest)).whole
+        return a.parse(sound_blob(store, manifest)).whole
     except a.ArtifactError:
         return False
 
@@ -162,7 +163,7 @@ class _Writer:
 
     def _contents(self, manifest: str, version: VersionView | UseView, done: set[str]) -> None:
         """The files of an artifact that the store does not keep, each once."""
-        listed = a.parse(self._store.get_blob(manifest))
+        listed = a.parse(sound_blob(self._store, manifest))
         source = source_of(self._store, version)
         for file in listed.files:
             if file.pieces or not file.size or file.digest in done:

@@ -109,7 +109,7 @@ def digest_of(files: tuple[File, ...], references: tuple[tuple[str, str], ...] =
 def parse(data: bytes | None) -> Listed:
     """The list in a blob. Raises ArtifactError when it is none, or when writing it could leave its folder."""
     if data is None:
-        raise ArtifactError("its list of files is not in the store any more")
+        raise ArtifactError("its list of files is missing from the store, or damaged there")
     if len(data) > MAX_LIST_BYTES:
         raise ArtifactError("its list of files is too long")
     try:
@@ -151,7 +151,9 @@ class Source(msgspec.Struct, frozen=True):
             for piece in file.pieces:
                 data = self.get_blob(piece)
                 if data is None:
-                    raise ArtifactError(f"a part of {display(file.path)} is not in the store any more")
+                    raise ArtifactError(
+                        f"a part of {display(file.path)} is missing from the store, or damaged there"
+                    )
                 yield data
         elif self.beside and os.path.exists(address_of(self.beside, file)):  # noqa: PTH110
             yield from _read_file(address_of(self.beside, file))
