@@ -33,7 +33,7 @@ from sweep.cli.main import UserMistake
     "names",
     multiple=True,
     metavar="NAME[:VERSION]",
-    help="Only this one, and what runs have used. May be given more than once.",
+    help="Only this one, and what runs have used.",
 )
 @store_option
 @json_option
