@@ -92,9 +92,20 @@ class FakeAgent:
             for line in lines:
                 message = msgspec.json.decode(line)  # strict: no NaN tokens, no lone surrogates
                 self.messages.append(message)
+                if message.get("op") == "artifact":
+                    self._answer()
                 if message.get("op") == "hello":
                     self._pids[connection] = message.get("pid", 0)
                 self.by_pid.setdefault(self._pids[connection], []).append(message)
+
+    def _answer(self) -> None:
+        """Whoever asks for an artifact is told that there is none."""
+        for path in self.folder.glob("*/artifacts-*.jsonl"):
+            for line in map(json.loads, path.read_text().splitlines()):
+                if line["op"] == "use":
+                    answer = path.parent / ".artifact-answers" / f"{line['id']}.json"
+                    answer.with_suffix(".new").write_text('{"error": "none such", "missing": true}')
+                    answer.with_suffix(".new").rename(answer)
 
     def read_until(self, done: Callable[[list[dict[str, Any]]], bool], limit_s: float = 20.0) -> None:
         """Read until `done(messages)`."""

@@ -129,7 +129,7 @@ def test_artifacts_are_versions_in_the_runs_folder(agent: FakeAgent) -> None:
         "v1 v1 v0",
         f"raw:v0 {root}/raw/v0",
         "y",
-        "there is no artifact other:v3: no run of this sweep on this machine has logged it. There are: model, only, raw",
+        "there is no artifact other:v3: no run of this sweep has logged it. Here there are: model, only, raw",
         *["ValueError"] * 4,
     ]
     assert files(root / "model" / "v0") == {

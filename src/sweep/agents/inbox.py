@@ -57,6 +57,8 @@ class RunInbox:
         """The program has said that this was all."""
         self.raises = False
         """The program wants to be told to stop, and no signal."""
+        self.noted = False
+        """It has logged artifacts, or asked for some, since somebody looked."""
         self.crowded = False
         """It logged more names than the summary keeps."""
         self.last_objective: float | None = None
@@ -105,10 +107,12 @@ class RunInbox:
             _keep_first(self._summary)
         elif line.op == "config":
             self.config.update(storable(line.c or {}))
+        elif line.op == "artifact":
+            self.noted = True
         elif line.op == "end":
             self.ended = True
         # Anything else is the word of a later version: not for us.
-        return line.op in ("summary", "config", "end")
+        return line.op in ("summary", "config", "artifact", "end")
 
     def reject(self, complaint: str) -> None:
         """Count a line that cannot be used."""

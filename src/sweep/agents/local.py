@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from sweep.agents.artifacts import Artifacts
 from sweep.agents.causes import KILLED, OomKills, judge
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited
@@ -60,10 +61,15 @@ class LocalRuns:
     """All attempts on this node, and the history rows that wait for a commit."""
 
     def __init__(
-        self, spec: SweepSpec, put_cache: Callable[[str, bytes], None], wholes: Wholes | None = None
+        self,
+        spec: SweepSpec,
+        put_cache: Callable[[str, bytes], None],
+        wholes: Wholes | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
         """`put_cache(name, content)` has the store keep something with the next commit; `wholes` brings whole outputs to where
-        the spec says."""
+        the spec says, `artifacts` what runs log by name."""
+        self.artifacts = artifacts
         self.spec = spec
         self.outputs, self.wholes, self._put_cache = Outputs(put_cache), wholes, put_cache
         self.kills = OomKills()
@@ -82,10 +88,32 @@ class LocalRuns:
         """Take note of what goes on beside the loop."""
         if self.wholes is not None:
             self.wholes.step(self._put_cache)
+        if self.artifacts is not None:
+            self.artifacts.step()
+
+    def due_s(self, now_s: float) -> float | None:
+        """When `step` has something to do; None as long as nothing goes on."""
+        return None if self.artifacts is None else self.artifacts.due_s(now_s)
 
     def owes(self, now_s: float) -> bool:
         """Whether an agent that leaves would lose something."""
-        return bool(self.history) or (self.wholes is not None and self.wholes.owes(now_s))
+        owing = [part for part in (self.wholes, self.artifacts) if part is not None and part.owes(now_s)]
+        return bool(self.history or owing)
+
+    def look(self, local: LocalRun) -> None:
+        """A run has said something: heed what it says of artifacts."""
+        if local.inbox is not None and local.inbox.noted and self.artifacts is not None:
+            local.inbox.noted = False
+            self.artifacts.noted(local.assignment.run, local.assignment.attempt, self.spec.outputs)
+
+    def forget(self) -> None:
+        """Nothing that runs here counts any more."""
+        self.runs.clear()
+        self.due(None)
+        self.gone.clear()
+        self.history.clear()
+        if self.artifacts is not None:
+            self.artifacts.forget()
 
     def begin(self, assignment: e.RunAssigned, now_s: float) -> LocalRun:
         """An attempt that is about to start."""
@@ -115,7 +143,10 @@ class LocalRuns:
 
     def over(self, run: int, now_s: float) -> None:
         """The process of this attempt is gone, or could not be started."""
-        self.gone[run] = (self.runs.pop(run), now_s)
+        local = self.runs.pop(run)
+        self.gone[run] = (local, now_s)
+        if self.artifacts is not None and local.inbox is not None:
+            self.artifacts.ended(run, local.assignment.attempt, self.spec.outputs)
 
     def told(self, event: e.AttemptEnded) -> tuple[e.RunAssigned, e.AttemptEnded, float]:
         """What the person is told of such an attempt, once it is known how it has ended."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from sweep.agents import waits
+from sweep.agents.artifacts import Artifacts
 from sweep.agents.causes import LOOKED_AT_BYTES
 from sweep.agents.checkpoints import Checkpoints
 from sweep.agents.environment import MissingVariable
@@ -75,7 +76,8 @@ class Loop:
         self.gpu_watch = GpuWatch(self.selector, slots, self.agent)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
-        self.local = LocalRuns(spec, self.session.caches.__setitem__, Wholes(sweep, view.say))
+        artifacts = Artifacts(store, sweep, launcher.root, self.session, view.say)
+        self.local = LocalRuns(spec, self.session.caches.__setitem__, Wholes(sweep, view.say), artifacts)
         self.checkpoints = Checkpoints(store, sweep, launcher.root, view, options.checkpoint_every_s)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
@@ -209,6 +211,7 @@ class Loop:
                 self._objective_due,
                 self.server.due_s(),
                 self.checkpoints.due_s(),
+                self.local.due_s(now),
             )
             if due is not None
         ]
@@ -315,6 +318,7 @@ class Loop:
             local = self.local.runs.get(run)
             if local is None or local.inbox is None:
                 continue
+            self.local.look(local)
             if local.inbox.has_objective and self._objective_due is None:
                 self._objective_due = now + waits.OBJECTIVE_S
             if self._history_due is None:
@@ -413,10 +417,7 @@ class Loop:
     def _forget(self, action: a.Forget) -> None:
         self.view.say(f"{action.reason}; everything here is ended and begins anew", "warning")
         self.guardian.kill_all()
-        self.local.runs.clear()
-        self.local.due(None)
-        self.local.gone.clear()
-        self.local.history.clear()
+        self.local.forget()
         self.checkpoints.forget()
 
     # --- the store

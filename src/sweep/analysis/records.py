@@ -139,12 +139,12 @@ def duration_s(run: RunView, now_s: float | None = None) -> float | None:
     is given. None when it never started, or has no attempt of known length."""
     attempts = run.attempts
     if len(attempts) == 1:  # as mostly
-        return _length_s(attempts[0], now_s)
-    lengths = [length for attempt in attempts if (length := _length_s(attempt, now_s)) is not None]
+        return length_s(attempts[0], now_s)
+    lengths = [length for attempt in attempts if (length := length_s(attempt, now_s)) is not None]
     return sum(lengths) if lengths else None
 
 
-def _length_s(attempt: AttemptView, now_s: float | None) -> float | None:
+def length_s(attempt: AttemptView, now_s: float | None = None) -> float | None:
     """Seconds in execution: what the agent measured, else between the commits of its start and its end."""
     if attempt.started_s is None:
         return None
@@ -218,7 +218,7 @@ def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
         "assigned": iso_time(attempt.assigned_s),
         "started": iso_time(attempt.started_s),
         "ended": iso_time(attempt.ended_s),
-        "duration_s": _rounded(_length_s(attempt, now_s)),
+        "duration_s": _rounded(length_s(attempt, now_s)),
         "rows": attempt.rows,
         "command": list(attempt.command),
         "env": dict(attempt.env),

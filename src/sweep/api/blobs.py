@@ -12,9 +12,19 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sweep.core import entries as e
-from sweep.core.index import AGENT_PREFIX, RUN_PREFIX, SPEC_KEY, decode_agents, decode_run, decode_spec
+from sweep.core.index import (
+    AGENT_PREFIX,
+    ARTIFACT_PREFIX,
+    RUN_PREFIX,
+    SPEC_KEY,
+    decode_agents,
+    decode_artifacts,
+    decode_run,
+    decode_spec,
+)
 from sweep.core.views import AttemptView
 from sweep.provenance import blobs_of
+from sweep.provenance.artifact import blobs_of_artifact
 from sweep.provenance.checkpoint import blobs_of_checkpoint
 from sweep.stores import Store
 from sweep.stores.pointers import read_pointer
@@ -86,6 +96,8 @@ class BlobUse:
             known.digests |= self._digests([entry.record])
         if isinstance(entry, e.SweepCreated | e.SpecRevised):
             known.keeps |= entry.spec.get("checkpoints") == "store"
+        elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:
+            known.digests |= blobs_of_artifact(entry.manifest, self._store.get_blob)
         elif isinstance(entry, e.RunAssigned):
             known.attempts.setdefault((entry.run, entry.attempt), "")
         elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
@@ -99,7 +111,11 @@ class BlobUse:
         agents = self._store.read_index(sweep, AGENT_PREFIX)
         view = decode_spec(index.rows[SPEC_KEY])
         records = [view.record, *(agent.record for agent in decode_agents(agents.rows))]
-        known = _Needs(min(index.upto, agents.upto), self._digests(records))
+        artifacts = self._store.read_index(sweep, ARTIFACT_PREFIX)
+        known = _Needs(min(index.upto, agents.upto, artifacts.upto), self._digests(records))
+        for artifact in decode_artifacts(artifacts.rows).values():
+            for version in artifact.versions:
+                known.digests |= blobs_of_artifact(version.manifest, self._store.get_blob)
         known.keeps = view.spec.get("checkpoints") == "store"
         if known.keeps:
             runs = self._store.read_index(sweep, RUN_PREFIX)

@@ -32,6 +32,7 @@ from sweep.analysis.reproduction import (
     judge,
     prediction_interval,
 )
+from sweep.api.artifacts import check_used, give_used
 from sweep.api.executing import OUTPUT, Execution, watched
 from sweep.api.places import LOCAL, run_root
 from sweep.api.preflight import (
@@ -168,6 +169,7 @@ class _Attempt:
         workdir, checks = restore_code(
             self.store, self.views, self.recipe, self.folder / "code", self.wish.links
         )
+        checks += check_used(self.store, self.run)
         try:
             python = self._python()
         except CannotRebuild as error:
@@ -317,6 +319,7 @@ class _Attempt:
         folder = self.folder / name
         argv, env = executable(recipe, folder, base, ())
         lend_sdk(argv, env, {})
+        give_used(self.store, self.run, folder)
         spec = self.views.spec
         metric = None if spec.metric is None else spec.metric.name
         goal = rows if cut else None

@@ -24,7 +24,7 @@ from sweep.core.views import SweepView
 from sweep.stores import Store
 
 NOT_GIVEN = "not given"
-_GROUPS = ("metric", "confirm", "early_terminate", "resources", "limits", "retry", "env")
+_GROUPS = ("metric", "confirm", "early_terminate", "resources", "limits", "retry", "env", "about")
 _LATER = ("program", "command", "env", "preload", "outputs")
 _LONGEST = 100
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sweep.core import entries as e
@@ -15,6 +15,7 @@ from sweep.core.index import rebuild
 from sweep.core.journal import from_jsonable, to_jsonable
 from sweep.core.state import State
 from sweep.provenance import blobs_of
+from sweep.provenance.artifact import blobs_of_artifact
 from sweep.provenance.checkpoint import blobs_of_checkpoint
 from sweep.stopping import make_stopper
 from sweep.stores import HistoryChunk, Index, Store
@@ -27,8 +28,9 @@ class BadExport(ValueError):
     """This is not an export, or not a whole one; the message says where."""
 
 
-def export_lines(store: Store, sweep: str) -> Iterator[str]:
-    """The lines of an export, without line ends."""
+def export_lines(store: Store, sweep: str, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[str]:
+    """The lines of an export, without line ends. `wanted` says of an artifact's manifest whether its contents go along, as far as the
+    store keeps them; the manifest itself does."""
     journal = store.read(sweep, 0)
     yield _line({"format": FORMAT, "sweep": sweep, "entries": len(journal)})
     runs, digests = 0, list[str]()
@@ -41,6 +43,9 @@ def export_lines(store: Store, sweep: str) -> Iterator[str]:
             digests += blobs_of(entry.record, store.get_blob)
         elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
             digests += sorted(blobs_of_checkpoint(entry.checkpoint, store.get_blob))
+        elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:
+            more = blobs_of_artifact(entry.manifest, store.get_blob) if wanted(entry.manifest) else ()
+            digests += [entry.manifest, *sorted(more)]
     for run in range(runs):
         for chunk in store.read_history(sweep, run):
             yield _line(

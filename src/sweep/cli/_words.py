@@ -169,7 +169,20 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'help': 'Show the best run of a sweep and its config.',
         'arguments': ('id',),
         'options': {
+            '--expected': ('The expected best of m = 1, 2, … trials instead', None),
             '--command': ('Print the command line that repeats it, to copy', None),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
+    'confirm': {
+        'help': 'Run the best configs again on fresh seeds.',
+        'arguments': ('id',),
+        'options': {
+            '--top': ("So many of the best configs (spec's `confirm`, else 5)", ()),
+            '--seeds': ("On so many fresh seeds each (spec's `confirm`, else 5)", ()),
+            '--choose': ('So many of these seeds choose, the others report (default: half of them, rounded down)', ()),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--json': ('Print JSON for programs', None),
             '--help': ('Show this message and exit.', None),
@@ -380,6 +393,42 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'options': {
             '--out': ('Folder for the pictures (default: sweep-ID, which git ignores)', (':file',)),
             '--format': ('What to write', ('html', 'html,png', 'png')),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
+    'artifact': {
+        'help': 'List, fetch and check what runs have logged by name.',
+        'arguments': ('one of ls get verify lineage',),
+        'options': {
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '-o': ('A picture: a file that ends in .html or .svg; or .json', (':file',)),
+            '--out': ('A picture: a file that ends in .html or .svg; or .json', (':file',)),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
+    'report': {
+        'help': 'Write the report on a sweep, with the reproducibility checklist.',
+        'arguments': ('id',),
+        'options': {
+            '--format': ('What to write (default: what -o ends in, else html)', ('html', 'html,png', 'png')),
+            '-o': ('Where to write it; - for standard output (default: report.html in the folder sweep-ID, which git ignores)', (':file',)),
+            '--out': ('Where to write it; - for standard output (default: report.html in the folder sweep-ID, which git ignores)', (':file',)),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
+    'bundle': {
+        'help': 'Pack a sweep, its report and its artifacts into one archive.',
+        'arguments': ('id',),
+        'options': {
+            '-o': ('The archive, a .tar.gz (default: sweep-ID.tar.gz)', (':file',)),
+            '--out': ('The archive, a .tar.gz (default: sweep-ID.tar.gz)', (':file',)),
+            '--artifacts': ('Those that the store keeps, all that can be had, or none', ('kept', 'all', 'none')),
+            '--artifact': ('Only this one, and what runs have used', ()),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--json': ('Print JSON for programs', None),
             '--help': ('Show this message and exit.', None),

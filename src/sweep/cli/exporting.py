@@ -46,7 +46,7 @@ def export_runs(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    _write(out, data)
+    write_file(out, data)
     written = f"{len(records):,} run{'s' if len(records) != 1 else ''}"
     click.echo(f"{out}: {'all rows of ' if history else ''}{written} as {how}", err=True)
 
@@ -108,7 +108,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _write(out: Path, data: bytes) -> None:
+def write_file(out: Path, data: bytes) -> None:
     """At once or not at all."""
     temporary = out.with_name(f".{out.name}.part")
     try:

@@ -46,6 +46,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rm": ("removing", "Remove sweeps with all that is recorded."),
     "gc": ("removing", "Free disk space: checkpoints, logs, what no sweep needs."),
     "plot": ("plotting", "Draw a sweep: importance, curves, best so far, slices."),
+    "artifact": ("artifact", "List, fetch and check what runs have logged by name."),
+    "report": ("reporting", "Write the report on a sweep, with the reproducibility checklist."),
+    "bundle": ("bundling", "Pack a sweep, its report and its artifacts into one archive."),
     "export": ("moving", "Write everything about a sweep as JSON lines."),
     "import": ("moving", "Record an exported sweep in this store."),
     "store": ("store_cmd", "Serve a store that several machines share."),
@@ -124,7 +127,7 @@ Example:
 An ID may be shortened to a unique beginning, or be `latest`.
 Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
 3 the agent gave up because its first runs all failed, or runs fail on its node only, 4 `sweep doctor` found something broken,
-5 `sweep audit` found a difference, 6 it could not derive everything, 130 interrupted, 143 terminated."""
+5 `sweep audit` or `sweep artifact verify` found a difference, 6 it could not derive everything, 130 interrupted, 143 terminated."""
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

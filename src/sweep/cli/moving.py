@@ -43,8 +43,14 @@ def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> No
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @store_option
 def import_command(file: Path, store_url: str | None) -> None:
-    """Record the sweep that FILE (written by `sweep export`; - for standard input) holds, under its own ID."""
+    """Record the sweep that FILE holds, under its own ID. FILE was written by `sweep export` (- for standard input) or `sweep bundle`."""
+    from sweep.api.bundling import import_bundle, is_bundle
+
     try:
+        if str(file) != "-" and is_bundle(file):
+            with opened(store_url, create=True) as store:
+                click.echo(import_bundle(store, file))
+            return
         with _lines(file) as lines, opened(store_url, create=True) as store:
             sweep = import_lines(store, lines)
     except (OSError, UnicodeDecodeError) as error:

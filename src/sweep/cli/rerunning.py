@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from sweep.api import load_views
+from sweep.api.artifacts import give_used
 from sweep.api.choosing import find_one
 from sweep.api.places import LOCAL, run_root, store_folder
 from sweep.api.placing import find_place
@@ -69,6 +70,8 @@ def rerun_command(run: str, extra: tuple[str, ...], links: Sequence[str], store_
     _tell_change(change)
     try:
         argv, env = executable(recipe, folder, os.environ, extra)
+        with opened(store_url) as store:
+            give_used(store, view, folder)
         code = _execute(argv, env, recipe.workdir)
     except CannotRepeat as error:
         raise UserMistake(str(error)) from None

@@ -322,6 +322,48 @@ class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
     """From its process's start to its end by the agent's clock; None when it is not known, or never started."""
 
 
+class ArtifactLogged(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """A run has logged files under a name. Content that the name has already makes no new version."""
+
+    run: int
+    attempt: int
+    name: str
+    kind: str
+    """Its type: `dataset`, `model`, …"""
+    digest: str
+    """BLAKE3 over the names and contents of its files, hex."""
+    size: int
+    files: int
+    manifest: str
+    """The blob that lists its files, and the blobs of their contents where the store keeps them."""
+    aliases: tuple[str, ...] = ()
+    place: str = ""
+    """The folder or URL that has its files, by their digests; empty where they are in the store, or stay on their node."""
+    folder: str = ""
+    """Where they lie on the node that logged them."""
+    description: str = ""
+    metadata: dict[str, Any] = {}
+
+
+class ArtifactUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """A run has asked for an artifact, and got this version of it."""
+
+    run: int
+    attempt: int
+    asked: str
+    """As the program said it: `data:latest`."""
+    sweep: str
+    """The sweep whose artifact it is."""
+    name: str
+    version: int
+    digest: str
+    kind: str = ""
+    manifest: str = ""
+    """Where its content is, as in ArtifactLogged."""
+    place: str = ""
+    folder: str = ""
+
+
 AnyEntry = (
     SweepCreated
     | SpecRevised
@@ -352,6 +394,8 @@ AnyEntry = (
     | RunPaused
     | RunCancelled
     | AttemptEnded
+    | ArtifactLogged
+    | ArtifactUsed
 )
 
 

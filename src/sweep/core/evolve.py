@@ -213,6 +213,15 @@ def _reproduced(state: State, entry: e.RunReproduced) -> str | None:
     return f"there is no run {entry.run}" if _find(state, entry.run) is None else None  # nothing acts on it
 
 
+def _artifact(state: State, entry: e.ArtifactLogged | e.ArtifactUsed) -> str | None:
+    run = _find(state, entry.run)
+    if run is None:
+        return f"there is no run {entry.run}"
+    if entry.attempt != run.attempt:  # its results do not count any more
+        return f"attempt {entry.attempt} of run {entry.run} is over"
+    return None  # nothing acts on it: it stands in the index only
+
+
 def _requeue(state: State, run: Run) -> None:
     before = run.state
     run.state, run.lost, run.reason, run.shelved = "queued", 0, "", False
@@ -475,4 +484,6 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.RunPaused: _run_entry,
     e.RunCancelled: _run_entry,
     e.AttemptEnded: _run_entry,
+    e.ArtifactLogged: _artifact,
+    e.ArtifactUsed: _artifact,
 }

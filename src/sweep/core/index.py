@@ -1,7 +1,7 @@
 """The listing index: views of runs, agents and the sweep, kept up to date entry by entry.
 
 Derived from the journal alone: folding a journal from its start gives the same rows as following it.
-Keys: `sweep`, `spec`, `agent/<id>`, `run/<10 digits>`.
+Keys: `sweep`, `spec`, `agent/<id>`, `run/<10 digits>`, `artifact/<name>`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,30 @@ from sweep.core.evolve import evolve
 from sweep.core.lifecycle import ENDED
 from sweep.core.spec import SweepSpec
 from sweep.core.state import Run, State
-from sweep.core.views import AgentView, AttemptView, ReproductionView, RunView, SpecView, SweepView
+from sweep.core.views import (
+    AgentView,
+    ArtifactView,
+    AttemptView,
+    ReproductionView,
+    RunView,
+    SpecView,
+    SweepView,
+    UseView,
+    VersionView,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_run = msgspec.msgpack.Decoder(RunView).decode
 _decode_agent = msgspec.msgpack.Decoder(AgentView).decode
 decode_spec = msgspec.msgpack.Decoder(SpecView).decode
+_decode_artifact = msgspec.msgpack.Decoder(ArtifactView).decode
 decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
 
 SWEEP_KEY = "sweep"
 SPEC_KEY = "spec"
 RUN_PREFIX = "run/"
 AGENT_PREFIX = "agent/"
+ARTIFACT_PREFIX = "artifact/"
 
 
 def run_key(run: int) -> str:
@@ -86,6 +98,12 @@ def decode_agents(rows: Mapping[str, bytes]) -> list[AgentView]:
     return sorted(agents, key=lambda agent: agent.joined_s)
 
 
+def decode_artifacts(rows: Mapping[str, bytes]) -> dict[str, ArtifactView]:
+    """Views of artifacts by name, from their index rows."""
+    found = [_decode_artifact(rows[key]) for key in sorted(rows) if key.startswith(ARTIFACT_PREFIX)]
+    return {view.name: view for view in found}
+
+
 class IndexFold:
     """Follows a State and keeps the views of what changed.
 
@@ -99,7 +117,8 @@ class IndexFold:
         self._agents: dict[str, AgentView] = {}
         self._sweep: SweepView | None = None
         self._spec: SpecView | None = None
-        self._dirty: dict[str, RunView | AgentView | SweepView | SpecView] = {}
+        self._artifacts: dict[str, ArtifactView] = {}
+        self._dirty: dict[str, RunView | AgentView | SweepView | SpecView | ArtifactView] = {}
 
     def fold(self, recorded: e.Recorded) -> str | None:
         """Evolve the state by one entry and note what changed. Returns what `evolve` returns."""
@@ -151,6 +170,10 @@ class IndexFold:
             self._sync_sweep(entry, at_s)
             assert self._sweep is not None
             self._sweep.looks += 1
+        elif isinstance(entry, e.ArtifactLogged):
+            self._artifact_logged(entry, at_s)
+        elif isinstance(entry, e.ArtifactUsed):
+            self._artifact_used(entry, at_s)
         else:
             if isinstance(entry, _SpecEntry):
                 self._sync_spec(entry)
@@ -256,6 +279,57 @@ class IndexFold:
             by=entry.by,
         )
         view.reproduced = (*view.reproduced, found)
+
+    def _artifact_logged(self, entry: e.ArtifactLogged, at_s: float) -> None:
+        key = ARTIFACT_PREFIX + entry.name
+        view = self._artifacts.get(entry.name)
+        if view is None:
+            blob = self._load(key) if self._load is not None else None
+            view = (
+                _decode_artifact(blob) if blob is not None else ArtifactView(name=entry.name, type=entry.kind)
+            )
+            self._artifacts[entry.name] = view
+        number = next((v.version for v in view.versions if v.digest == entry.digest), len(view.versions))
+        if number == len(view.versions):
+            attempts = self._run(entry.run).attempts
+            made = VersionView(
+                version=number,
+                digest=entry.digest,
+                size=entry.size,
+                files=entry.files,
+                at_s=at_s,
+                manifest=entry.manifest,
+                place=entry.place,
+                folder=entry.folder,
+                host=attempts[-1].host if attempts else "",
+                description=entry.description,
+                metadata=entry.metadata,
+                runs=(entry.run,),
+            )
+            view.versions.append(made)
+        else:
+            known = view.versions[number]
+            runs = tuple(dict.fromkeys([*known.runs, entry.run]))
+            view.versions[number] = msgspec.structs.replace(known, runs=runs)
+        view.aliases = {**view.aliases, **dict.fromkeys(entry.aliases, number), "latest": number}
+        self._dirty[key] = view
+
+    def _artifact_used(self, entry: e.ArtifactUsed, at_s: float) -> None:
+        view = self._run(entry.run)
+        self._sync(view)
+        used = UseView(
+            at_s=at_s,
+            asked=entry.asked,
+            sweep=entry.sweep,
+            name=entry.name,
+            version=entry.version,
+            digest=entry.digest,
+            type=entry.kind,
+            manifest=entry.manifest,
+            place=entry.place,
+            folder=entry.folder,
+        )
+        view.used = (*view.used, used)
 
     def _agent(self, entry: e.AgentJoined | e.AgentLeft | e.AgentLost, at_s: float) -> None:
         key = AGENT_PREFIX + entry.agent

@@ -133,6 +133,21 @@ class Confirm(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, self.seeds // 2) if self.choose is None else self.choose
 
 
+ABOUT: dict[str, str] = {
+    "question": "What the sweep is to find out.",
+    "data_statistics": "The data in numbers: examples, classes, sizes.",
+    "data_splits": "How it is split into train, validation and test, and how many examples each has.",
+    "excluded_data": "What was left out, and how the data was prepared.",
+    "data_link": "Where the data or the environment can be had.",
+    "data_collection": "How the data was collected: instructions, annotators, quality control.",
+    "evaluation": "Which code evaluates, and on what.",
+    "pretrained": "Pre-trained models that were used, or that none were.",
+    "measure": "What the metric is, and how it is computed.",
+    "notes": "Anything else that a reader should know.",
+}
+"""What a report asks the author for: keys of `about`, and what each is to say."""
+
+
 class Known(msgspec.Struct, frozen=True):
     """A result from elsewhere: a config, and its score in the metric's own direction."""
 
@@ -191,6 +206,8 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How the best configs are confirmed on fresh seeds when the search has ended; None: not at all."""
     report_metric: str | None = None
     """A logged value that the search never sees, of which the result is told beside the metric: a test metric."""
+    about: dict[str, str] = {}
+    """What only the author knows (the data, what the metric means), by `ABOUT` key, for the report."""
 
 
 def calls_function(spec: SweepSpec) -> bool:

@@ -69,6 +69,51 @@ class ReproductionView(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
+class UseView(msgspec.Struct, frozen=True, kw_only=True):
+    """An artifact that a run has used."""
+
+    at_s: float
+    asked: str
+    sweep: str
+    name: str
+    version: int
+    digest: str
+    type: str = ""
+    manifest: str = ""
+    place: str = ""
+    folder: str = ""
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of an artifact."""
+
+    version: int
+    digest: str
+    size: int
+    files: int
+    at_s: float
+    """When it was logged first (Unix seconds)."""
+    manifest: str
+    place: str = ""
+    folder: str = ""
+    host: str = ""
+    description: str = ""
+    metadata: dict[str, Any] = {}
+    runs: tuple[int, ...] = ()
+    """The runs that have logged this content."""
+
+
+class ArtifactView(msgspec.Struct, kw_only=True):
+    """Everything that was logged under one name in a sweep."""
+
+    name: str
+    type: str
+    versions: list[VersionView] = []
+    """Version n at place n."""
+    aliases: dict[str, int] = {}
+    """Alias -> number of the version; `latest` is what was logged last."""
+
+
 class RunView(msgspec.Struct, kw_only=True):
     """One run with all its attempts, the last one last."""
 
@@ -92,6 +137,8 @@ class RunView(msgspec.Struct, kw_only=True):
     tags: tuple[str, ...] = ()
     note: str = ""
     reproduced: tuple[ReproductionView, ...] = ()
+    used: tuple[UseView, ...] = ()
+    """Artifacts that it has used, over all attempts."""
 
     @property
     def attempt(self) -> int:

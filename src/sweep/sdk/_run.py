@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal
 
+    from sweep.sdk._artifacts import Artifact
+
     Stop = Literal["signal", "raise"]
 
 _END = b'{"op":"end"}\n'
@@ -123,6 +125,28 @@ class Run:
         self._row(f'{at}"t":{monotonic() - self._started:.3f},{body}}}\n')
         if self._raises:
             self._raise_if_stopped()
+
+    def log_artifact(
+        self, path: Any, name: str | None = None, type: str = "file", aliases: Any = ()
+    ) -> Artifact:
+        """Keep a file or a folder as a version of the artifact `name` (not given: the file's own name). It is copied before this
+        returns; the agent hashes and stores it afterwards. `aliases`: names for this version besides `latest`.
+
+        Raises FileNotFoundError when `path` is not there, ValueError for what is no name. Trouble of ours is said, not raised.
+        """
+        from sweep.sdk import _artifacts
+
+        return _artifacts.log(self, path, name, type, aliases)
+
+    def use_artifact(self, name: str) -> Artifact:
+        """A version of an artifact, on this machine's disk: `model` (the latest), `model:v3`, `model:best`, or one of another sweep,
+        `SWEEP/model:best`. Which version it was is recorded with the run.
+
+        Waits until it is there. Raises ArtifactError (a LookupError) when there is none, or it cannot be had.
+        """
+        from sweep.sdk import _artifacts
+
+        return _artifacts.use(self, name)
 
     def should_stop(self) -> bool:
         """Whether the run is to end early. Stays True. Always False in a program started by hand."""

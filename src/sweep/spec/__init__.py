@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweep.spec._build import KEYS_OF_RULE
     from sweep.spec._command import MACROS, CommandError, command_problems, expand_command, python_program
     from sweep.spec._parse import Parsed, load, parse, parse_dict
     from sweep.spec._problems import Problem, SpecError
-    from sweep.spec.reference import json_schema, reference_markdown
+    from sweep.spec.reference import json_schema, keys_of_spec, reference_markdown
 
 _HOMES = {
+    "KEYS_OF_RULE": "_build",
     "MACROS": "_command",
     "CommandError": "_command",
     "command_problems": "_command",
@@ -28,6 +30,7 @@ _HOMES = {
     "Problem": "_problems",
     "SpecError": "_problems",
     "json_schema": "reference",
+    "keys_of_spec": "reference",
     "reference_markdown": "reference",
 }
 
@@ -41,6 +44,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "KEYS_OF_RULE",
     "MACROS",
     "CommandError",
     "Parsed",
@@ -49,6 +53,7 @@ __all__ = [
     "command_problems",
     "expand_command",
     "json_schema",
+    "keys_of_spec",
     "load",
     "parse",
     "parse_dict",

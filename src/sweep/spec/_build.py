@@ -245,6 +245,10 @@ def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
     for key in ("name", "description", *HOSTED_KEYS):
         if find_tokens(str(given.get(key, ""))):
             report.warn((key,), "looks like a secret, and the file is recorded; remove it")
+    about = given.get("about")
+    for key, text in about.items() if isinstance(about, dict) else ():
+        if find_tokens(str(text)):
+            report.warn(("about", key), "looks like a secret, and the file is recorded; remove it")
 
 
 # --- what must hold between keys -------------------------------------------------------------------------------
@@ -422,6 +426,7 @@ def _spec(
         extra=extra,
         confirm=_confirm(file),
         report_metric=file.report_metric,
+        about={key: text for key, text in file.about.model_dump().items() if text is not None},
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SkipValidation
 
-from sweep.core.spec import DEFAULT_COMMAND, DEFAULT_KILL_AFTER_S, StopperType
+from sweep.core.spec import ABOUT, DEFAULT_COMMAND, DEFAULT_KILL_AFTER_S, StopperType
 from sweep.spec import _fields as f
 from sweep.spec._distribution_models import (
     BetaParameter,
@@ -226,6 +226,21 @@ class RetryModel(Model):
     )
 
 
+class AboutModel(Model):
+    """What only the author knows: `sweep report` prints it, and has no answer where it is not given. Nothing acts on it."""
+
+    question: f.Text | None = Field(default=None, description=ABOUT["question"])
+    data_statistics: f.Text | None = Field(default=None, description=ABOUT["data_statistics"])
+    data_splits: f.Text | None = Field(default=None, description=ABOUT["data_splits"])
+    excluded_data: f.Text | None = Field(default=None, description=ABOUT["excluded_data"])
+    data_link: f.Text | None = Field(default=None, description=ABOUT["data_link"])
+    data_collection: f.Text | None = Field(default=None, description=ABOUT["data_collection"])
+    evaluation: f.Text | None = Field(default=None, description=ABOUT["evaluation"])
+    pretrained: f.Text | None = Field(default=None, description=ABOUT["pretrained"])
+    measure: f.Text | None = Field(default=None, description=ABOUT["measure"])
+    notes: f.Text | None = Field(default=None, description=ABOUT["notes"])
+
+
 class SweepFile(Model):
     """A whole `sweep.yaml`."""
 
@@ -346,6 +361,7 @@ class SweepFile(Model):
         description="A logged value that neither selects nor stops anything, such as a test accuracy: shown for the chosen config only, and how often is counted.",
         examples=["test/accuracy"],
     )
+    about: AboutModel = Field(default=AboutModel(), description="What only the author knows, for the report.")
     project: Any = Field(default=None, description="Kept, without effect.")
     entity: Any = Field(default=None, description="Kept, without effect.")
     apiVersion: Any = Field(default=None, description="Kept, without effect.")
@@ -376,6 +392,7 @@ GROUPS: dict[str, type[Model]] = {
     "resources": ResourcesModel,
     "limits": LimitsModel,
     "retry": RetryModel,
+    "about": AboutModel,
 }
 
 DISTRIBUTIONS: dict[str, tuple[type[Model], str]] = {

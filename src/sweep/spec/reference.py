@@ -276,6 +276,21 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
+def keys_of_spec() -> dict[str, str]:
+    """`method`, …, `limits.run_time`, …: every key of a spec and its description, in the order of the page; without the groups'
+    own names and without keys that name a hosted service."""
+    found: dict[str, str] = {}
+    for name, field in SweepFile.model_fields.items():
+        if name in HOSTED_KEYS:
+            continue
+        group = GROUPS.get(name)
+        if group is None:
+            found[name] = field.description or ""
+        else:
+            found |= {f"{name}.{key}": own.description or "" for key, own in group.model_fields.items()}
+    return found
+
+
 def reference_markdown() -> str:
     """The reference page of the spec."""
     keys = [name for name in SweepFile.model_fields if name not in HOSTED_KEYS]

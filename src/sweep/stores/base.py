@@ -46,6 +46,10 @@ class Unreadable(StoreError):
     """An entry that this version cannot read: a newer sweep wrote it, or it is damaged. Nobody may lead such a sweep."""
 
 
+class Damaged(StoreError):
+    """A blob is not what its name says."""
+
+
 def lost_entries(sweep: str, known: int, position: int, whose: str = "") -> str:
     """In words, that a journal is shorter than somebody has seen it: no store does that, but a server that was restarted
     after a power cut, or replaced by a copy that lagged behind, may."""
@@ -231,3 +235,11 @@ class Store(Protocol):
         """Give what deletions have freed back to the system, holding up nobody for longer than moments; not within a
         batch. False when that has to wait for a time when no agent is at work."""
         ...
+
+
+def sound_blob(store: Store, digest: str) -> bytes | None:
+    """A blob; None without it, and where it is damaged. Raises StoreError for anything else."""
+    try:
+        return store.get_blob(digest)
+    except Damaged:
+        return None

@@ -31,6 +31,7 @@ from sweep.stores._redis_tidy import Tidy
 from sweep.stores._redis_url import Address, from_anywhere, parse
 from sweep.stores.base import (
     Appended,
+    Damaged,
     EntriesLost,
     HistoryChunk,
     Index,
@@ -422,7 +423,7 @@ class RedisStore:
             return None
         data = packing.unpack_whole(packed)
         if data is None or digest_of(data) != digest:
-            raise StoreError(f"{self.url}: the blob {digest[:12]} is damaged")
+            raise Damaged(f"{self.url}: the blob {digest[:12]} is damaged")
         return data
 
     def blobs(self, idle_s: float = 0.0) -> dict[str, int]:

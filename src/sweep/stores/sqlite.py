@@ -37,7 +37,7 @@ from sweep.stores._filesystem import Mount
 from sweep.stores._sqlite_file import describe_file, in_words, open_file, take_lock
 from sweep.stores._sqlite_known import Known
 from sweep.stores._sqlite_words import as_store_errors
-from sweep.stores.base import Appended, HistoryChunk, Index, IndexUpdate, Lease, StoreError
+from sweep.stores.base import Appended, Damaged, HistoryChunk, Index, IndexUpdate, Lease, StoreError
 
 BUSY_TIMEOUT_S = 30.0
 _COLUMNS, _BARE = "position, at, writer, seq, entry, addressee, based_on, format", "position, at, entry"
@@ -431,7 +431,7 @@ class SqliteStore:
         try:
             return _sqlite_blobs.get(self._db, digest)
         except ValueError as error:
-            raise StoreError(f"{self.path}: {error}") from None
+            raise Damaged(f"{self.path}: {error}") from None
 
     @as_store_errors
     def blobs(self, idle_s: float = 0.0) -> dict[str, int]:  # noqa: ARG002

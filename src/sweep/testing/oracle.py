@@ -131,6 +131,12 @@ class Account(Ledger):
     def _RunReproduced(self, entry: e.RunReproduced, _: e.Recorded) -> None:
         """For people: nothing acts on it."""
 
+    def _ArtifactLogged(self, entry: e.ArtifactLogged, _: e.Recorded) -> None:
+        """For people and for other runs: nothing acts on it."""
+
+    def _ArtifactUsed(self, entry: e.ArtifactUsed, _: e.Recorded) -> None:
+        """For people: nothing acts on it."""
+
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
         for number in entry.runs:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):

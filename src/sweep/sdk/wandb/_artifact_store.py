@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 
+from sweep.sdk._artifacts import FOLDER, ask, find_local, keep, known_local, read_facts
 from sweep.sdk.wandb._errors import CommError
 from sweep.sdk.wandb._say import once
 from sweep.sdk.wandb._util import make_artifact_name_safe
-from sweep.sdk.wandb.artifacts import Artifact, Entry
+from sweep.sdk.wandb.artifacts import Artifact, Entry, _digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,10 +27,23 @@ def log(
     artifact.tags = list(tags or ())
     words = [aliases] if isinstance(aliases, str) else list(aliases or ())
     try:
-        artifact._become(os.path.join(record.folder, "artifacts", artifact.name), run, words)
+        artifact._become(os.path.join(record.folder, FOLDER, artifact.name), run, words)
+        facts = artifact.json_encode()
+        keep(
+            record.run,
+            artifact.download(),
+            {**{key: facts[key] for key in _TOLD}, "refs": _references(facts)},
+        )
     except OSError as error:
         once("artifact", f"cannot record the artifact {artifact.name}: {error.strerror or error}")
     return artifact
+
+
+_TOLD = ("name", "type", "description", "metadata", "aliases")
+
+
+def _references(facts: dict[str, Any]) -> dict[str, str]:
+    return {name: about["ref"] for name, about in facts["files"].items() if "ref" in about}
 
 
 def _of_path(given: Any, name: str | None, type: str | None, run: str) -> Artifact:
@@ -54,53 +67,39 @@ def use(record: Record, given: Any) -> Artifact:
     """An artifact by name (`name`, `name:v0`, `name:alias`; what stands before the last `/` is left out). Raises CommError."""
     if isinstance(given, Artifact):
         return given
-    name, _, version = str(given).rsplit("/", 1)[-1].partition(":")
-    version = version or "latest"
-    own = record.folder
-    beside = os.path.dirname(own)
-    runs = [own, *(os.path.join(beside, run) for run in sorted(os.listdir(beside)) if os.path.isdir(beside))]
-    for only_own in (True, False):
-        found = [path for run in (runs[:1] if only_own else runs) for path in _versions(run, name, version)]
-        if found:
-            return _read(max(found, key=_age))
-    known = sorted({known for run in runs for known in _listing(os.path.join(run, "artifacts"))})
+    word = str(given).rsplit("/", 1)[-1]
+    name, _, version = word.partition(":")
+    found = find_local(record.folder, name, version or "latest", beside=False)
+    if found is None and record.records:
+        answer = given(record.run, word) if record.standalone else ask(record.run, word)
+        if answer is not None and "path" in answer:
+            return _fetched(answer)
+        if answer is not None and not answer.get("missing"):
+            raise CommError(answer["error"])
+    found = found or find_local(record.folder, name, version or "latest")
+    if found is not None:
+        return _read(found)
     raise CommError(
-        f"there is no artifact {name}:{version}: no run of this sweep on this machine has logged it. "
-        f"There are: {', '.join(known) or 'none'}"
+        f"there is no artifact {name}:{version or 'latest'}: no run of this sweep has logged it. "
+        f"Here there are: {', '.join(known_local(record.folder)) or 'none'}"
     )
 
 
-def _versions(run: str, name: str, version: str) -> list[str]:
-    """The fact files of one run that fit."""
-    folder = os.path.join(run, "artifacts", name)
-    files = [os.path.join(folder, file) for file in _listing(folder) if file.endswith(".json")]
-    if version == "latest":
-        return files
-    return [file for file in files if version == _number(file) or version in _facts(file)["aliases"]]
-
-
-def _number(file: str) -> str:
-    return os.path.basename(file)[: -len(".json")]
-
-
-def _age(file: str) -> tuple[int, int]:
-    return os.stat(file).st_mtime_ns, int(_number(file)[1:])
-
-
-def _facts(file: str) -> dict[str, Any]:
-    with open(file, encoding="ascii") as opened:
-        return json.load(opened)  # type: ignore[no-any-return]
-
-
-def _listing(folder: str) -> list[str]:
-    try:
-        return [name for name in os.listdir(folder) if not name.startswith(".")]
-    except OSError:
-        return []
+def _fetched(answer: dict[str, Any]) -> Artifact:
+    """An artifact that the agent has brought here."""
+    artifact = Artifact(answer["name"], answer["type"], answer.get("description"), answer.get("metadata"))
+    for name, about in answer["files"].items():
+        path = None if "ref" in about else os.path.join(answer["path"], *name.split("/"))
+        digest = "" if path is None else _digest(path)
+        artifact._entries[name] = Entry(name, path, about.get("ref"), about.get("size", 0), digest)
+    artifact._folder, artifact.version = answer["path"], answer["version"]
+    artifact.name = f"{answer['name']}:{answer['version']}"
+    artifact.aliases, artifact._logged_by = answer.get("aliases", []), answer.get("run")
+    return artifact
 
 
 def _read(file: str) -> Artifact:
-    facts = _facts(file)
+    facts = read_facts(file)
     artifact = Artifact(facts["name"], facts["type"], facts["description"], facts["metadata"])
     folder = file[: -len(".json")]
     for name, about in facts["files"].items():

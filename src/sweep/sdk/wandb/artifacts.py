@@ -12,6 +12,7 @@ import os
 import shutil
 from contextlib import contextmanager
 
+from sweep.sdk._artifacts import next_folder
 from sweep.sdk.wandb._errors import UsageError
 from sweep.sdk.wandb._media import WBValue, write
 from sweep.sdk.wandb._say import nothing, once
@@ -404,22 +405,14 @@ class Artifact:
 
     def _become(self, folder: str, run: str, aliases: list[str]) -> None:
         """Move to the next free `v<n>` in `folder`."""
-        os.makedirs(folder, exist_ok=True)
         staged = self._staged()
-        number = 0
-        while True:
-            target = os.path.join(folder, f"v{number}")
-            try:
-                os.mkdir(target)
-                break
-            except FileExistsError:
-                number += 1
+        target = next_folder(folder)
         for name in os.listdir(staged):
             shutil.move(os.path.join(staged, name), os.path.join(target, name))
         for entry in self._entries.values():
             if entry._file is not None:
                 entry._file = os.path.join(target, *entry.path.split("/"))
-        self._folder, self.version, self.id = target, f"v{number}", generate_id()
+        self._folder, self.version, self.id = target, os.path.basename(target), generate_id()
         self.aliases = list(dict.fromkeys(["latest", *aliases]))
         self._logged_by = run
         self.name = f"{self.name}:{self.version}"

@@ -1,0 +1,307 @@
+"""The reproducibility checklist: for each item what of it the record shows, a draft of an answer, and what only the author knows.
+
+The rule of this file: an answer is made of what the record has or of what the author wrote below `about:`, and of nothing else. The
+evidence is `complete` where the record answers the item, `partial` where it answers a part of it, `none` where it does not; nobody's
+"yes" is put here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sweep.analysis import text as words
+from sweep.analysis.report.compute import NOT_MEASURED, runs_text, taken
+from sweep.analysis.report.document import Check, Code, Text, Words, text
+from sweep.analysis.report.environment import cpu_text, gpu_text, memory_text, nodes
+from sweep.analysis.report.facts import Facts, hours
+from sweep.analysis.report.results import command_line, counted, interval_text, ranking
+from sweep.analysis.report.titles import (
+    ABOUT,
+    ARTIFACTS,
+    CODE,
+    COMMANDS,
+    COMPUTE,
+    CONFIGS,
+    ENVIRONMENT,
+    METHOD,
+    RESULTS,
+    SETTINGS,
+    SPACE,
+)
+from sweep.analysis.summary import summary
+from sweep.core.spec import ABOUT as ASKED
+
+Item = Check
+NONE, PARTIAL, COMPLETE = "none", "partial", "complete"
+
+
+def checklist(facts: Facts) -> list[Item]:
+    """All items, in the order of the source checklist."""
+    items = (
+        ("Statistics of the data", _author("data_statistics")),
+        ("Train, validation and test splits", _author("data_splits")),
+        ("Excluded data and pre-processing", _author("excluded_data")),
+        ("Link to the data or the environment", _data_link),
+        ("How the data was collected", _author("data_collection")),
+        ("Dependencies", _dependencies),
+        ("Training code", _training_code),
+        ("Evaluation code", _evaluation),
+        ("Pre-trained models", _pretrained),
+        ("Results with the precise command of each", _results),
+        (
+            "Hyperparameters: range considered, method to select the best, all that were used",
+            _hyperparameters,
+        ),
+        ("Exact number of training and evaluation runs", _numbers),
+        ("Definition of the measure", _measure),
+        ("Central tendency and variation", _variation),
+        ("Average runtime or energy cost", _runtime),
+        ("Computing infrastructure", _infrastructure),
+    )
+    found = []
+    for number, (title, answer) in enumerate(items, 1):
+        evidence, said, sources, asked = answer(facts)
+        found.append(Check(number, title, evidence, said, sources, asked))
+    return found
+
+
+Answer = tuple[str, Text, tuple[str, ...], str]
+"""Evidence, draft, titles of the sections that show it, and what is asked of the author."""
+
+
+def _asked(key: str) -> str:
+    return f"about.{key}: {ASKED[key]}"
+
+
+def _author(key: str) -> Callable[[Facts], Answer]:
+    """An item that only the author can answer."""
+
+    def answer(facts: Facts) -> Answer:
+        said = facts.about(key)
+        if not said:
+            return NONE, text("The record does not show it."), (), _asked(key)
+        return COMPLETE, _stated(said, key), (ABOUT,), ""
+
+    return answer
+
+
+def _stated(said: str, key: str) -> Text:
+    return text(f"{said.strip()} (stated by the author, ", Code(f"about.{key}"), ")")
+
+
+def _data_link(facts: Facts) -> Answer:
+    said = facts.about("data_link")
+    data = [used for used in facts.artifacts if not used.logged]
+    shown: list[Words] = []
+    if data:
+        names = ", ".join(dict.fromkeys(f"{used.name} ({used.digest[:12]})" for used in data))
+        shown = [f" Runs used these artifacts, by digest: {names}."]
+    if said:
+        return COMPLETE, text(_stated(said, "data_link"), *shown), (ABOUT, *([ARTIFACTS] if data else [])), ""
+    if data:
+        return PARTIAL, text(*shown), (ARTIFACTS,), _asked("data_link")
+    return NONE, text("The record does not show it."), (), _asked("data_link")
+
+
+def _dependencies(facts: Facts) -> Answer:
+    known = [packages for agent, packages in facts.packages.items() if agent and packages]
+    if not known:
+        return NONE, text("The record has no list of packages."), (), ""
+    hosts = nodes(facts)
+    agents = [agent.agent for found in hosts.values() for agent in found]
+    complete = all(facts.packages.get(agent) for agent in agents)
+    versions = sorted(
+        {
+            str((agent.record.get("python") or {}).get("version"))
+            for found in hosts.values()
+            for agent in found
+        }
+    )
+    in_place = [p["name"] for p in known[-1] if p.get("editable") and not _kept(facts, p["name"])]
+    said: list[Words] = [
+        f"Python {', '.join(versions)} and {len(known[-1])} packages, each with its version and origin, were recorded on the "
+        f"{'node' if len(hosts) == 1 else 'nodes'} that executed the runs; ",
+        Code("sweep reproduce --env rebuild"),
+        " installs exactly these.",
+    ]
+    if in_place:
+        said.append(f" The code of {', '.join(in_place)}, installed in place, is not whole in the record.")
+    return (COMPLETE if complete and not in_place else PARTIAL), text(*said), (ENVIRONMENT,), ""
+
+
+def _kept(facts: Facts, name: str) -> bool:
+    """Whether the code of a package that was installed in place is whole in the record. Runs are lent sweep's own SDK."""
+    record = (facts.record.get("editable") or {}).get(name)
+    return name == "sweep" or bool(record and record.get("complete"))
+
+
+def _training_code(facts: Facts) -> Answer:
+    code = facts.record.get("code") or {}
+    if not code:
+        return NONE, text("The record has no code."), (), ""
+    commit = (code.get("git") or {}).get("commit")
+    said: list[Words] = [f"{words.plural(code['files'], 'file')}, tree ", Code(code["tree"][:12])]
+    if commit:
+        said += [", commit ", Code(commit[:12])]
+    if code["complete"]:
+        said.append("; the record alone writes all of them back.")
+        differs = any(
+            (a.record.get("place") or {}).get("differs") for found in nodes(facts).values() for a in found
+        )
+        if differs:
+            said.append(" Some runs executed other code.")
+        return (PARTIAL if differs else COMPLETE), text(*said), (CODE,), ""
+    said.append(f"; {words.plural(code['left_out_count'], 'file')} of the code is not in the record.")
+    return PARTIAL, text(*said), (CODE,), ""
+
+
+def _evaluation(facts: Facts) -> Answer:
+    said, metric = facts.about("evaluation"), facts.table.metric
+    if said:
+        return COMPLETE, _stated(said, "evaluation"), (ABOUT,), ""
+    if metric is None or not facts.record.get("code") or not facts.table.scored:
+        return NONE, text("The record does not show it."), (), _asked("evaluation")
+    shown = text(
+        "The program that trains computes ",
+        Code(metric),
+        " itself, and its code is recorded. Which part of it evaluates, and on what, the record does not show.",
+    )
+    return PARTIAL, shown, (CODE,), _asked("evaluation")
+
+
+def _pretrained(facts: Facts) -> Answer:
+    said = facts.about("pretrained")
+    models = [used for used in facts.artifacts if not used.logged and used.type == "model"]
+    if said:
+        return COMPLETE, _stated(said, "pretrained"), (ABOUT,), ""
+    if models:
+        names = ", ".join(dict.fromkeys(f"{used.name} ({used.digest[:12]})" for used in models))
+        return (
+            PARTIAL,
+            text(f"Runs used these models, by digest: {names}."),
+            (ARTIFACTS,),
+            _asked("pretrained"),
+        )
+    return NONE, text("The record does not show it."), (), _asked("pretrained")
+
+
+def _results(facts: Facts) -> Answer:
+    ranked = ranking(facts)
+    if not ranked:
+        return NONE, text("There is no result yet."), (), ""
+    runs = [run for row in ranked for run in counted(row)]
+    known = sum(bool(command_line(run)) for run in runs)
+    said = text(
+        f"{words.plural(len(ranked), 'trial')} have a score; {known} of their {words.plural(len(runs), 'run')} have their command, config and seed on record. ",
+        Code(f"sweep reproduce {runs[0].id}"),
+        " executes the best again and compares every value.",
+    )
+    return (COMPLETE if known == len(runs) else PARTIAL), said, (RESULTS, COMMANDS), ""
+
+
+def _hyperparameters(facts: Facts) -> Answer:
+    spec, table = facts.table.spec, facts.table
+    engine = ", ".join(dict.fromkeys(f"{p.engine} {p.version}".strip() for p in facts.proposals))
+    said: list[Words] = [
+        f"{words.plural(len(spec.space.parameters), 'parameter')} with the ranges under Space; method {spec.method}"
+        + (f" by {engine}" if engine else "")
+        + f", seed {spec.seed}; {words.plural(len(table.trials), 'config')} tried."
+    ]
+    best = table.best
+    if best is not None:
+        said.append(f" Selected: the {'lowest' if table.goal == 'minimize' else 'highest'} score.")
+    reported = [run for run in facts.runs if run.state == "completed"]
+    filled = any(run.defaults for run in reported)
+    said.append(
+        " Every config stands in the record, with the defaults that the program reported beside it."
+        if filled
+        else " Every config stands in the record. The program reported no defaults of its own; what is fixed in its code is in the code only."
+    )
+    complete = best is not None and filled
+    return (COMPLETE if complete else PARTIAL), text(*said), (SPACE, METHOD, SETTINGS, CONFIGS), ""
+
+
+def _numbers(facts: Facts) -> Answer:
+    if not facts.runs:
+        return NONE, text("No run was made."), (), ""
+    attempts = facts.attempts()
+    values = sum(run.steps for run in facts.runs)
+    again = sum(len(run.reproduced) for run in facts.runs)
+    said = [
+        f"{runs_text(facts)} in {words.plural(len(attempts), 'attempt')}, failed and abandoned ones included; "
+        f"{words.plural(values, 'value')} of the objective were reported, one for each evaluation of it"
+    ]
+    said.append(f"; {words.plural(again, 'run')} executed again to compare" if again else "")
+    if facts.others:
+        said.append(
+            f". The same store has {words.plural(len(facts.others), 'other sweep')}, counted under Compute"
+        )
+    said.append(". What was run outside of sweep is not in its record.")
+    return COMPLETE, text("".join(said)), (COMPUTE,), ""
+
+
+def _measure(facts: Facts) -> Answer:
+    said, metric = facts.about("measure"), facts.table.spec.metric
+    if metric is None:
+        if said:
+            return COMPLETE, _stated(said, "measure"), (ABOUT,), ""
+        return NONE, text("The spec names no metric."), (), _asked("measure")
+    shown = text(
+        Code(metric.name),
+        f", {facts.table.direction}; a run's score is the best finite value that it logged"
+        + (
+            f", a trial's the mean over {facts.table.spec.replicates} seeds"
+            if facts.table.spec.replicates > 1
+            else ""
+        )
+        + ".",
+    )
+    if said:
+        return COMPLETE, text(_stated(said, "measure"), " ", shown), (ABOUT, METHOD), ""
+    return PARTIAL, text(shown, " What it measures the record does not show."), (METHOD,), _asked("measure")
+
+
+def _variation(facts: Facts) -> Answer:
+    best = facts.table.best
+    runs = counted(best) if best is not None else []
+    if best is None or len(runs) < 2:
+        said = (
+            "Each config was run with one seed: the record shows no variation."
+            if best
+            else "There is no result yet."
+        )
+        return NONE, text(said), (), ""
+    values = [run.objective for run in runs if run.objective is not None]
+    shown = text(
+        f"Best trial {best.trial}: mean {words.number(best.score or 0.0, 5)}, 95% interval {interval_text(values)} "
+        f"(mean ± t(n-1)·s/√n over n = {len(values)} seeds of this config, taken as normally spread). "
+        "The config was chosen by these same values, which makes the mean look better than it is."
+    )
+    return PARTIAL, shown, (RESULTS,), ""
+
+
+def _runtime(facts: Facts) -> Answer:
+    mean = summary(facts.table).mean_duration_s
+    total = taken([attempt for _, attempt in facts.attempts()])
+    if not total.seconds:
+        return NONE, text("No run has been executed."), (), ""
+    whole = (
+        f"A run that completed took {words.duration(mean)} on average"
+        if mean is not None
+        else "No run completed"
+    )
+    said = f"{whole}; all attempts together {hours(total.seconds)} hours, {total.cpu} CPU-hours and {hours(total.gpu_s)} GPU-hours. Energy: {NOT_MEASURED}."
+    return (COMPLETE if mean is not None else PARTIAL), text(said), (COMPUTE,), ""
+
+
+def _infrastructure(facts: Facts) -> Answer:
+    hosts = nodes(facts)
+    if not hosts:
+        return NONE, text("No run has been executed."), (), ""
+    seen: dict[str, int] = {}
+    for agents in hosts.values():
+        hardware = agents[-1].record.get("hardware") or {}
+        name = f"{cpu_text(hardware)}; {memory_text(hardware)} of memory; GPUs: {gpu_text(hardware)}"
+        seen[name] = seen.get(name, 0) + 1
+    said = ". ".join(f"{words.plural(count, 'node')}: {name}" for name, count in seen.items()) + "."
+    return (PARTIAL if "not recorded" in said else COMPLETE), text(said), (ENVIRONMENT,), ""

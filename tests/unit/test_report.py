@@ -1,0 +1,203 @@
+"""The report as a function of what is known: what it says, what it does not say, and that nothing of a record becomes markup."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import pytest
+from scipy.stats import t
+
+from analysed import run_view, spec_of, table_of
+from sweep.analysis.figures.prepare import prepare
+from sweep.analysis.importance import importance
+from sweep.analysis.report import Facts, OtherSweep, checklist, report
+from sweep.analysis.report.compute import taken
+from sweep.analysis.report.document import slug
+from sweep.analysis.report.facts import Used
+from sweep.analysis.report.markdown import to_markdown
+from sweep.analysis.report.page import to_html
+from sweep.analysis.report.results import interval
+from sweep.analysis.report.settings import all_settings, given_keys
+from sweep.core.spec import EarlyTerminate
+from sweep.core.views import AttemptView, ReproductionView, RunView
+from sweep.spec import keys_of_spec
+
+NASTY = '<script>alert(1)</script> | [x](http://e) `b` *c* _d_ & "q" # \x07'
+CONFIG = {"lr": 0.01, "batch": 16, "optimizer": {"name": "adam"}, "dropout": 0.1, "layers": 2, "epochs": 8}
+
+
+def facts_of(runs: list[RunView], **more: Any) -> Facts:
+    spec = {
+        key: more.pop(key)
+        for key in list(more)
+        if key in ("about", "replicates", "early_terminate", "description")
+    }
+    table = table_of(runs, **spec)
+    ranking = importance(table)
+    fields = {"source": "", "record": {}, "agents": (), "packages": {}, "others": (), **more}
+    return Facts(table=table, importance=ranking, pictures=prepare(table, ranking), **fields)
+
+
+def evidence(facts: Facts) -> dict[int, str]:
+    return {item.number: item.evidence for item in checklist(facts)}
+
+
+def words(item: Any) -> str:
+    return "".join(part if isinstance(part, str) else part.text for part in item.answer)
+
+
+def test_without_a_record_nothing_is_answered() -> None:
+    items = checklist(facts_of([]))
+    assert len(items) == 16
+    assert {item.evidence for item in items if item.number not in (11, 13)} == {"none"}
+    assert [item.evidence for item in items if item.number in (11, 13)] == [
+        "partial",
+        "partial",
+    ]  # the spec is a record, too
+    assert not [item for item in items if item.evidence == "none" and item.sources]
+
+
+def test_what_the_author_states_is_quoted_as_theirs_and_counts_for_its_item_only() -> None:
+    before = evidence(facts_of([run_view(1, CONFIG)]))
+    facts = facts_of([run_view(1, CONFIG)], about={"data_splits": "60/20/20, stratified"})
+    item = checklist(facts)[1]
+    assert words(item) == "60/20/20, stratified (stated by the author, about.data_splits)"
+    assert (item.evidence, item.asked) == ("complete", "")
+    assert evidence(facts) == {**before, 2: "complete"}
+
+
+def test_variation_is_none_with_one_seed_and_never_more_than_partial_on_the_seeds_that_chose() -> None:
+    assert evidence(facts_of([run_view(1, CONFIG)]))[14] == "none"
+    runs = [
+        msgspec.structs.replace(run_view(n, CONFIG, objective=0.5 + n / 10), trial=0, replicate=n)
+        for n in range(3)
+    ]
+    item = checklist(facts_of(runs, replicates=3))[13]
+    assert item.evidence == "partial"
+    assert "mean 0.6" in words(item)
+    assert "n = 3" in words(item)
+
+
+def test_the_interval_is_students() -> None:
+    low, high = interval([1.0, 2.0, 4.0]) or (0.0, 0.0)
+    half = float(t.ppf(0.975, 2)) * (7 / 3) ** 0.5 / 3**0.5
+    assert (low, high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
+    assert interval([1.0]) is None
+
+
+def test_compute_counts_every_attempt_and_calls_what_is_unknown_so() -> None:
+    def attempt(number: int, outcome: Any, cpu_s: float | None) -> AttemptView:
+        return AttemptView(
+            attempt=number,
+            agent="a",
+            started_s=0.0,
+            ended_s=3600.0,
+            outcome=outcome,
+            cpu_s=cpu_s,
+            gpu_share=0.5,
+        )
+
+    run = run_view(
+        1,
+        CONFIG,
+        attempts=[attempt(1, "lost", None), attempt(2, "failed", 1800.0), attempt(3, "completed", 3600.0)],
+    )
+    found = taken(run.attempts)
+    assert (found.attempts, found.seconds, found.gpu_s) == (3, 3 * 3600.0, 3 * 1800.0)
+    assert found.cpu == "1.5 (without 1 attempt, not measured)"
+    assert taken(run.attempts[:1]).cpu == "not measured"
+    others = (OtherSweep("oth1", "before", "ended", 7, 9, 7200.0, 0.0),)
+    text = to_markdown(report(facts_of([run], others=others)))
+    row = next(line for line in text.splitlines() if "all 2 sweeps of this store" in line)
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["8", "12", "5"]
+    assert all(f"ended as {outcome}" in text for outcome in ("lost", "failed", "completed"))
+
+
+def test_every_key_of_the_spec_has_a_line_with_what_was_used() -> None:
+    found = {item.key: item for item in all_settings(spec_of(), {"method", "seed"})}
+    expected = [
+        key for key in keys_of_spec() if key.split(".")[0] not in ("parameters", "constraints", "about")
+    ]
+    assert list(found) == expected
+    assert all(item.used for item in found.values())
+    assert (found["method"].used, found["method"].given) == ("random", True)
+    assert (found["limits.kill_after"].used, found["limits.kill_after"].given) == ("30 s", False)
+
+
+def test_a_rule_that_ends_runs_early_shows_its_own_numbers() -> None:
+    spec = spec_of(early_terminate=EarlyTerminate(type="asha"))
+    found = {item.key: item.used for item in all_settings(spec, None)}
+    assert found["early_terminate.min_iter"] == "5 (the rule's own)"
+    assert found["early_terminate.min_runs"] == "8 (the rule's own)"
+    assert found["early_terminate.patience"] == "no key of asha"
+
+
+@pytest.mark.parametrize("source", ["", "a: [", "- 1", "a: &a {b: *a}"])
+def test_a_file_that_cannot_be_read_gives_no_keys(source: str) -> None:
+    assert given_keys(source) in (None, {"a", "a.b"})
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        found = dict(attrs)
+        if found.get("id"):
+            self.ids.append(str(found["id"]))
+        if tag == "a":
+            self.links.append(str(found["href"]))
+        self.sources += [str(found[name]) for name in ("src", "srcset", "data") if name in found]
+
+
+def nasty_facts() -> Facts:
+    run = run_view(1, {**CONFIG, "lr": NASTY}, note=NASTY, tags=(NASTY,), reason=NASTY)
+    run.attempts[0].command = ("python", NASTY)
+    again = ReproductionView(at_s=1.0, verdict="different", compared=2, identical=1, metric=NASTY, step=1.0)
+    return facts_of(
+        [msgspec.structs.replace(run, reproduced=(again,))],
+        about={"question": NASTY, "measure": NASTY},
+        description=NASTY,
+        record={"warnings": [NASTY]},
+        artifacts=(Used(1, NASTY, NASTY, NASTY, True),),
+        source=f"# {NASTY}",
+    )
+
+
+def test_nothing_of_a_record_becomes_markup_on_the_page_and_it_loads_nothing() -> None:
+    text = to_html(report(nasty_facts()))
+    page = Page()
+    page.feed(text)
+    assert "script" not in page.tags
+    assert "x](http" in text
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert not [source for source in page.sources if not source.startswith("data:image/png;base64,")]
+    assert "default-src 'none'" in text
+    assert "\x07" not in text
+    assert not re.findall(r"url\(|@import|https?://", re.sub(r"\[x\]\(http://e\)", "", text))
+
+
+def test_nothing_of_a_record_becomes_markup_in_markdown_outside_of_code() -> None:
+    text = to_markdown(report(nasty_facts()))
+    bare = re.sub(r"(`+).*?\1", "", re.sub(r"(?ms)^(```+).*?^\1$", "", text))
+    assert "<script>" not in bare.replace("\\<script\\>", "")
+    assert "](http" not in bare.replace("\\]", "")
+    anchors = {slug(line.lstrip("# ")) for line in text.splitlines() if line.startswith("#")}
+    links = set(re.findall(r"(?<!\\)\]\(#([^)]*)\)", text))
+    assert links
+    assert links <= anchors
+    widths = [
+        (len(re.findall(r"(?<!\\)\|", one)), len(re.findall(r"(?<!\\)\|", other)))
+        for one, other in zip(text.splitlines(), text.splitlines()[1:], strict=False)
+        if one.startswith("|") and other.startswith("|")
+    ]
+    assert widths
+    assert all(one == other for one, other in widths)
