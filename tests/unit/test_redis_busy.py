@@ -63,7 +63,7 @@ def leads(store: RedisStore) -> Lease:
 def test_a_look_is_what_two_questions_give(store: RedisStore, packed: bool) -> None:
     plain = MemoryStore()
     for one in (store, plain):
-        assert look(one, "s", 0, "a", "sweep") == ([], Index(0, {}))
+        assert look(one, "s", 0, "a", "sweep") == ([], Index(0, {}), 0)
         entries = [PAUSE, assigned("a"), assigned("b"), PAUSE, assigned("a", 2)]
         index = IndexUpdate(4, {"sweep": b"row", "sweeping": b"not asked for"})
         one.append("s", entries, writer="w", first_seq=1, index=index)
@@ -71,7 +71,8 @@ def test_a_look_is_what_two_questions_give(store: RedisStore, packed: bool) -> N
         store.compact()
     for after, found in ((0, [2, 5]), (2, [5]), (5, [])):
         for one in (store, plain):
-            orders, row = look(one, "s", after, "a", "sweep")
+            orders, row, position = look(one, "s", after, "a", "sweep")
+            assert position == 5
             assert [order.position for order in orders] == found
             assert orders == one.read("s", after, addressee="a")
             assert row == Index(4, {"sweep": b"row"})

@@ -37,12 +37,18 @@ class News:
         told = settled and self._listener is not None and self._listener.hears
         return min(IDLE_POLL_S, ttl_s / 10) if told else POLL_S
 
+    @property
+    def fresh(self) -> bool:
+        """Whether there has been news since they were taken last."""
+        return self._fresh
+
     def take(self, leads: bool) -> bool:
-        """Whether there has been news since the last call. An agent that leads hears of all events."""
+        """Whether a look at the journal may find something: there has been news since the last call, or none are heard. An
+        agent that leads hears of all events."""
         if self._listener is not None:
             self._listener.leading = leads
         fresh, self._fresh = self._fresh, False
-        return fresh
+        return fresh or self._listener is None or not self._listener.hears
 
     def close(self) -> None:
         """Listen no longer."""

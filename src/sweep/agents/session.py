@@ -191,13 +191,14 @@ class Session:
         """Whether the controller had seen, when this agent last looked, all that this agent knew of."""
         return self._seen == self._known
 
-    def commit(self, history: Sequence[HistoryChunk] = ()) -> list[e.AnyEntry]:
+    def commit(self, history: Sequence[HistoryChunk] = (), looks: bool = True) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
-        addressed to this agent. One commit of the store; on StoreError all of it stays pending."""
+        addressed to this agent. One commit of the store; on StoreError all of it stays pending. `looks`: False where an agent that
+        does not lead and has something to write will be told of what comes for it; then it gets nothing now."""
         if self._lease is not None:
             self._lead.seek()
         if self.driver is None and not self._pending and not history and not self.caches:
-            return self._orders(self._position())
+            return self._news() if self._told is None else self._orders(self._position())
         try:
             with self.store.batch():
                 position, seq, written = self._write(history)
@@ -206,9 +207,7 @@ class Session:
                     self.driver.step(self.time.now_s(), written, position)
                     if self.driver.wrote_s is not None:
                         self.time.saw(self.driver.wrote_s)
-                    latest = self.store.position(
-                        self.sweep
-                    )  # a store that loses entries must not go unnoticed
+                    latest = max(latest, self.driver.latest)
                     position = self.driver.view()[0] or latest
         except StaleFence:
             self._lead.stop()
@@ -221,7 +220,7 @@ class Session:
         self.blobs.clear()
         self.caches.clear()
         self._seq, self._known = seq, max(position, latest)
-        return self._orders(position)
+        return self._orders(position) if looks or self.driver is not None else []
 
     def revised(self) -> SweepSpec | None:
         """The sweep's spec, where it has another revision than this told last time; None otherwise. Cheap when there is
@@ -298,10 +297,30 @@ class Session:
             raise StoreError(self._gone)
         self._known = position
 
+    def _news(self) -> list[e.AnyEntry]:
+        """What there is, in one question to the store where it has an answer to all of it."""
+        orders, index, position = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
+        self._check_there(position)
+        row = index.rows.get(SWEEP_KEY)
+        return self._took(
+            position, orders, index.upto >= position, decode_sweep(row) if row is not None else None
+        )
+
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:
             return []
-        orders, fresh, view = self._look(position)
+        upto, view = self.driver.view() if self.driver is not None else (0, None)
+        if self.driver is None or view is None or upto < position:
+            return self._news()
+        orders = self.driver.orders(self._cursor)
+        if orders is None:
+            orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
+        return self._took(position, orders, True, view)
+
+    def _took(
+        self, position: int, orders: Sequence[e.Recorded], fresh: bool, view: SweepView | None
+    ) -> list[e.AnyEntry]:
+        """`fresh`: `view`, the sweep's row in the index, goes as far as `position`."""
         if orders:  # only now: nothing that fails above may lose them
             self._cursor = orders[-1].position
         if fresh:  # else look again: the listing lags behind
@@ -310,15 +329,6 @@ class Session:
             self.view = view
             self.phase, self.reason = view.state, view.reason
         return [recorded.entry for recorded in orders]
-
-    def _look(self, position: int) -> tuple[list[e.Recorded], bool, SweepView | None]:
-        """What is addressed to this agent, the sweep's row in the index, and whether that goes as far as `position`."""
-        upto, view = self.driver.view() if self.driver is not None else (0, None)
-        if view is not None and upto >= position:
-            return self.store.read(self.sweep, self._cursor, addressee=self.agent), True, view
-        orders, index = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
-        row = index.rows.get(SWEEP_KEY)
-        return orders, index.upto >= position, decode_sweep(row) if row is not None else None
 
 
 def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) -> list[Action]:

@@ -189,9 +189,9 @@ end
 LOOK = Script(
     _ADDRESSED
     + """
-local head = redis.call('HMGET', KEYS[1], 'packed', 'upto')
+local head = redis.call('HMGET', KEYS[1], 'packed', 'upto', 'p')
 local old, new = addressed_to(ARGV[2], tonumber(ARGV[1]), -1, tonumber(head[1] or 0))
-return {old, new, head[2] or '0', redis.call('HGET', KEYS[5], ARGV[3])}
+return {old, new, head[2] or '0', head[3] or '0', redis.call('HGET', KEYS[5], ARGV[3])}
 """
 )
 
