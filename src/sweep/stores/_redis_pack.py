@@ -6,6 +6,7 @@ small record costs least as; a reader gets the same back.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -23,6 +24,7 @@ LEVEL = 6
 _CACHE_LEVEL = 1
 ROWS_PER_BLOCK = 64
 RUN_PREFIX = "run/"
+_run_key = re.compile(RUN_PREFIX + r"([0-9]{10})").fullmatch
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -93,6 +95,11 @@ def position_of(item: Item) -> int:
     return int(item[0].partition(b"-")[0])
 
 
+def naming(items: Iterable[Item], kind: bytes) -> list[Item]:
+    """Those of the items that may be entries of this kind; perhaps others as well."""
+    return [item for item in items if kind in item[1][1]]
+
+
 def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
     """The entries of the stream's items. Raises Unreadable."""
     rows: list[Row] = []
@@ -147,10 +154,8 @@ def _flat(position: int, at_s: float, row: _Row) -> Row:
 
 def block_of(key: str) -> str | None:
     """The block that a run's row belongs into; None for a key that is not a run's."""
-    number = key.removeprefix(RUN_PREFIX)
-    if len(number) != 10 or not (number.isascii() and number.isdigit()) or not key.startswith(RUN_PREFIX):
-        return None
-    return str(int(number) // ROWS_PER_BLOCK)
+    found = _run_key(key)
+    return None if found is None else str(int(found[1]) // ROWS_PER_BLOCK)
 
 
 def proclaimed(row: bytes) -> tuple[object, ...]:
