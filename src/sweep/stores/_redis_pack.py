@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 LEVEL = 6
 _CACHE_LEVEL = 1
+_SAMPLE_BYTES = 16_384
 ROWS_PER_BLOCK = 64
 RUN_PREFIX = "run/"
 _run_key = re.compile(RUN_PREFIX + r"([0-9]{10})").fullmatch
@@ -229,7 +230,11 @@ def joined(chunks: Iterable[HistoryChunk]) -> list[HistoryChunk]:
 
 
 def pack_whole(data: bytes, level: int = _CACHE_LEVEL) -> bytes:
-    """A blob or cache, compressed where that makes it smaller."""
+    """A blob or cache, compressed where that makes it smaller: of what is long, a piece tells."""
+    if len(data) > 4 * _SAMPLE_BYTES:
+        middle = data[len(data) // 2 :][:_SAMPLE_BYTES]
+        if len(zlib.compress(middle, 1)) > 0.95 * _SAMPLE_BYTES:
+            return b"\0" + data
     packed = zlib.compress(data, level)
     return b"\1" + packed if len(packed) < len(data) else b"\0" + data
 
