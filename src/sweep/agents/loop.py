@@ -435,12 +435,13 @@ class Loop:
             if self._search.take() or now >= self._next_watch:
                 self._next_watch = now + waits.WATCH_S
                 return True
-        if not self.news.fresh and now < self._next_poll:
+        leads = self.session.leads
+        if self.news.beyond(self.session.seen) if leads else self.news.fresh:
+            return True  # the commit takes them
+        self.news.take(leads)
+        if now < self._next_poll:
             return False
         self._next_poll = now + self.news.pause_s(self.session.settled, self.options.timing.controller_ttl_s)
-        if self.news.fresh and not self.session.leads:
-            return True  # the commit takes them
-        self.news.take(self.session.leads)
         try:
             return self.session.behind() or self.session.driver is None
         except StoreError as error:

@@ -118,15 +118,16 @@ class Driver:
 
     def step(self, now_s: float, written: Sequence[Recorded] = (), position: int | None = None) -> None:
         """Bring the sweep to rest as of `now_s` (Unix seconds, by the store's clock). Call it inside `store.batch()`.
-        `written`: entries that the caller has just appended; they need not be read again. `position`: where the caller has just
+        `written`: entries that the caller has just appended, or was told of, in order: those that follow on what is folded need not be
+        read again. `position`: where the caller has just
         seen the journal; it need not be asked for again.
 
         Raises StaleFence when the lease is lost.
         """
         before, self._at_rest_at = self._at_rest_at, 0
         self.wrote_s, self.latest = None, position or 0
-        if written and written[0].position == self.state.position + 1:
-            self._take_in(written)
+        if written:
+            self._take_in(_following(written, self.state.position))
         overtaken = True
         for _ in range(MAX_ROUNDS):
             try:
@@ -316,6 +317,15 @@ class Driver:
             )
             self._indexed, self._rows = position, {}
             self.latest = max(self.latest, appended.last)
+
+
+def _following(entries: Sequence[Recorded], position: int) -> list[Recorded]:
+    """Those that stand behind `position` without a gap."""
+    found: list[Recorded] = []
+    for recorded in entries:
+        if recorded.position == position + len(found) + 1:
+            found.append(recorded)
+    return found
 
 
 def _searched_alike(one: SweepSpec | None, other: SweepSpec) -> bool:

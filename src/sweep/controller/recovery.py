@@ -22,7 +22,7 @@ EVERY = 2000
 """A snapshot that is so many entries behind is renewed as soon as nothing else is to do."""
 OVERDUE = 2
 """One that is so many times as much behind, and by one part in SHARE of the journal, is renewed in spite of work."""
-SHARE = 16
+SHARE = 32
 COLD = 1000
 """Runs that nothing was heard of for so many entries are packed before a snapshot is due, a few in each step."""
 WORTHWHILE = 200

@@ -16,6 +16,7 @@ import msgspec
 from sweep.core.entries import FORMAT, Recorded, addressee_of
 from sweep.core.index import decode_sweep
 from sweep.stores._common import Row, Settled, bare_all, recorded_all, rows_of_chunk
+from sweep.stores._listening import Told
 from sweep.stores.base import HistoryChunk, StoreError
 
 T = TypeVar("T")
@@ -108,6 +109,43 @@ def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
         data, at = _parts(item)
         rows.append(_flat(position_of(item), float(at), _decode_row(data)))
     return recorded_all(sweep, rows)
+
+
+def told_events(sweep: str, said: bytes) -> list[Recorded]:
+    """Entries as the script tells of them: their time, and each with its position. Raises Unreadable, ValueError."""
+    at, start = _text(said, 0)
+    return _told(sweep, said, float(at), start)
+
+
+def told_orders(sweep: str, said: bytes) -> Told:
+    """Orders, as told to whom they are for. Raises Unreadable, ValueError."""
+    before, position, seen = _three(said)
+    at, start = _text(said, _three_bytes)
+    return Told(before, position, seen, _told(sweep, said, float(at), start))
+
+
+def _told(sweep: str, said: bytes, at_s: float, start: int) -> list[Recorded]:
+    rows: list[Row] = []
+    while start < len(said):
+        position = int.from_bytes(said[start : start + 4])
+        data, start = _text(said, start + 4)
+        rows.append(_flat(position, at_s, _decode_row(data)))
+    return recorded_all(sweep, rows)
+
+
+def _text(said: bytes, start: int) -> tuple[bytes, int]:
+    """Bytes that stand behind their length, and where they end."""
+    end = start + 4 + int.from_bytes(said[start : start + 4])
+    if end > len(said):
+        raise ValueError("it breaks off")
+    return said[start + 4 : end], end
+
+
+def _three(said: bytes) -> tuple[int, int, int]:
+    return int.from_bytes(said[:4]), int.from_bytes(said[4:8]), int.from_bytes(said[8:12])
+
+
+_three_bytes = 12
 
 
 def recorded_segment(sweep: str, item: Item, after: int, addressee: str | None) -> list[Recorded]:

@@ -362,7 +362,7 @@ class RedisStore:
         """What hears of entries for `addressee` (`sweep.stores.listen`)."""
         prefix = Keys(sweep).prefix
         channels = (f"{prefix}to:{addressee}", f"{prefix}all", f"{prefix}events")
-        return RedisListener(self._link.another, *channels)
+        return RedisListener(self._link.another, sweep, *channels)
 
     # --- leases
 
