@@ -18,11 +18,11 @@ from sweep.stores.base import Store, StoreError
 
 NAME = "state"
 """What a snapshot is called among a sweep's caches."""
-EVERY = 2000
-"""A snapshot that is so many entries behind is renewed as soon as nothing else is to do."""
-OVERDUE = 2
-"""One that is so many times as much behind, and by one part in SHARE of the journal, is renewed in spite of work."""
-SHARE = 32
+EVERY, QUIET_SHARE = 2000, 64
+"""A snapshot that is so many entries behind, and one part in so many of the journal, is renewed as soon as nothing else is to do."""
+OVERDUE, SHARE = 2, 32
+"""One that is so many times as much behind, and one part in so many of the journal, is renewed in spite of work: what all of a
+sweep's snapshots have cost together stays in proportion to its length."""
 COLD = 1000
 """Runs that nothing was heard of for so many entries are packed before a snapshot is due, a few in each step."""
 WORTHWHILE = 200
@@ -45,8 +45,8 @@ class Keeper:
 
     def consider(self, state: State, quiet: bool) -> None:
         """At the end of a step: keep a snapshot where it is time. `quiet`: nothing has happened since the last step."""
-        behind = state.position - self.kept
-        if behind >= self.every and (quiet or behind >= max(OVERDUE * self.every, state.position // SHARE)):
+        least, share = (self.every, QUIET_SHARE) if quiet else (OVERDUE * self.every, SHARE)
+        if state.position - self.kept >= max(least, state.position // share):
             self._keep(state)
         else:
             self.packer.prepare(state, state.position - self.cold)
