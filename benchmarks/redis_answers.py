@@ -127,13 +127,15 @@ class Agent:
         session = self._session
         while self._ending and self._ending[0][0] <= now_s:
             self._end(heapq.heappop(self._ending)[2], now_s)
-        if not session.urgent and not (session.pending and now_s >= self._started_at_s):
-            if not self._news.take(session.leads) and now_s < self._looks_at_s:
+        news = self._news.beyond(session.seen) if session.leads else self._news.fresh
+        if not news and not session.urgent and not (session.pending and now_s >= self._started_at_s):
+            self._news.take(session.leads)
+            if now_s < self._looks_at_s:
                 return
             self._looks_at_s = now_s + self._news.pause_s(session.settled, _TIMING.controller_ttl_s)
             if not session.behind() and session.driver is not None:
                 return
-        for entry in session.commit():
+        for entry in session.commit(heard=self._news.take(session.leads)):
             if isinstance(entry, e.RunAssigned):
                 now_s = time.monotonic()
                 if entry.slot in self._asked:

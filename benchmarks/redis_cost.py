@@ -16,7 +16,7 @@ from recorded import record, spec
 from redis_answers import Found, answers
 
 from sweep.api.serving import find_server
-from sweep.controller.recovery import EVERY, NAME, recover
+from sweep.controller.recovery import EVERY, NAME, OVERDUE, SHARE, recover
 from sweep.core.names import controller_lease
 from sweep.core.snapshot import mark_of, pack
 from sweep.stopping import make_stopper
@@ -219,7 +219,8 @@ def _attaching(context: Context) -> Iterator[Table]:
             if redis is bare:
                 store.put_cache("bench", "state", b"")
             elif redis is old:
-                _snapshot_at(store, store.position("bench") * 4 // 5)
+                position = store.position("bench")
+                _snapshot_at(store, position - max(OVERDUE * EVERY, position // SHARE))
             elif redis is recent:
                 _snapshot_at(store, store.position("bench") - EVERY)
             store.close()
@@ -237,10 +238,11 @@ def _attaching(context: Context) -> Iterator[Table]:
             [
                 Goal(snapshot, "CPU ms", at_least=2, to=optuna),
                 Goal(usual, "CPU ms", at_least=2, to=optuna),
+                Goal(tail, "CPU ms", at_least=2, to=optuna),
                 Goal(agent, "CPU ms", at_least=3, to=optuna),
             ],
-            note="a controller that never has a quiet moment renews its snapshot when a fifth of the journal is behind it; others "
-            "do so every 2,000 entries",
+            note=f"a controller that never has a quiet moment renews its snapshot when one part in {SHARE} of the journal is behind "
+            f"it, and {OVERDUE * EVERY:,} entries; others do so every {EVERY:,} entries",
         )
 
 

@@ -15,20 +15,25 @@ from sweep.core.state import State
 @plant
 def a_snapshot_loses_what_runs_have_reported(patch: pytest.MonkeyPatch) -> None:
     def unpack(real: Any) -> Any:
-        def unpacked(data: bytes, make_stopper: Any) -> State | None:
-            state: State | None = real(data, make_stopper)
+        def unpacked(packer: Any, data: bytes, make_stopper: Any) -> State | None:
+            state: State | None = real(packer, data, make_stopper)
             for run in state.runs if state is not None else ():
                 run.score = None
             return state
 
         return unpacked
 
-    around(patch, recovery, "unpack", unpack)
+    around(patch, recovery.Packer, "unpack", unpack)
 
 
 @plant
 def a_snapshot_forgets_who_has_a_run(patch: pytest.MonkeyPatch) -> None:
     around(patch, snapshot, "_objects", lambda real: lambda kind, columns: _unowned(real(kind, columns)))
+
+
+@plant
+def a_snapshot_misses_what_has_changed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(State, "touch", lambda self, number: None)
 
 
 def _unowned(objects: list[Any]) -> list[Any]:

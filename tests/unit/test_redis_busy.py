@@ -13,7 +13,7 @@ import pytest
 
 from folded import make_spec
 from led import SWEEP, Led
-from sweep.agents.news import IDLE_POLL_S, POLL_S, News
+from sweep.agents.news import IDLE_POLL_S, OWED_POLL_S, POLL_S, News
 from sweep.agents.session import Session, Timing
 from sweep.controller.ports import InlineSearch
 from sweep.controller.searching import Request
@@ -63,7 +63,7 @@ def leads(store: RedisStore) -> Lease:
 def test_a_look_is_what_two_questions_give(store: RedisStore, packed: bool) -> None:
     plain = MemoryStore()
     for one in (store, plain):
-        assert look(one, "s", 0, "a", "sweep") == ([], Index(0, {}))
+        assert look(one, "s", 0, "a", "sweep") == ([], Index(0, {}), 0)
         entries = [PAUSE, assigned("a"), assigned("b"), PAUSE, assigned("a", 2)]
         index = IndexUpdate(4, {"sweep": b"row", "sweeping": b"not asked for"})
         one.append("s", entries, writer="w", first_seq=1, index=index)
@@ -71,7 +71,8 @@ def test_a_look_is_what_two_questions_give(store: RedisStore, packed: bool) -> N
         store.compact()
     for after, found in ((0, [2, 5]), (2, [5]), (5, [])):
         for one in (store, plain):
-            orders, row = look(one, "s", after, "a", "sweep")
+            orders, row, position = look(one, "s", after, "a", "sweep")
+            assert position == 5
             assert [order.position for order in orders] == found
             assert orders == one.read("s", after, addressee="a")
             assert row == Index(4, {"sweep": b"row"})
@@ -93,8 +94,15 @@ def test_an_idle_agent_looks_seldom_where_news_come_through(redis_server: RedisS
     with closing(RedisStore(redis_server.url)) as store, selectors.DefaultSelector() as selector:
         news = News(selector)
         news.follow(store, "s", "a")
-        until(lambda: news.pause_s(True, 60.0) == IDLE_POLL_S)
-        assert news.pause_s(False, 60.0) == POLL_S, "the controller owes an answer"
+
+        def told() -> bool:
+            for key, _ in selector.select(0.05):
+                key.data()
+            return news.pause_s(True, 60.0) == IDLE_POLL_S
+
+        assert news.pause_s(True, 60.0) == POLL_S, "nothing has been heard yet"
+        until(told)
+        assert news.pause_s(False, 60.0) == OWED_POLL_S, "the controller owes an answer"
         assert news.pause_s(True, 1.0) == 0.1, "somebody must take the lead over in time"
         news.close()
 
@@ -111,9 +119,12 @@ def test_where_publishing_is_forbidden_an_idle_agent_looks_as_often_as_ever(
             until(lambda: dict(client.pubsub_numsub(channel))[channel.encode()] == 1)
             store.append("s", [PAUSE, assigned("mute")], writer="w", first_seq=1)
             assert [order.position for order in store.read("s", 0, addressee="mute")] == [2]
+            for _ in range(20):  # also when it has had the time
+                listener.take()
+                time.sleep(0.01)
             assert not listener.hears
             client.publish(channel, "")  # somebody else may: then it does hear
-            until(lambda: listener.hears)
+            until(lambda: listener.take() and listener.hears)
             listener.close()
         client.execute_command("ACL", "DELUSER", "mute")
 

@@ -15,7 +15,7 @@ from sweep.core import entries as e
 from sweep.core import snapshot
 from sweep.core.decide import decide
 from sweep.core.evolve import evolve
-from sweep.core.snapshot import mark_of, pack, read_mark, unpack
+from sweep.core.snapshot import Packer, mark_of, pack, read_mark, unpack
 from sweep.core.space import Numeric, Parameter, Space
 from sweep.core.spec import EarlyTerminate, Metric
 from sweep.core.state import State
@@ -102,6 +102,54 @@ def test_a_snapshot_and_the_rest_is_the_whole_fold(seed: int) -> None:
         assert decide(through_snapshot(early, journal[position - 1]), 1e4, 3) == decisions
 
 
+@pytest.mark.parametrize("seed", range(25))
+def test_what_has_not_changed_need_not_be_packed_again(seed: int) -> None:
+    journal = random_journal(seed)
+    rng = random.Random(seed)
+    state, packer = State(make_stopper), Packer()
+    state.block = rng.choice((1, 2, 7))
+    for recorded in journal:
+        evolve(state, recorded)
+        if rng.random() < 0.1:
+            packer.prepare(state, recorded.position - 20)
+        if rng.random() < 0.02:
+            copy = through_snapshot(state, recorded, packer)
+            check_same(copy, through_snapshot(state, recorded))
+            if rng.random() < 0.5:  # another controller takes over
+                data = packer.pack(state, mark_of(recorded))
+                assert data is not None
+                packer, block = Packer(), state.block
+                taken = packer.unpack(data, make_stopper)
+                assert taken is not None
+                state, state.block = taken, block
+    through_snapshot(state, journal[-1], packer)
+
+
+def test_only_what_has_changed_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed_blocks: list[int] = []
+    real = snapshot._block
+
+    def block(state: State, number: int) -> Any:
+        packed_blocks.append(number)
+        return real(state, number)
+
+    monkeypatch.setattr(snapshot, "_block", block)
+    lab = Lab()
+    lab.state.block = 2
+    lab.join(slots=2)
+    lab.propose(8)
+    lab.work()
+    packer = Packer()
+    assert packer.pack(lab.state, mark_of(lab.journal[-1])) is not None
+    assert packed_blocks == [0, 1, 2, 3]
+    packed_blocks.clear()
+    lab.add(e.RunStarted(1, 1, "a", 1, "host", 0))
+    assert not packer.prepare(lab.state, lab.state.position - 1), "it changed just now"
+    assert packer.prepare(lab.state, lab.state.position)
+    assert packer.pack(lab.state, mark_of(lab.journal[-1])) is not None
+    assert packed_blocks == [0]
+
+
 def test_the_journals_of_this_test_hold_what_matters() -> None:
     seen: set[str] = set()
     for seed in range(25):
@@ -128,7 +176,7 @@ def test_every_field_of_the_state_is_compared(packed: tuple[Lab, bytes]) -> None
     lab, _ = packed
     copy = through_snapshot(lab.state, lab.journal[-1])
     for name, value in vars(copy).items():
-        if name in ("make_stopper", "stopper", "_yardstick"):
+        if name in ("make_stopper", "stopper", "_yardstick", "touched"):
             continue
         other = refold(lab)
         setattr(other, name, "something else")
@@ -212,7 +260,7 @@ def long_sweep(runs: int = 60) -> Led:
 
 
 def _eager(led: Led) -> None:
-    led.driver._keeper.every, led.driver._keeper.worthwhile = 50, 1
+    led.driver._keeper.every, led.driver._keeper.worthwhile = 300, 1
 
 
 def take_over(led: Led) -> int:
@@ -287,7 +335,7 @@ def test_one_is_kept_when_nothing_else_is_to_do() -> None:
 
 def test_one_is_kept_in_spite_of_work_when_it_is_far_behind() -> None:
     led = Led(make_spec(run_cap=300), store=Reading)
-    led.driver._keeper.every = 5
+    led.driver._keeper.every = 20
     led.join(slots=1)
     led.step()
     for number in range(40):

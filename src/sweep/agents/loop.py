@@ -436,7 +436,11 @@ class Loop:
             if self._search.take() or now >= self._next_watch:
                 self._next_watch = now + waits.WATCH_S
                 return True
-        if not self.news.take(self.session.leads) and now < self._next_poll:
+        leads = self.session.leads
+        if self.news.beyond(self.session.seen) if leads else self.news.fresh:
+            return True  # the commit takes them
+        self.news.take(leads)
+        if now < self._next_poll:
             return False
         self._next_poll = now + self.news.pause_s(self.session.settled, self.options.timing.controller_ttl_s)
         try:
@@ -453,7 +457,7 @@ class Loop:
                     self.local.collect(local, self.session.add, now)
             self._history_due = self._objective_due = None
             try:
-                orders = self.session.commit(self.local.history)
+                orders = self.session.commit(self.local.history, self.news.take(self.session.leads))
             except SweepRemoved:
                 raise
             except StoreError as error:

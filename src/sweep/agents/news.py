@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import selectors
 
-from sweep.stores import Listener, Store, listen
+from sweep.stores import Heard, Listener, Store, listen
 
 POLL_S = 0.05
 """How often the journal is looked at for what others wrote."""
 IDLE_POLL_S = 1.0
 """The same where the store tells of what matters here, and nothing is awaited: many idle agents must not keep it busy."""
+OWED_POLL_S = 0.25
+"""The same where the controller owes an answer, of which the store will tell."""
 
 
 class News:
@@ -18,31 +20,61 @@ class News:
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._listener: Listener | None = None
-        self._fresh = False
+        self._watched: int | None = None
+        self._heard = Heard()
+        self.fresh = False
+        """Whether there has been news since they were taken last."""
 
     def follow(self, store: Store, sweep: str, agent: str) -> None:
         """Listen to what is written for `agent`."""
         self._listener = listen(store, sweep, agent)
-        if self._listener is not None:
-            self._selector.register(self._listener.fileno(), selectors.EVENT_READ, self._note)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Wait for what the listener waits for, which changes when its connection breaks."""
+        fd = self._listener.fileno() if self._listener is not None else None
+        if fd == self._watched:
+            return
+        if self._watched is not None:
+            self._selector.unregister(self._watched)
+        if fd is not None:
+            self._selector.register(fd, selectors.EVENT_READ, self._note)
+        self._watched = fd
 
     def _note(self) -> None:
         assert self._listener is not None
-        self._listener.take()
-        self._fresh = True
+        heard, before = self._listener.take(), self._heard
+        self._watch()
+        if not (heard.events or heard.orders or heard.unclear):
+            return
+        self._heard = Heard(
+            [*before.events, *heard.events],
+            [*before.orders, *heard.orders],
+            before.unclear or heard.unclear,
+        )
+        self.fresh = True
 
     def pause_s(self, settled: bool, ttl_s: float) -> float:
         """How long the journal may be left alone, as long as no news come. `settled`: nothing is awaited; `ttl_s`: the life of
         the controller's lease, within which somebody must notice that it has run out."""
-        told = settled and self._listener is not None and self._listener.hears
-        return min(IDLE_POLL_S, ttl_s / 10) if told else POLL_S
+        if self._listener is None or not self._listener.hears:
+            return POLL_S
+        return min(IDLE_POLL_S if settled else OWED_POLL_S, ttl_s / 10)
 
-    def take(self, leads: bool) -> bool:
-        """Whether there has been news since the last call. An agent that leads hears of all events."""
+    def beyond(self, position: int) -> bool:
+        """Whether there are news for a controller that has folded the journal up to `position`: its own are none."""
+        heard = self._heard
+        return self.fresh and (heard.unclear or bool(heard.events and heard.events[-1].position > position))
+
+    def take(self, leads: bool) -> Heard:
+        """The news since the last call. `leads`: an agent that leads hears of all events."""
+        heard, self._heard, self.fresh = self._heard, Heard(), False
         if self._listener is not None:
             self._listener.leading = leads
-        fresh, self._fresh = self._fresh, False
-        return fresh
+            self._watch()
+            if self._listener.hears:
+                return heard
+        return Heard(heard.events, heard.orders, True)
 
     def close(self) -> None:
         """Listen no longer."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -19,7 +20,7 @@ from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.names import agent_lease
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
-from sweep.stores import look
+from sweep.stores import Heard, Told, look
 from sweep.stores.base import (
     EntriesLost,
     HistoryChunk,
@@ -31,6 +32,9 @@ from sweep.stores.base import (
     SweepRemoved,
     lost_entries,
 )
+
+NOTHING_TOLD = Heard(unclear=True)
+"""What is heard of a store that tells nothing."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -187,28 +191,36 @@ class Session:
         return self._told is not None
 
     @property
+    def seen(self) -> int:
+        """The journal's position when this agent last looked at all of it, or brought it to rest."""
+        return self._seen
+
+    @property
     def settled(self) -> bool:
         """Whether the controller had seen, when this agent last looked, all that this agent knew of."""
         return self._seen == self._known
 
-    def commit(self, history: Sequence[HistoryChunk] = ()) -> list[e.AnyEntry]:
+    def commit(self, history: Sequence[HistoryChunk] = (), heard: Heard = NOTHING_TOLD) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
-        addressed to this agent. One commit of the store; on StoreError all of it stays pending."""
+        addressed to this agent. One commit of the store; on StoreError all of it stays pending. `heard`: what the store has told
+        since the last commit, where it does; what is told need not be looked for."""
         if self._lease is not None:
             self._lead.seek()
         if self.driver is None and not self._pending and not history and not self.caches:
-            return self._orders(self._position())
+            if self._told is not None:
+                return self._orders(self._position())
+            orders = self._follow(heard)
+            return self._news() if orders is None else orders
         try:
             with self.store.batch():
-                position, seq, written = self._write(history)
+                position, seq, written = self._write(history, heard)
                 latest = position
                 if self.driver is not None:
-                    self.driver.step(self.time.now_s(), written, position)
+                    given = sorted([*heard.events, *written], key=attrgetter("position"))
+                    self.driver.step(self.time.now_s(), given, position)
                     if self.driver.wrote_s is not None:
                         self.time.saw(self.driver.wrote_s)
-                    latest = self.store.position(
-                        self.sweep
-                    )  # a store that loses entries must not go unnoticed
+                    latest = max(latest, self.driver.latest)
                     position = self.driver.view()[0] or latest
         except StaleFence:
             self._lead.stop()
@@ -221,7 +233,8 @@ class Session:
         self.blobs.clear()
         self.caches.clear()
         self._seq, self._known = seq, max(position, latest)
-        return self._orders(position)
+        orders = self._follow(heard) if self.driver is None else None
+        return self._orders(position) if orders is None else orders
 
     def revised(self) -> SweepSpec | None:
         """The sweep's spec, where it has another revision than this told last time; None otherwise. Cheap when there is
@@ -252,13 +265,15 @@ class Session:
 
     # --- inside
 
-    def _write(self, history: Sequence[HistoryChunk]) -> tuple[int, int, Sequence[e.Recorded]]:
+    def _write(self, history: Sequence[HistoryChunk], heard: Heard) -> tuple[int, int, Sequence[e.Recorded]]:
         if history:
             self.store.append_history(self.sweep, history)
         for blob in self.blobs:
             self.store.put_blob(blob)
         for name, data in self.caches.items():
             self.store.put_cache(self.sweep, name, data)
+        if not self._pending and self.driver is not None and heard.events:
+            return self._position(heard.events[-1].position), self._seq, ()
         if not self._pending:
             return self._position(), self._seq, ()
         self._told = None
@@ -278,9 +293,12 @@ class Session:
             self.time.saw(self.store.read(self.sweep, appended.last - 1, limit=1)[0].at_s)
         return appended.last, self._seq + len(self._pending), appended.recorded
 
-    def _position(self) -> int:
-        """The journal's position, now or when `behind` looked for it just before. Raises as `_check_there`."""
+    def _position(self, told: int | None = None) -> int:
+        """The journal's position, now or when `behind` looked for it just before; as far as this agent knows where it was `told`
+        that there is an entry at that one. Raises as `_check_there`."""
         position, self._told = self._told, None
+        if told is not None:
+            position = max(told, self._known, position or 0)
         if position is None or position < self._known:
             position = self.store.position(self.sweep)
         self._check_there(position)
@@ -298,10 +316,50 @@ class Session:
             raise StoreError(self._gone)
         self._known = position
 
+    def _follow(self, heard: Heard) -> list[e.AnyEntry] | None:
+        """Orders as they were told; None where something is missing, or only a look tells."""
+        if heard.unclear:
+            return None
+        cursor, found = self._cursor, list[e.Recorded]()
+        for told in heard.orders:
+            if told.before > cursor:
+                return None
+            found += [recorded for recorded in told.entries if recorded.position > cursor]
+            cursor = max(cursor, told.entries[-1].position)
+        for told in heard.orders:
+            self._note_told(told)
+        self._cursor = cursor
+        return [recorded.entry for recorded in found]
+
+    def _note_told(self, told: Told) -> None:
+        if self._known <= told.seen:  # whoever wrote it had seen all that is known here: nothing is owed
+            self._seen = max(self._seen, told.position)
+        self._known = max(self._known, told.position)
+
+    def _news(self) -> list[e.AnyEntry]:
+        """What there is, in one question to the store where it has an answer to all of it."""
+        orders, index, position = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
+        self._check_there(position)
+        row = index.rows.get(SWEEP_KEY)
+        return self._took(
+            position, orders, index.upto >= position, decode_sweep(row) if row is not None else None
+        )
+
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:
             return []
-        orders, fresh, view = self._look(position)
+        upto, view = self.driver.view() if self.driver is not None else (0, None)
+        if self.driver is None or view is None or upto < position:
+            return self._news()
+        orders = self.driver.orders(self._cursor)
+        if orders is None:
+            orders = self.store.read(self.sweep, self._cursor, addressee=self.agent)
+        return self._took(position, orders, True, view)
+
+    def _took(
+        self, position: int, orders: Sequence[e.Recorded], fresh: bool, view: SweepView | None
+    ) -> list[e.AnyEntry]:
+        """`fresh`: `view`, the sweep's row in the index, goes as far as `position`."""
         if orders:  # only now: nothing that fails above may lose them
             self._cursor = orders[-1].position
         if fresh:  # else look again: the listing lags behind
@@ -310,15 +368,6 @@ class Session:
             self.view = view
             self.phase, self.reason = view.state, view.reason
         return [recorded.entry for recorded in orders]
-
-    def _look(self, position: int) -> tuple[list[e.Recorded], bool, SweepView | None]:
-        """What is addressed to this agent, the sweep's row in the index, and whether that goes as far as `position`."""
-        upto, view = self.driver.view() if self.driver is not None else (0, None)
-        if view is not None and upto >= position:
-            return self.store.read(self.sweep, self._cursor, addressee=self.agent), True, view
-        orders, index = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
-        row = index.rows.get(SWEEP_KEY)
-        return orders, index.upto >= position, decode_sweep(row) if row is not None else None
 
 
 def carry_orders(core: AgentCore, orders: Sequence[e.AnyEntry], now_s: float) -> list[Action]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sweep.controller.recovery import Keeper, recover
 from sweep.controller.searching import Answer, Request, SearchFailed, SearchPort
+from sweep.controller.standing import Standing
 from sweep.core import entries as e
 from sweep.core.decide import Propose, WakeAt, decide
 from sweep.core.entries import Recorded
@@ -57,7 +58,7 @@ class Driver:
         self._indexed = 0
         self._rows: dict[str, bytes] = {}
         """Rows of the index that the store does not have yet."""
-        self._keeper = Keeper(store, sweep)
+        self._keeper, self._standing = Keeper(store, sweep), Standing()
         self._at_rest_at = 0
         """The position at which the last step came to rest; 0 while one is under way, or after one that failed."""
         self._vouched: set[str] = set()
@@ -67,6 +68,11 @@ class Driver:
         """Unix time at which `step` should run again at the latest."""
         self.wrote_s: float | None = None
         """Store's time of the last entry that the last step wrote; None when it wrote none."""
+        self.latest = 0
+        """The highest position of the journal that the last step saw; others may have written behind what is folded."""
+        self._mine: list[Recorded] = []
+        """Entries behind `_mine_after` for whoever holds the lease, as far as they are folded and not asked for yet."""
+        self._mine_after: int | None = None
 
     @property
     def state(self) -> State:
@@ -82,34 +88,46 @@ class Driver:
         view = self._fold.sweep_view() if self._fold is not None and self._at_rest_at else None
         return (self._at_rest_at if view is not None else 0), view
 
+    def orders(self, after: int) -> list[Recorded] | None:
+        """Entries behind position `after` for whoever holds the lease, up to where the last step came to rest; what stands before
+        them is forgotten. None where this driver has not seen all of them: the store has them."""
+        if self._mine_after is None or after < self._mine_after or not self._at_rest_at:
+            return None
+        self._mine = [recorded for recorded in self._mine if recorded.position > after]
+        self._mine_after = after
+        return list(self._mine)
+
     def search_fileno(self) -> int | None:
         """Readable when a proposal is ready; None when there is nothing to wait for."""
         return self._search.fileno() if self._search is not None and self._search.busy else None
 
     def forget(self) -> None:
         """A batch failed: what is folded may be ahead of the store, and so may what the searcher was told."""
-        self._state = self._fold = self._answer = None
-        self._rows, self._at_rest_at = {}, 0
+        self._state = self._fold = self._answer = self._mine_after = None
+        self._rows, self._at_rest_at, self._mine = {}, 0, []
         self._vouched.clear()
         self._void = self._search is not None and self._search.busy
+        self._standing.close()
 
     def close(self) -> None:
         """End the searcher, and keep a snapshot for the next controller. The lease stays with whoever acquired it."""
         self._end_search()
+        self._standing.close()
         if self._state is not None and self._at_rest_at:
             self._keeper.leave(self._state)
 
     def step(self, now_s: float, written: Sequence[Recorded] = (), position: int | None = None) -> None:
         """Bring the sweep to rest as of `now_s` (Unix seconds, by the store's clock). Call it inside `store.batch()`.
-        `written`: entries that the caller has just appended; they need not be read again. `position`: where the caller has just
+        `written`: entries that the caller has just appended, or was told of, in order: those that follow on what is folded need not be
+        read again. `position`: where the caller has just
         seen the journal; it need not be asked for again.
 
         Raises StaleFence when the lease is lost.
         """
         before, self._at_rest_at = self._at_rest_at, 0
-        self.wrote_s = None
-        if written and written[0].position == self.state.position + 1:
-            self._take_in(written)
+        self.wrote_s, self.latest = None, position or 0
+        if written:
+            self._take_in(_following(written, self.state.position))
         overtaken = True
         for _ in range(MAX_ROUNDS):
             try:
@@ -120,6 +138,7 @@ class Driver:
                     self._flush_index()
                     self._at_rest_at = self.state.position
                     self._keeper.consider(self.state, quiet=before == self._at_rest_at)
+                    self._standing.consider(self._at_rest_at)
                     return
             except Moved as moved:
                 overtaken, position = True, moved.position
@@ -130,6 +149,7 @@ class Driver:
         known = self.state.position
         if position is None or position < known:  # it may have been seen before the state was folded
             position = self.store.position(self.sweep)
+        self.latest = max(self.latest, position)
         if position < known:
             raise StoreError(lost_entries(self.sweep, known, position))
         if position != known:
@@ -140,9 +160,15 @@ class Driver:
         assert fold is not None
         for recorded in entries:
             fold.fold(recorded)
-            self._keeper.last = recorded
+            self._note(recorded)
             if recorded.writer == self._writer:  # an append of ours that was taken for failed
                 self._seq = max(self._seq, recorded.seq)
+
+    def _note(self, recorded: Recorded) -> None:
+        """It has been folded."""
+        self._keeper.last = recorded
+        if recorded.addressee == self.lease.holder:
+            self._mine.append(recorded)
 
     # --- inside
 
@@ -167,6 +193,7 @@ class Driver:
         self._indexed = self.store.read_index(self.sweep, SWEEP_KEY).upto
         self._state = recover(self.store, self.sweep, self._indexed, self._make_stopper, self._keeper)
         self._fold = IndexFold(self._state, self._load_row)  # the store has the rows up to here
+        self._mine_after = self._state.position
         self.catch_up()
 
     def _load_row(self, key: str) -> bytes | None:
@@ -187,9 +214,10 @@ class Driver:
             based_on=state.position,
         )
         self._seq += len(entries)
+        self.latest = max(self.latest, appended.last)
         for recorded in appended.recorded:
             fold.fold(recorded)
-            self._keeper.last = recorded
+            self._note(recorded)
             self.wrote_s = recorded.at_s
 
     def _note_lost_agents(self) -> None:
@@ -278,7 +306,7 @@ class Driver:
         position = self.state.position
         self._rows.update(self._fold.take())
         if self._rows or self._indexed != position:
-            self.store.append(
+            appended = self.store.append(
                 self.sweep,
                 [],
                 writer=self._writer,
@@ -288,6 +316,16 @@ class Driver:
                 existing=True,
             )
             self._indexed, self._rows = position, {}
+            self.latest = max(self.latest, appended.last)
+
+
+def _following(entries: Sequence[Recorded], position: int) -> list[Recorded]:
+    """Those that stand behind `position` without a gap."""
+    found: list[Recorded] = []
+    for recorded in entries:
+        if recorded.position == position + len(found) + 1:
+            found.append(recorded)
+    return found
 
 
 def _searched_alike(one: SweepSpec | None, other: SweepSpec) -> bool:

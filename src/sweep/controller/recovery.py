@@ -12,16 +12,19 @@ from collections.abc import Iterator
 
 from sweep.core.entries import Recorded
 from sweep.core.evolve import evolve
-from sweep.core.snapshot import Mark, mark_of, pack, read_mark, unpack
+from sweep.core.snapshot import Mark, Packer, mark_of, read_mark
 from sweep.core.state import MakeStopper, State
 from sweep.stores.base import Store, StoreError
 
 NAME = "state"
 """What a snapshot is called among a sweep's caches."""
-EVERY = 2000
-"""A snapshot that is so many entries behind is renewed as soon as nothing else is to do."""
-OVERDUE = 10
-"""One that is so many times as much behind, and by a fifth of the journal, is renewed in spite of work."""
+EVERY, QUIET_SHARE = 2000, 64
+"""A snapshot that is so many entries behind, and one part in so many of the journal, is renewed as soon as nothing else is to do."""
+OVERDUE, SHARE = 2, 32
+"""One that is so many times as much behind, and one part in so many of the journal, is renewed in spite of work: what all of a
+sweep's snapshots have cost together stays in proportion to its length."""
+COLD = 1000
+"""Runs that nothing was heard of for so many entries are packed before a snapshot is due, a few in each step."""
 WORTHWHILE = 200
 """Fewer entries are folded faster than a snapshot of them is read."""
 BLOCK = 10_000
@@ -37,13 +40,16 @@ class Keeper:
         """The entry that was folded last."""
         self.kept = 0
         """The position of the snapshot in the store, as far as this process knows."""
-        self.every, self.worthwhile = EVERY, WORTHWHILE
+        self.every, self.worthwhile, self.cold = EVERY, WORTHWHILE, COLD
+        self.packer = Packer()
 
     def consider(self, state: State, quiet: bool) -> None:
         """At the end of a step: keep a snapshot where it is time. `quiet`: nothing has happened since the last step."""
-        behind = state.position - self.kept
-        if behind >= self.every and (quiet or behind >= max(OVERDUE * self.every, state.position // 5)):
+        least, share = (self.every, QUIET_SHARE) if quiet else (OVERDUE * self.every, SHARE)
+        if state.position - self.kept >= max(least, state.position // share):
             self._keep(state)
+        else:
+            self.packer.prepare(state, state.position - self.cold)
 
     def leave(self, state: State) -> None:
         """At the end of leading: keep one for the next controller. Never fails: it is only a cache."""
@@ -56,7 +62,7 @@ class Keeper:
     def _keep(self, state: State) -> None:
         if self.last is None or self.last.position != state.position:
             return
-        data = pack(state, mark_of(self.last))
+        data = self.packer.pack(state, mark_of(self.last))
         if data is not None:
             self._store.put_cache(self._sweep, NAME, data)
             self.kept = state.position
@@ -68,8 +74,9 @@ def recover(
     """The state of `sweep` at position `indexed`, up to which its index goes. Raises LookupError for an unknown sweep."""
     if keeper is None:
         keeper = Keeper(store, sweep)
+    keeper.packer = Packer()
     with _without_collections():
-        state = _from_snapshot(store, sweep, indexed, make_stopper)
+        state = _from_snapshot(store, sweep, indexed, make_stopper, keeper.packer)
         keeper.kept = state.position if state is not None else 0
         if state is None:
             state = State(make_stopper)
@@ -90,12 +97,14 @@ def recover(
     return state
 
 
-def _from_snapshot(store: Store, sweep: str, indexed: int, make_stopper: MakeStopper) -> State | None:
+def _from_snapshot(
+    store: Store, sweep: str, indexed: int, make_stopper: MakeStopper, packer: Packer
+) -> State | None:
     data = store.get_cache(sweep, NAME)
     mark = read_mark(data) if data is not None else None
     if data is None or mark is None or mark.position > indexed or not _stands(store, sweep, mark):
         return None
-    return unpack(data, make_stopper)
+    return packer.unpack(data, make_stopper)
 
 
 def _stands(store: Store, sweep: str, mark: Mark) -> bool:

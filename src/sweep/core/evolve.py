@@ -297,6 +297,7 @@ def _set_aside(state: State, entry: e.NodeSetAside) -> str | None:
             del state.offers[key]
     for number in entry.runs:
         run = state.runs[number]
+        state.touch(number)
         forgive(state, run, entry.host)
         if (run.state, e.NodeSetAside) in TABLE:
             before, run.state, run.reason = run.state, "queued", ""
@@ -336,6 +337,7 @@ def _proposed(state: State, entry: e.TrialsProposed) -> str | None:
     if entry.revision != state.revision:
         return f"proposed for revision {entry.revision} of the spec, which is at {state.revision}"
     for config in entry.configs:
+        state.touch(len(state.trials))
         state.observations.append(Observation(len(state.trials), config, "open"))
         state.trials.append(Trial(config))
     state.exhausted = entry.exhausted
@@ -354,6 +356,7 @@ def _added(state: State, entry: e.RunAdded) -> str | None:
     run = Run(entry.run, entry.trial, entry.replicate, entry.purpose, entry.seed)
     state.runs.append(run)
     state.trials[entry.trial].runs.append(entry.run)
+    state.touch(entry.trial)
     if entry.purpose == "search":
         state.unexpanded = max(state.unexpanded, entry.trial + 1)
     state.move(run, None)
@@ -431,6 +434,7 @@ def _consume(state: State, entry: e.RunAssigned) -> str | None:
 
 
 def _absorb(state: State, run: Run, entry: e.ObjectiveReported) -> None:
+    state.touch(run.run)
     early = state.spec.early_terminate
     anew = early is not None and early.step == "time"
     if run.absorb(entry.first, entry.steps, entry.values, entry.progress, anew):

@@ -3,6 +3,9 @@
 The rule of this file: it knows no field by name that it could find out. Attributes and slots are taken as they are, so that
 a new one is kept as well; what was packed by other code than this is not unpacked (`fingerprint`). A snapshot never decides
 anything: whoever cannot use one folds the journal, and comes to the same state.
+
+Runs and trials are packed in parts of `State.block` numbers each, and a part is packed again only when one of its own has changed
+(`State.touch`): a long sweep's snapshot costs what has happened since the last one.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,9 +34,10 @@ _TUPLE, _SET, _ARRAY = 1, 2, 3
 """Codes of the msgpack extensions: what msgpack itself would turn into a list."""
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _ELSEWHERE = frozenset(
-    ("make_stopper", "stopper", "_spec", "runs", "trials", "agents", "observations", "_yardstick")
+    ("make_stopper", "stopper", "_spec", "runs", "trials", "agents", "observations", "_yardstick", "touched")
 )
 """Attributes of a State that are not packed as they are."""
+_LEVEL = 1
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -47,8 +52,17 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 class _Head(msgspec.Struct, frozen=True, array_like=True):
     fingerprint: str
     mark: Mark
+    block: int
+    """`State.block` of the state that was packed."""
+    lengths: tuple[int, ...]
+    """Bytes of the parts that follow: the state without its runs and trials, then these, block by block."""
     digest: bytes
-    """Of mark and body: damage must not become a state."""
+    """Of all this: damage must not become a state."""
+
+
+class _Part(msgspec.Struct, frozen=True):
+    data: bytes
+    digest: bytes
 
 
 def mark_of(recorded: Recorded) -> Mark:
@@ -56,17 +70,66 @@ def mark_of(recorded: Recorded) -> Mark:
     return Mark(recorded.position, recorded.at_s, recorded.writer, recorded.seq)
 
 
-def pack(state: State, mark: Mark) -> bytes | None:
-    """`state` as bytes; None for one that holds what has no form here (an int beyond 64 bits).
+class Packer:
+    """Packs one state again and again, as it grows."""
 
-    `mark` is that of the entry at `state.position`. Takes about 2 µs a run.
-    """
+    def __init__(self) -> None:
+        self._parts: dict[int, _Part] = {}
+        """Block -> as it was packed last; out of date where the state has touched it since."""
+        self._unable = False
+
+    def prepare(self, state: State, before: int) -> bool:
+        """Pack one block that has not changed since position `before` of the journal, so that less is left for `pack`. Whether
+        there was one."""
+        if self._unable:
+            return False
+        number = next(iter(state.touched), None)
+        if number is None or state.touched[number] >= before:
+            return False
+        try:
+            self._parts[number] = _part(_block(state, number))
+        except _NO_FORM:
+            self._unable = True  # until somebody asks for all of it
+            return False
+        del state.touched[number]
+        return True
+
+    def pack(self, state: State, mark: Mark) -> bytes | None:
+        """`state` as bytes; None for one that holds what has no form here (an int beyond 64 bits).
+
+        `mark` is that of the entry at `state.position`. Takes about 7 µs a run of those blocks that have changed.
+        """
+        try:
+            for number in range(_blocks(state)):
+                if number in state.touched or number not in self._parts:
+                    self._parts[number] = _part(_block(state, number))
+            parts = [_part(_body(state)), *(self._parts[number] for number in range(_blocks(state)))]
+        except _NO_FORM:
+            return None
+        state.touched.clear()
+        lengths = tuple(len(part.data) for part in parts)
+        digest = _digest(mark, state.block, lengths, [part.digest for part in parts])
+        head = _encode(_Head(fingerprint(), mark, state.block, lengths, digest))
+        return b"".join([len(head).to_bytes(4, "little"), head, *(part.data for part in parts)])
+
+    def unpack(self, data: bytes, make_stopper: MakeStopper) -> State | None:
+        """As the function `unpack`; what has not changed until the state is packed again need not be packed again."""
+        found = _checked(data)
+        if found is None:
+            return None
+        body, *blocks = found[1]
+        state = _state(_open(body), list(map(_open, blocks)), make_stopper)
+        self._parts = dict(enumerate(blocks)) if found[0].block == state.block else {}
+        return state
+
+
+def pack(state: State, mark: Mark) -> bytes | None:
+    """As `Packer.pack`, all of it: about 10 µs a run."""
+    touched = state.touched.copy()
     try:
-        body = _encode(_body(state))
-    except (OverflowError, UnicodeEncodeError):
-        return None
-    head = _encode(_Head(fingerprint(), mark, _digest(mark, body)))
-    return len(head).to_bytes(4, "little") + head + body
+        return Packer().pack(state, mark)
+    finally:
+        state.touched.update(touched)
 
 
 def read_mark(data: bytes) -> Mark | None:
@@ -78,10 +141,7 @@ def read_mark(data: bytes) -> Mark | None:
 def unpack(data: bytes, make_stopper: MakeStopper) -> State | None:
     """The state that `pack` was given, with a stopper that has been told what the runs have reported; None when `data` is
     damaged or was made by other code than this."""
-    head, body = _split(data)
-    if head is None or _digest(head.mark, body) != head.digest:
-        return None
-    return _state(_decode(body), make_stopper)
+    return Packer().unpack(data, make_stopper)
 
 
 @functools.cache
@@ -104,40 +164,80 @@ def _split(data: bytes) -> tuple[_Head | None, memoryview]:
     return (head if head.fingerprint == fingerprint() else None), view[end:]
 
 
-def _digest(mark: Mark, body: bytes | memoryview) -> bytes:
-    digest = hashlib.blake2b(_encode(mark), digest_size=16)
-    digest.update(body)
-    return digest.digest()
+def _checked(data: bytes) -> tuple[_Head, list[_Part]] | None:
+    """The head and the parts of a snapshot; None when it is damaged or void."""
+    head, rest = _split(data)
+    if head is None or sum(head.lengths) != len(rest) or not head.lengths:
+        return None
+    parts, start = list[_Part](), 0
+    for length in head.lengths:
+        piece = bytes(rest[start : start + length])
+        parts.append(_Part(piece, _sum(piece)))
+        start += length
+    digest = _digest(head.mark, head.block, head.lengths, [part.digest for part in parts])
+    return (head, parts) if digest == head.digest else None
+
+
+def _digest(mark: Mark, block: int, lengths: tuple[int, ...], digests: list[bytes]) -> bytes:
+    return _sum(_encode([mark, block, lengths, digests]))
+
+
+def _sum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _part(plain: dict[str, Any]) -> _Part:
+    data = zlib.compress(_encode(plain), _LEVEL)
+    return _Part(data, _sum(data))
+
+
+def _open(part: _Part) -> dict[str, Any]:
+    plain: dict[str, Any] = _decode(zlib.decompress(part.data))
+    return plain
 
 
 # --- a state as plain data -------------------------------------------------------------------------------------
 
 
 def _body(state: State) -> dict[str, Any]:
+    """All but its runs and trials."""
     names = [name for name in vars(state) if name not in _ELSEWHERE]
     return {
         "state": {name: _plain(getattr(state, name)) for name in names},
         "spec": _plain(spec_to_builtins(state.spec)),
-        "runs": _columns(Run, state.runs),
-        "trials": _columns(Trial, state.trials),
         "agents": [list(state.agents), _columns(Agent, list(state.agents.values()))],
-        # A trial's number and config stand in the trials.
-        "seen": [
-            [getattr(seen, name) for seen in state.observations] for name in ("status", "score", "worth")
-        ],
     }
 
 
-def _state(body: dict[str, Any], make_stopper: MakeStopper) -> State:
+def _blocks(state: State) -> int:
+    return -(-max(len(state.runs), len(state.trials)) // state.block)
+
+
+def _block(state: State, number: int) -> dict[str, Any]:
+    """The runs and trials with these numbers."""
+    some = slice(number * state.block, (number + 1) * state.block)
+    seen = state.observations[some]
+    return {
+        "runs": _columns(Run, state.runs[some]),
+        "trials": _columns(Trial, state.trials[some]),
+        # A trial's number and config stand in the trials.
+        "seen": [[getattr(one, name) for one in seen] for name in ("status", "score", "worth")],
+    }
+
+
+def _state(body: dict[str, Any], blocks: list[dict[str, Any]], make_stopper: MakeStopper) -> State:
     state = State(make_stopper)
     vars(state).update(body["state"])
     state._spec = spec_from_builtins(body["spec"])
-    state.runs = _objects(Run, body["runs"])
-    state.trials = _objects(Trial, body["trials"])
     names, columns = body["agents"]
     state.agents = dict(zip(names, _objects(Agent, columns), strict=True))
-    configs = [trial.config for trial in state.trials]
-    state.observations = list(map(Observation, range(len(configs)), configs, *body["seen"]))
+    for block in blocks:
+        state.runs += _objects(Run, block["runs"])
+        first = len(state.trials)
+        trials = _objects(Trial, block["trials"])
+        configs = [trial.config for trial in trials]
+        state.trials += trials
+        state.observations += map(Observation, range(first, first + len(trials)), configs, *block["seen"])
     state.stopper = make_stopper(state.spec)
     if state.stopper is not None:
         for run in state.runs:
@@ -218,6 +318,7 @@ def _extension(code: int, data: memoryview) -> Any:
     return tuple(items) if code == _TUPLE else set(items)
 
 
+_NO_FORM = (OverflowError, UnicodeEncodeError)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode

@@ -157,6 +157,9 @@ class Agent:
 class State:
     """Everything that a controller needs to know about one sweep."""
 
+    block = 256
+    """Snapshots keep runs and trials in blocks of so many numbers."""
+
     def __init__(self, make_stopper: MakeStopper) -> None:
         self.make_stopper = make_stopper
         self.position = 0
@@ -229,6 +232,9 @@ class State:
         self._yardstick: tuple[object, Yardstick] | None = None  # a cache: (what it was made of, it)
         self.to_judge = False
         """Whether something came that a stopper could condemn a running run for since they were last judged."""
+        self.touched: dict[int, int] = {}
+        """Blocks of runs and trials that have changed since they were last packed -> the journal's position before the entry that
+        changed one last. That which has been left alone for longest comes first."""
 
     @property
     def spec(self) -> SweepSpec:
@@ -260,8 +266,15 @@ class State:
                 run.granted = None
             self.measure_again()
 
+    def touch(self, number: int) -> None:
+        """The run or the trial `number` has changed, or changes with the entry that is being folded."""
+        block = number // self.block
+        self.touched.pop(block, None)
+        self.touched[block] = self.position
+
     def move(self, run: Run, before: RunState | None) -> None:
         """Bring the indexes up to date after `run` went from `before` (None: it is new) to its present state."""
+        self.touch(run.run)
         after, counts = run.state, self.counts
         if before is not None:
             counts[before] -= 1
@@ -306,6 +319,7 @@ class State:
         status, score = trial_outcome([self.runs[r] for r in trial.runs])
         old = self.observations[number]
         worth = self.worth(trial) if status in ("completed", "pruned") else None
+        self.touch(number)
         if (old.status, old.score, old.worth) != (status, score, worth):
             self.observations[number] = Observation(number, trial.config, status, score, worth)
         if old.status == "open" and status != "open":
@@ -349,6 +363,7 @@ class State:
             if seen.status in ("completed", "pruned"):
                 worth = self.worth(self.trials[number])
                 if worth != seen.worth:
+                    self.touch(number)
                     self.observations[number] = msgspec.structs.replace(seen, worth=worth)
 
     def _count_finished(self, trial: Trial, score: float | None) -> None:
@@ -370,6 +385,7 @@ class State:
 
     def take_back(self, number: int) -> None:
         """A run of this trial had failed because of its node: `patience` has not seen the trial finish."""
+        self.touch(number)
         trial = self.trials[number]
         if trial.counted == self.row and self.unimproved:
             trial.counted = 0

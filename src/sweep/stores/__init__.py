@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sweep.stores._common import digest_of
-    from sweep.stores._listening import Listener, listen
+    from sweep.stores._listening import Heard, Listener, Told, listen
     from sweep.stores._looking import look
     from sweep.stores._open import address_of, open_store
     from sweep.stores.base import (
@@ -34,6 +34,8 @@ _HOMES = {
     "digest_of": "sweep.stores._common",
     "open_store": "sweep.stores._open",
     "Listener": "sweep.stores._listening",
+    "Heard": "sweep.stores._listening",
+    "Told": "sweep.stores._listening",
     "listen": "sweep.stores._listening",
     "look": "sweep.stores._looking",
 }
@@ -64,6 +66,8 @@ __all__ = [
     "Unreadable",
     "address_of",
     "digest_of",
+    "Heard",
+    "Told",
     "listen",
     "look",
     "open_store",

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
+from sweep.core.entries import Recorded
 from sweep.stores.base import Store
+
+
+class Told(NamedTuple):
+    """Orders as they were told."""
+
+    before: int
+    """Position of the addressee's entry before these: who has not seen that one has missed something."""
+    position: int
+    """Of the journal, when they had been written."""
+    seen: int
+    """Up to which position whoever wrote them had seen the journal."""
+    entries: Sequence[Recorded]
+
+
+class Heard(NamedTuple):
+    """What has been told, in the order in which it was written; it may have gaps, and stand in the journal only."""
+
+    events: Sequence[Recorded] = ()
+    """What was written by anybody but controllers."""
+    orders: Sequence[Told] = ()
+    unclear: bool = False
+    """There is something that only a look tells."""
 
 
 class Listener(Protocol):
@@ -15,10 +39,12 @@ class Listener(Protocol):
     leading: bool
     """Whether events from others are news as well, as they are for the controller; may be set at any time."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """May be another one after `take`."""
+        ...
 
-    def take(self) -> None:
-        """Not readable any more, until the next news."""
+    def take(self) -> Heard:
+        """What the news are. Not readable any more, until the next ones. Raises StoreError."""
         ...
 
     def close(self) -> None: ...

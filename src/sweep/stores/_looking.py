@@ -6,13 +6,14 @@ from sweep.core.entries import Recorded
 from sweep.stores.base import Index, Store
 
 
-def look(store: Store, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index]:
-    """Entries for `addressee` behind position `after`, and the row `key` (not a run's) of the index, with the position that
-    the index reflects. The row is no older than the entries."""
+def look(store: Store, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index, int]:
+    """Entries for `addressee` behind position `after`, the row `key` (not a run's) of the index, with the position that
+    the index reflects, and the journal's position. The row is no older than the entries, and they are no older than the position."""
     at_once = getattr(store, "look", None)
     if at_once is not None:
-        found: tuple[list[Recorded], Index] = at_once(sweep, after, addressee, key)
+        found: tuple[list[Recorded], Index, int] = at_once(sweep, after, addressee, key)
         return found
+    position = store.position(sweep)
     orders = store.read(sweep, after, addressee=addressee)
     index = store.read_index(sweep, key)
-    return orders, Index(index.upto, {name: row for name, row in index.rows.items() if name == key})
+    return orders, Index(index.upto, {name: row for name, row in index.rows.items() if name == key}), position

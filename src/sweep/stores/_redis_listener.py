@@ -1,108 +1,177 @@
-"""Hearing of news by Redis's publish and subscribe: the script that appends also says so on channels of the sweep.
+"""Hearing of news by Redis's publish and subscribe: the script that appends also says what on channels of the sweep.
 
-The rule of this file: whatever goes wrong here costs only time. A message is a hint to look; who hears none looks now and then anyway.
+The rule of this file: whatever goes wrong here costs only time. What a message says stands in the journal, at the positions that it
+names: who finds that something is missing looks there, and who hears nothing does so now and then anyway. Whoever waits for news
+waits for the connection itself; only to get one is the business of a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from redis import exceptions as wrong
 
+from sweep.core.entries import Recorded
+from sweep.stores import _redis_pack as packing
+from sweep.stores._listening import Heard, Told
 from sweep.stores.base import StoreError
 
-_LOOK_S = 0.25
-"""How often the thread looks whether it should end, or listen to something else."""
-_PAUSE_S = 0.001
-"""News that come in such a time are told as one."""
 _RETRY_S = 1.0
 _PROBE = b"probe"
+_WRONG = (wrong.RedisError, StoreError, OSError)
 
 
 class RedisListener:
-    """A thread with a connection of its own, and a pipe that it writes to."""
+    """A connection that listens, and a thread that makes one when there is none."""
 
-    def __init__(self, connect: Callable[[], Any], orders: str, everybody: str, events: str) -> None:
-        """`connect` makes a connection; the others are channels, the last one for a controller only."""
-        self.leading = self.hears = False
-        self._connect, self._orders, self._all, self._events = connect, orders, everybody, events
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="listens to Redis", daemon=True)
-        self._thread.start()
+    def __init__(
+        self, connect: Callable[[], Any], sweep: str, orders: str, everybody: str, events: str
+    ) -> None:
+        """`connect` makes a connection; the last three are channels, the last one for a controller only."""
+        self.hears = False
+        self._connect, self._sweep = connect, sweep
+        self._orders, self._all, self._events = orders, everybody, events
+        self._leading = False
+        self._connection: Any = None
+        self._made: Any = None
+        """A connection that the thread has made, and that listens."""
+        self._fresh = False
+        """It has just been taken over: what came before nobody has heard."""
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._seek()
+
+    @property
+    def leading(self) -> bool:
+        """Whether it hears of events."""
+        return self._leading
+
+    @leading.setter
+    def leading(self, leading: bool) -> None:
+        if leading != self._leading:
+            self._leading = leading
+            self._follow_events()
 
     def fileno(self) -> int:
-        """Readable when there is news."""
-        return self._reader
+        """Readable when there is news; another one when the connection breaks, or is there again."""
+        return int(self._reader.fileno() if self._connection is None else self._connection._sock.fileno())
 
-    def take(self) -> None:
-        """Empty the pipe."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._reader, 4096)
+    def take(self) -> Heard:
+        """What has come."""
+        if self._connection is None and not self._adopt():
+            return Heard()
+        events, orders, unclear = list[Recorded](), list[Told](), self._fresh
+        self._fresh = False
+        try:
+            while self._connection.can_read(0):
+                unclear |= self._understand(self._connection.read_response(), events, orders)
+        except _WRONG:
+            self._lose()
+            unclear = (
+                True  # who relies on news must look: a server that comes back may have lost some entries
+            )
+        return Heard(events, orders, unclear)
 
     def close(self) -> None:
         """Listen no longer. Does not wait for the thread, which ends within moments."""
         self._closed.set()
-        os.close(self._reader)
+        with self._lock:
+            left, self._made = self._made, None
+        for connection in (left, self._connection):
+            if connection is not None:
+                connection.disconnect()
+        self._connection = None
+        self._reader.close()
+        self._writer.close()
+
+    # --- what is said
+
+    def _understand(self, message: Any, events: list[Recorded], orders: list[Told]) -> bool:
+        """Whether a look must tell the rest."""
+        if message[0] != b"message":
+            return False  # the answer to a subscription
+        self.hears = True
+        channel, said = message[1].decode(), message[2]
+        if said == _PROBE:
+            return False
+        try:
+            if said and channel == self._events:
+                events += packing.told_events(self._sweep, said)
+                return False
+            if said and channel == self._orders:
+                orders.append(packing.told_orders(self._sweep, said))
+                return False
+        except (StoreError, ValueError, msgspec.DecodeError):
+            pass  # a look will say what is wrong with it
+        return True
+
+    def _follow_events(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            self._connection.send_command("SUBSCRIBE" if self._leading else "UNSUBSCRIBE", self._events)
+        except _WRONG:
+            self._lose()
+
+    # --- the connection
+
+    def _adopt(self) -> bool:
+        """Take over the connection that the thread has made, if there is one."""
+        with contextlib.suppress(BlockingIOError):
+            self._reader.recv(64)
+        with self._lock:
+            self._connection, self._made = self._made, None
+        if self._connection is None:
+            return False
+        self._fresh = True
+        if self._leading:
+            self._follow_events()
+        return self._connection is not None
+
+    def _lose(self) -> None:
+        self._connection.disconnect()
+        self._connection, self.hears = None, False
+        self._seek()
+
+    def _seek(self) -> None:
+        threading.Thread(target=self._run, name="connects to Redis", daemon=True).start()
 
     def _run(self) -> None:
         while not self._closed.is_set():
             connection = self._connect()
             try:
                 self._listen(connection)
-            except (wrong.RedisError, StoreError, OSError):
-                self.hears = False
-                self._tell()  # whoever relies on news must look: a server that comes back may have lost some entries
-                self._closed.wait(_RETRY_S)
-            finally:
-                self.hears = False
+            except _WRONG:
                 connection.disconnect()
-        os.close(self._writer)
+                self._closed.wait(_RETRY_S)
+                continue
+            with self._lock:
+                if not self._closed.is_set():
+                    self._made, connection = connection, None
+            if connection is not None:
+                connection.disconnect()
+            with contextlib.suppress(OSError):  # closed is the end
+                self._writer.send(b"\0")
+            return
 
     def _listen(self, connection: Any) -> None:
         connection.send_command("SUBSCRIBE", self._orders, self._all)
         connection.read_response()
         connection.read_response()
-        heard = False
-        self._tell()  # what came while nobody listened
-        self._probe()
-        while not self._closed.is_set():
-            if heard != self.leading:
-                heard = self.leading
-                connection.send_command("SUBSCRIBE" if heard else "UNSUBSCRIBE", self._events)
-            if connection.can_read(_LOOK_S):
-                news = self._take(connection.read_response())
-                while connection.can_read(0):
-                    news |= self._take(connection.read_response())
-                if news:
-                    self._tell()
-                    time.sleep(_PAUSE_S)
-
-    def _probe(self) -> None:
-        """Say something to oneself: where it is heard, this server and its rules let news through."""
-        connection = self._connect()
+        other = (
+            self._connect()
+        )  # to say something to oneself: where it is heard, this server and its rules let news through
         try:
-            connection.send_command("PUBLISH", self._orders, _PROBE)
-            connection.read_response()
+            other.send_command("PUBLISH", self._orders, _PROBE)
+            other.read_response()
         except wrong.ResponseError:  # this user may not: nor may the scripts
             pass
         finally:
-            connection.disconnect()
-
-    def _take(self, message: Any) -> bool:
-        """Whether this is news: no answer to a subscription, and not what was said to oneself."""
-        if message[0] != b"message":
-            return False
-        self.hears = True
-        return bool(message[2] != _PROBE)
-
-    def _tell(self) -> None:
-        with contextlib.suppress(OSError):  # full is as good; closed is the end
-            os.write(self._writer, b"\0")
+            other.disconnect()

@@ -6,6 +6,7 @@ small record costs least as; a reader gets the same back.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -15,14 +16,17 @@ import msgspec
 from sweep.core.entries import FORMAT, Recorded, addressee_of
 from sweep.core.index import decode_sweep
 from sweep.stores._common import Row, Settled, bare_all, recorded_all, rows_of_chunk
+from sweep.stores._listening import Told
 from sweep.stores.base import HistoryChunk, StoreError
 
 T = TypeVar("T")
 
 LEVEL = 6
 _CACHE_LEVEL = 1
+_SAMPLE_BYTES = 16_384
 ROWS_PER_BLOCK = 64
 RUN_PREFIX = "run/"
+_run_key = re.compile(RUN_PREFIX + r"([0-9]{10})").fullmatch
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -93,6 +97,11 @@ def position_of(item: Item) -> int:
     return int(item[0].partition(b"-")[0])
 
 
+def naming(items: Iterable[Item], kind: bytes) -> list[Item]:
+    """Those of the items that may be entries of this kind; perhaps others as well."""
+    return [item for item in items if kind in item[1][1]]
+
+
 def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
     """The entries of the stream's items. Raises Unreadable."""
     rows: list[Row] = []
@@ -100,6 +109,43 @@ def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
         data, at = _parts(item)
         rows.append(_flat(position_of(item), float(at), _decode_row(data)))
     return recorded_all(sweep, rows)
+
+
+def told_events(sweep: str, said: bytes) -> list[Recorded]:
+    """Entries as the script tells of them: their time, and each with its position. Raises Unreadable, ValueError."""
+    at, start = _text(said, 0)
+    return _told(sweep, said, float(at), start)
+
+
+def told_orders(sweep: str, said: bytes) -> Told:
+    """Orders, as told to whom they are for. Raises Unreadable, ValueError."""
+    before, position, seen = _three(said)
+    at, start = _text(said, _three_bytes)
+    return Told(before, position, seen, _told(sweep, said, float(at), start))
+
+
+def _told(sweep: str, said: bytes, at_s: float, start: int) -> list[Recorded]:
+    rows: list[Row] = []
+    while start < len(said):
+        position = int.from_bytes(said[start : start + 4])
+        data, start = _text(said, start + 4)
+        rows.append(_flat(position, at_s, _decode_row(data)))
+    return recorded_all(sweep, rows)
+
+
+def _text(said: bytes, start: int) -> tuple[bytes, int]:
+    """Bytes that stand behind their length, and where they end."""
+    end = start + 4 + int.from_bytes(said[start : start + 4])
+    if end > len(said):
+        raise ValueError("it breaks off")
+    return said[start + 4 : end], end
+
+
+def _three(said: bytes) -> tuple[int, int, int]:
+    return int.from_bytes(said[:4]), int.from_bytes(said[4:8]), int.from_bytes(said[8:12])
+
+
+_three_bytes = 12
 
 
 def recorded_segment(sweep: str, item: Item, after: int, addressee: str | None) -> list[Recorded]:
@@ -147,10 +193,8 @@ def _flat(position: int, at_s: float, row: _Row) -> Row:
 
 def block_of(key: str) -> str | None:
     """The block that a run's row belongs into; None for a key that is not a run's."""
-    number = key.removeprefix(RUN_PREFIX)
-    if len(number) != 10 or not (number.isascii() and number.isdigit()) or not key.startswith(RUN_PREFIX):
-        return None
-    return str(int(number) // ROWS_PER_BLOCK)
+    found = _run_key(key)
+    return None if found is None else str(int(found[1]) // ROWS_PER_BLOCK)
 
 
 def proclaimed(row: bytes) -> tuple[object, ...]:
@@ -224,7 +268,11 @@ def joined(chunks: Iterable[HistoryChunk]) -> list[HistoryChunk]:
 
 
 def pack_whole(data: bytes, level: int = _CACHE_LEVEL) -> bytes:
-    """A blob or cache, compressed where that makes it smaller."""
+    """A blob or cache, compressed where that makes it smaller: of what is long, a piece tells."""
+    if len(data) > 4 * _SAMPLE_BYTES:
+        middle = data[len(data) // 2 :][:_SAMPLE_BYTES]
+        if len(zlib.compress(middle, 1)) > 0.95 * _SAMPLE_BYTES:
+            return b"\0" + data
     packed = zlib.compress(data, level)
     return b"\1" + packed if len(packed) < len(data) else b"\0" + data
 

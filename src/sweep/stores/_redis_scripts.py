@@ -89,9 +89,12 @@ HOLD_US = 20_000
 """For so long at most the appends of others wait when a controller's was overtaken, until it has come: else it might never
 decide, and would decide in vain again and again."""
 
+TOLD_BYTES = 65_536
+"""What has more is not told whole: whoever hears of it reads it."""
+
 APPEND = Script(
     f"""
-local hold_us = {HOLD_US}
+local hold_us, told_bytes = {HOLD_US}, {TOLD_BYTES}
 """
     + """
 local meta, log, writers, to, ix, rows, fences = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -125,7 +128,7 @@ end
 if position == 0 and skip < count and known == '0' then return {'new'} end
 if at == '' then at = string.format('%d.%06d', math.floor(now / 1000000), now % 1000000) end
 if head[2] and tonumber(head[2]) > tonumber(at) then at = head[2] end
-local base = 16
+local base, entries = 16, 16
 for i = skip + 1, count do
   redis.call('XADD', log, (position + i - skip) .. '-0', 'e', ARGV[base + i], 't', at)
 end
@@ -136,17 +139,32 @@ if last > position then
 end
 base = base + count
 local told = {}
+local function entry(index)  -- as it is told: its position, its length, itself
+  return struct.pack('>I4I4', position + index - skip, #ARGV[entries + index]) .. ARGV[entries + index]
+end
 for i = 0, addressed - 1 do
   local index, name = tonumber(ARGV[base + 2 * i + 1]), ARGV[base + 2 * i + 2]
   if index > skip then
     local there = redis.call('HGET', to, name) or ''
     redis.call('HSET', to, name, there .. struct.pack('>I4', position + index - skip))
-    told[name] = true
+    if not told[name] then
+      local before = there ~= '' and string.sub(there, -4) or struct.pack('>I4', 0)
+      told[name] = {before .. struct.pack('>I4I4I4', last, position, #at) .. at}
+    end
+    table.insert(told[name], entry(index))
   end
 end
 local channels = string.sub(meta, 1, -5)
-for name in pairs(told) do redis.pcall('PUBLISH', channels .. 'to:' .. name, '') end  -- pcall: it may be forbidden
-if token == '' and last > position then redis.pcall('PUBLISH', channels .. 'events', '') end
+local function tell(channel, parts)
+  local what = table.concat(parts)
+  redis.pcall('PUBLISH', channels .. channel, #what <= told_bytes and what or '')  -- pcall: it may be forbidden
+end
+for name, parts in pairs(told) do tell('to:' .. name, parts) end
+if token == '' and last > position then
+  local parts = {struct.pack('>I4', #at) .. at}
+  for i = skip + 1, count do parts[#parts + 1] = entry(i) end
+  tell('events', parts)
+end
 base = base + 2 * addressed
 if upto ~= '' and tonumber(upto) >= tonumber(head[4] or 0) then
   for i = 0, changed - 1 do
@@ -189,9 +207,9 @@ end
 LOOK = Script(
     _ADDRESSED
     + """
-local head = redis.call('HMGET', KEYS[1], 'packed', 'upto')
+local head = redis.call('HMGET', KEYS[1], 'packed', 'upto', 'p')
 local old, new = addressed_to(ARGV[2], tonumber(ARGV[1]), -1, tonumber(head[1] or 0))
-return {old, new, head[2] or '0', redis.call('HGET', KEYS[5], ARGV[3])}
+return {old, new, head[2] or '0', head[3] or '0', redis.call('HGET', KEYS[5], ARGV[3])}
 """
 )
 

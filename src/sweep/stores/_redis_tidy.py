@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from sweep.core import entries as e
-from sweep.core.index import decode_run
 from sweep.core.lifecycle import ENDED
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
@@ -22,6 +21,8 @@ from sweep.stores._redis_link import Link
 from sweep.stores.base import HistoryChunk
 
 _RUNS_AT_ONCE = 64
+_BLOCKS_AT_ONCE = 4
+"""Blocks of rows that are packed between two batches: somebody waits for the next one."""
 _BLOCK_BYTES, _HUGE_BYTES = 2_000_000, 64_000_000
 """History of so many bytes goes into one block; that of a single run that has more than the second is left as it is."""
 
@@ -36,7 +37,7 @@ class Tidy:
     hot_rows = 128
     """So many rows of runs outside of blocks, beside those that had to stay there last time, make some be packed."""
     busy_block = packing.ROWS_PER_BLOCK // 2
-    """A block with so many rows outside of it is worth packing at once."""
+    """A block with so many rows of ended runs outside of it is worth packing although other runs of it go on."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -133,15 +134,26 @@ class Tidy:
 
     def _pack_rows(self, sweep: str, least: int) -> None:
         """Move rows into their blocks, where `least` rows of a block are outside of it. With more than one, those of runs that
-        go on do not count, and stay: they change again soon."""
+        go on do not count, and stay: they change again soon. What is left of a block whose runs have all ended is never too little."""
         keys = Keys(sweep)
         version, flat = self._link.run(scripts.HOT_ROWS, [keys.meta, keys.rows])
         blocks: dict[str, dict[str, bytes]] = defaultdict(dict)
+        going_on: dict[str, int] = defaultdict(int)
         for key, row in zip(flat[::2], flat[1::2], strict=True):
-            block = packing.block_of(key.decode())
+            name = key.decode()
+            block = packing.block_of(name)
             if block is not None and (least == 1 or _is_over(row)):
-                blocks[block][key.decode()] = row
-        chosen = {block: rows for block, rows in blocks.items() if len(rows) >= least}
+                blocks[block][name] = row
+            elif block is not None:
+                going_on[block] += 1
+        newest = max(map(int, [*blocks, *going_on]), default=0)  # more runs come into it
+        chosen = {
+            block: rows
+            for block, rows in blocks.items()
+            if len(rows) >= least or (int(block) < newest and not going_on[block])
+        }
+        if least > 1 and len(chosen) > _BLOCKS_AT_ONCE:
+            chosen = dict(list(chosen.items())[:_BLOCKS_AT_ONCE])
         self._stayed[sweep] = len(flat) // 2 - sum(map(len, chosen.values()))
         if not chosen:
             return
@@ -153,19 +165,29 @@ class Tidy:
         self._link.run(scripts.PACK_ROWS, [keys.meta, keys.rows, keys.row_blocks], args)
 
 
+class _Stands(msgspec.Struct, gc=False):
+    """As much of a run's row as tells whether it changes any more."""
+
+    state: str
+
+
+_decode = msgspec.msgpack.Decoder(_Stands).decode
+
+
 def _is_over(row: bytes) -> bool:
     """Whether it is the row of a run that has ended, or nothing that could tell."""
     try:
-        return decode_run(row).state in ENDED
+        return _decode(row).state in ENDED
     except msgspec.DecodeError:
         return True
 
 
 def _ended_runs(sweep: str, items: list[packing.Item]) -> list[int]:
     """The runs of which an attempt ended in these entries."""
+    named = packing.naming(items, e.AttemptEnded.__name__.encode())
     found = [
         recorded.entry.run
-        for recorded in packing.recorded_items(sweep, items)
+        for recorded in packing.recorded_items(sweep, named)
         if isinstance(recorded.entry, e.AttemptEnded)
     ]
     return sorted(set(found))

@@ -262,16 +262,17 @@ class RedisStore:
         found += packing.recorded_items(sweep, new)
         return found if limit < 0 else found[:limit], position
 
-    def look(self, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index]:
-        """As `read` of entries for `addressee` and `read_index` of the row `key`, which is no run's, in one round trip."""
+    def look(self, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index, int]:
+        """As `read` of entries for `addressee`, `read_index` of the row `key`, which is no run's, and `position`, in one round
+        trip."""
         keys = Keys(sweep)
         args: list[bytes | str | int] = [max(after, 0), addressee, key]
-        old, new, upto, row = self._link.run(scripts.LOOK, [*keys.reading, keys.small_rows], args)
+        old, new, upto, position, row = self._link.run(scripts.LOOK, [*keys.reading, keys.small_rows], args)
         found: list[Recorded] = []
         for segment in old:
             found += packing.recorded_segment(sweep, segment, after, addressee)
         found += packing.recorded_items(sweep, new)
-        return found, Index(int(upto), {} if row is None else {key: row})
+        return found, Index(int(upto), {} if row is None else {key: row}), int(position)
 
     def _wait(self, sweep: str, position: int, timeout_s: float) -> None:
         """Until somebody has written behind `position`, or the time is over."""
@@ -362,7 +363,7 @@ class RedisStore:
         """What hears of entries for `addressee` (`sweep.stores.listen`)."""
         prefix = Keys(sweep).prefix
         channels = (f"{prefix}to:{addressee}", f"{prefix}all", f"{prefix}events")
-        return RedisListener(self._link.another, *channels)
+        return RedisListener(self._link.another, sweep, *channels)
 
     # --- leases
 

@@ -9,18 +9,19 @@ from array import array
 from typing import Any
 
 from sweep.core.entries import Recorded
-from sweep.core.snapshot import mark_of, pack, read_mark, unpack
+from sweep.core.snapshot import Packer, mark_of, pack, read_mark, unpack
 from sweep.core.state import Agent, Run, State, Trial
 from sweep.testing.states import Inconsistent
 
-_CODE = ("make_stopper", "stopper", "_yardstick")
+_CODE = ("make_stopper", "stopper", "_yardstick", "touched")
 _SLOTTED = (Run, Trial, Agent)
 _PLAIN = frozenset((int, str, bool, type(None)))
 
 
-def through_snapshot(state: State, last: Recorded) -> State:
-    """`state`, which is folded up to `last`, packed and unpacked. Raises Inconsistent when anything of it has changed."""
-    data = pack(state, mark_of(last))
+def through_snapshot(state: State, last: Recorded, packer: Packer | None = None) -> State:
+    """`state`, which is folded up to `last`, packed and unpacked. Raises Inconsistent when anything of it has changed. `packer`:
+    one that has packed earlier states of this sweep, and only packs what has changed since."""
+    data = pack(state, mark_of(last)) if packer is None else packer.pack(state, mark_of(last))
     if data is None:
         raise Inconsistent("the state has no snapshot")
     if read_mark(data) != mark_of(last):

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from sweep.core import entries as e
 from sweep.core.evolve import evolve
 from sweep.core.index import decode_views, rebuild
+from sweep.core.snapshot import Packer
 from sweep.core.state import State
 from sweep.testing.ledger import Violation
 from sweep.testing.oracle import Account
@@ -56,11 +57,13 @@ def _fold_again(world: World, journal: list[e.Recorded]) -> tuple[Rows, State]:
     stops = {world.looks.randrange(1, len(journal) + 1) for _ in range(3)} | {len(journal)}
     proposals = {r.entry.seen: r.entry for r in journal if isinstance(r.entry, e.TrialsProposed)}
     rows: Rows = Counter()
+    packer, state.block = Packer(), 3
     for recorded in journal:
         _step(state, recorded, rows)
+        packer.prepare(state, recorded.position - 10)
         if recorded.position in stops:
             check_state(state)
-            through_snapshot(state, recorded)
+            through_snapshot(state, recorded, packer)
             for earlier in journal[other.position : recorded.position]:
                 evolve(other, earlier)
             if dump(other) != dump(state):

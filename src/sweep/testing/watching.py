@@ -36,7 +36,7 @@ class WatchedDriver(Driver):
     ) -> None:
         super().__init__(store, sweep, lease, make_stopper, make_search, warn)
         self._world, self._stopper_maker, self._plain = world, make_stopper, store.plain
-        self._keeper.every, self._keeper.worthwhile = 5, 1
+        self._keeper.every, self._keeper.worthwhile, self._keeper.cold = 5, 1, 10
 
     def step(self, now_s: float, written: Sequence[Recorded] = (), position: int | None = None) -> None:
         """A step of the real driver, and sometimes a look at what came of it."""
