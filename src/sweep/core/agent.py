@@ -217,7 +217,9 @@ class AgentCore:
     # --- orders from the controller
 
     def assigned(self, entry: e.RunAssigned, now_s: float) -> list[Action]:
-        """The controller gave this slot a run."""
+        """The controller gave this slot a run. Said again (the store lost it before it had acknowledged it), it changes nothing."""
+        if self._current(entry.run, entry.attempt) is not None:
+            return []
         self.offers.pop(entry.slot, None)
         if self.draining:
             return [self._ended(entry, "preempted", reason=f"the agent is leaving: {self.draining}")]
