@@ -53,6 +53,7 @@ class RedisServer:
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.env: dict[str, str] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -66,7 +67,9 @@ class RedisServer:
     def start(self, *, wait: bool = True) -> RedisServer:
         words = [part for name, value in self.options.items() for part in (f"--{name}", value)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([find_server(), *words], stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(
+                [find_server(), *words], stdout=log, stderr=log, cwd=self.folder, env=self.env
+            )
         if wait:
             self.wait()
         return self

@@ -37,6 +37,7 @@ def test_a_bad_node_is_set_aside_and_its_runs_go_elsewhere(project: Project) -> 
     assert told["good"] == "" and told["bad"] in said
     [gone] = [agent for agent in project.json("agents", sweep, "--all") if agent["host"] == "bad"]
     assert gone["aside"] == told["bad"]
+    assert f"{sweep}: node bad is set aside: {told['bad']}" in project.run("agents").stderr
     # Mended, an agent that is started there takes it back.
     Path(project.folder / "broken").unlink()
     before = done(project, "bad")
@@ -44,6 +45,7 @@ def test_a_bad_node_is_set_aside_and_its_runs_go_elsewhere(project: Project) -> 
     project.wait_for(
         lambda: [a["state"] for a in project.json("status", sweep)["agents"]].count("joined") == 2
     )
+    assert "set aside" not in project.sweep("status", sweep) + project.run("agents").stderr
     project.sweep("resume", sweep)
     for agent in (good, again):
         project.wait_end(agent)

@@ -204,6 +204,13 @@ def test_an_agent_waits_for_a_gpu_and_goes_on_when_it_is_free(
     agent = project.agent(sweep, "--avoid-busy", "--gpus", "0", PYTHONPATH=path)
     project.wait_for(lambda: "its slot waits" in project.agent_output())
     assert not (project.folder / "used.jsonl").exists()
+    project.wait_for(lambda: project.json("agents", sweep)[0]["kept"])
+    [at_work] = project.json("agents", sweep)
+    [slot] = at_work["kept"]
+    assert (slot["slot"], slot["lasting"]) == (0, False)
+    words = f"{at_work['id']}: slot 0 waits: GPU 0 is used by process {stranger.pid} ("
+    assert words in project.sweep("status", sweep)
+    assert words in project.run("agents").stderr
     stranger.communicate()
     project.wait_end(agent)
     assert "slot 0 goes on" in project.agent_output()
@@ -253,6 +260,10 @@ if os.environ["CUDA_VISIBLE_DEVICES"] == "1":
     runs = project.runs(sweep)
     assert [run["state"] for run in runs] == ["completed"] * 6
     assert {visible for visible, *_ in used(project)} == {"0"}
+    [agent] = project.json("agents", sweep, "--all")
+    why = "GPU 1 cannot be reached any more (NVML: GPU is lost)"
+    assert agent["kept"] == [{"slot": 1, "reason": why, "lasting": True}]
+    assert f"{agent['id']}: slot 1 is set aside: {why}" in project.run("agents", "--all").stderr
     [failed] = [attempt for run in runs for attempt in run["attempts"] if attempt["outcome"] == "failed"]
     assert failed["error_class"] == "node"
     assert failed["reason"].startswith("the node failed (GPU 1 cannot be reached any more")

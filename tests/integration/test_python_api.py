@@ -458,3 +458,93 @@ def test_checkpoints_are_kept_as_often_as_the_environment_says(project: Project)
     project.write("train.py", "")
     said = script.run(SWEEP_CHECKPOINT_S="often")
     assert said == "SWEEP_CHECKPOINT_S must be a number of seconds from 1 to 3600, not 'often'\n"
+
+
+# --- several sweeps
+
+
+def test_several_sweeps_of_functions_share_the_slots(project: Project) -> None:
+    printed = Script(
+        project,
+        """
+        def train():
+            run = sweep.init()
+            run.log({"loss": run.config.x})
+        one, two, over = (sweep.create(SPEC) for _ in range(3))
+        sweep.agent(over, train)
+        before = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)]
+        ends = sweep.agent([one, two, over, one], train, slots=2)
+        assert before == (dict(os.environ), [signal.getsignal(n) for n in range(1, 32)])
+        assert not open(f"/proc/self/task/{os.getpid()}/children").read()
+        assert list(ends) == [over, one, two] or list(ends) == [over, two, one], ends
+        print(all("all 3 points" in end.reason and not end.broken for end in ends.values()))
+        print([[run["objective"] for run in sweep.load(id).rows()] for id in (one, two)])
+        """,
+    ).run()
+    assert printed == "True\n[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]\n"
+    agents = project.json("agents", "--all")
+    assert len(agents) == 3 and len({agent["host"] for agent in agents}) == 1
+
+
+def test_all_sweeps_that_have_programs(project: Project) -> None:
+    """One that calls a function is left alone, with a word; count is of all together."""
+    project.write("train.py", "import sweep\nsweep.init().log({'loss': 1})\n")
+    script = Script(
+        project,
+        """
+        made = [sweep.create({**SPEC, "program": "train.py"}) for _ in range(2)]
+        alone = sweep.create(SPEC)
+        ends = sweep.agent(all=True, slots=1, count=4)
+        assert set(ends) == set(made), ends
+        ends = sweep.agent(all=True, slots=1)
+        print(sorted(len(sweep.load(id).rows()) for id in made), len(sweep.load(alone).rows()))
+        print(sweep.agent(all=True))
+        """,
+    )
+    assert script.run() == "[3, 3] 0\n{}\n"
+    assert "warning: sweep" in script.said and "is left alone: " in script.said
+
+
+def test_ctrl_c_is_for_all_of_several_sweeps(project: Project) -> None:
+    script = Script(
+        project,
+        """
+        def train():
+            run = sweep.init()
+            while not os.path.exists("go"):
+                run.log({"loss": 1})
+                time.sleep(0.05)
+        made = [sweep.create(SPEC), sweep.create(SPEC)]
+        open("made", "w").close()
+        try:
+            sweep.agent(made, train, slots=2)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """,
+    )
+    process = script.start()
+    project.wait_for((project.folder / "made").exists)
+    sweeps = [row["id"] for row in project.json("ls")]
+    for id in sweeps:
+        project.wait_running(id, 1)
+    process.send_signal(signal.SIGINT)
+    project.write("go", "")
+    assert process.wait(60) == 0, project.agent_output()
+    assert "interrupted" in project.agent_output()
+    for id in sweeps:
+        ended = [run for run in project.runs(id) if run["attempts"]]
+        assert [run["state"] for run in ended] == ["completed"]
+
+
+def test_mistakes_with_several_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="name a sweep, several, or give all=True"):
+        sweep.agent()
+    with pytest.raises(ValueError, match="name a sweep"):
+        sweep.agent([])
+    with pytest.raises(ValueError, match="leave the IDs out"):
+        sweep.agent(["latest"], all=True)
+    with pytest.raises(ValueError, match="wait=True goes with all=True"):
+        sweep.agent(["latest"], wait=True)
+    with pytest.raises(ValueError, match="call a function"):
+        sweep.agent(function=print, all=True)

@@ -96,6 +96,16 @@ def test_count_limits_how_many_runs_an_agent_takes(count: int, slots: int, taken
     assert core.draining == f"its {count} runs are done", "nothing keeps it here"
 
 
+def test_an_assignment_that_is_said_again_starts_nothing() -> None:
+    core = make_core(slots=2)
+    core.begin(0.0)
+    entry = e.RunAssigned(0, 1, "ag", 0, core.offers[0], 0, 0, 5, {})
+    assert core.assigned(entry, 0.0) == [a.Start(entry)]
+    assert core.assigned(entry, 1.0) == []
+    again = e.RunAssigned(0, 2, "ag", 1, core.offers[1], 0, 0, 5, {})
+    assert core.assigned(again, 2.0) == [a.Start(again)]
+
+
 def test_draining_takes_back_what_is_on_offer_and_offers_nothing() -> None:
     core = make_core(slots=2)
     running(core)

@@ -45,7 +45,7 @@ def test_a_redis_server(redis_server: RedisServer, tmp_path: Path) -> None:
         (
             {"appendonly": "yes", "appendfsync": "everysec"},
             "note",
-            "is killed, but for those of a moment in which the disk was just syncing",
+            "survives when the Redis process is killed; when its machine loses power, up to two seconds",
         ),
         ({"appendonly": "no"}, "warning", "snapshots"),
     ],

@@ -104,6 +104,7 @@ FACTS: list[tuple[str, e.AnyEntry]] = [
     ("this agent is not here", e.AgentLeft("nobody")),
     ("this agent is not here", e.AgentLost("nobody")),
     ("this agent is not here", e.SlotOffered("nobody", 0, 1)),
+    ("this agent is not here", e.SlotKept("nobody", 0, "its GPU is lost", True)),
     ("this offer is used up or withdrawn", e.SlotWithdrawn("nobody", 0, 1)),
     ("none of these runs has failed or was cancelled", e.RetryRequested((-1, 0, 5))),
     ("revision 3 does not follow 1", e.SpecRevised(3, {})),

@@ -209,3 +209,32 @@ def test_a_slot_stays_aside_in_the_next_life() -> None:
     nothing = a.AgentCore("ag3", 1, Limits(), 0.0, gpus=GpuSlots([0], False, {0: "GPU 0 is gone"}))
     assert said(nothing.begin(0.0)) == ["this agent stops: every slot is set aside (GPU 0 is gone)"]
     assert nothing.draining
+
+
+# --- what the journal is told of
+
+
+def kept(actions: list[a.Action]) -> list[e.SlotKept]:
+    entries = [action.entry for action in actions if isinstance(action, a.Append)]
+    return [entry for entry in entries if isinstance(entry, e.SlotKept)]
+
+
+def test_the_journal_is_told_when_a_slot_begins_to_wait_and_when_it_goes_on() -> None:
+    core = make_core()
+    core.begin(0.0)
+    assert kept(core.looked({0: BUSY, 1: FREE}, 0.0)) == [e.SlotKept("ag", 0, BUSY.busy)]
+    assert kept(core.looked({0: BUSY}, 6.0)) == []
+    assert kept(core.looked({0: FREE}, 12.0)) == [e.SlotKept("ag", 0)]
+
+
+def test_the_journal_is_told_of_slots_that_are_set_aside_in_each_life() -> None:
+    core = make_core()
+    core.begin(0.0)
+    assert kept(core.looked({0: LOST, 1: BUSY}, 0.0)) == [
+        e.SlotKept("ag", 0, LOST.lost, True),
+        e.SlotKept("ag", 1, BUSY.busy),
+    ]
+    assert kept(core.looked({1: LOST}, 6.0)) == [e.SlotKept("ag", 1, LOST.lost, True)]
+    gpus = GpuSlots(range(2), False, core.gpus.aside | {})
+    again = a.AgentCore("next", 2, Limits(kill_after_s=30.0), 0.0, gpus=gpus)
+    assert [entry.slot for entry in kept(again.begin(0.0))] == [0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import ssl
 import subprocess
 import sys
@@ -404,6 +405,44 @@ def test_what_was_acknowledged_survives_a_kill(fsync: str, start: Callable[..., 
             assert seqs == list(range(1, 250))
             rows = b"\n".join(chunk.data for chunk in store.read_history("s", name)).split()
             assert rows == [b"%d" % seq for seq in range(1, 250)]
+
+
+def test_what_was_acknowledged_while_the_disk_was_syncing_survives_a_kill(
+    start: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    """With `everysec` Redis answers then before it has written. The disk is made slow: an fsync takes a second and a half."""
+    compiler = shutil.which("cc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs a C compiler, and LD_PRELOAD")
+    slow = tmp_path / "slow.c"
+    slow.write_text(
+        "#include <unistd.h>\n#include <sys/syscall.h>\n"
+        "int fdatasync(int fd) { usleep(1500000); return syscall(SYS_fdatasync, fd); }\n"
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "slow.so", slow], check=True)
+    server = start(appendonly="yes", appendfsync="everysec")
+    server.kill()
+    server.env = {**os.environ, "LD_PRELOAD": str(tmp_path / "slow.so")}
+    server.start()
+    with closing(RedisStore(server.url)) as store, closing(server.client()) as client:
+        seq, deadline_s = 0, time.monotonic() + 60
+        while not client.info("persistence")["aof_pending_bio_fsync"]:
+            assert time.monotonic() < deadline_s, "it never syncs"
+            seq += 1
+            store.append("s", [PAUSE], writer="w", first_seq=seq)
+            time.sleep(0.02)
+        store.append("s", [PAUSE], writer="w", first_seq=seq + 1)
+        store.append_history("s", [HistoryChunk(1, 1, 0, 1, b"{}")])
+        digest = store.put_blob(b"kept")
+        lease = store.acquire("controller/s", "me", 600.0)
+        server.kill()
+    server.env = None
+    server.start()
+    with closing(RedisStore(server.url)) as store:
+        assert store.last_seq("s", "w") == seq + 1
+        assert len(store.read_history("s", 1)) == 1
+        assert store.get_blob(digest) == b"kept"
+        assert store.leases("") == [lease]
 
 
 def test_the_server_forgot_its_scripts(store: RedisStore, redis_server: RedisServer) -> None:

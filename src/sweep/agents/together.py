@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from sweep.agents.functions import Function
 from sweep.agents.guardian import become_subreaper
 from sweep.agents.lives import Lives, Work
 from sweep.agents.loop import Loop
@@ -52,12 +53,13 @@ class Together:
         say: Callable[[str, Level], None],
         *,
         wandb: bool = False,
+        function: Function | None = None,
         more: FindMore | None = None,
         stays: bool = False,
     ) -> None:
-        """`options.count` is of all sweeps together. `more(known)`: work on sweeps that are not among those; it may raise StoreError.
-        `stays`: it goes on looking for them when there is nothing to do."""
-        self._store, self._root, self._wandb = store, root, wandb
+        """`options.count` is of all sweeps together; `function`: what runs of all of them call. `more(known)`: work on sweeps that are
+        not among those; it may raise StoreError. `stays`: it goes on looking for them when there is nothing to do."""
+        self._store, self._root, self._wandb, self._function = store, root, wandb, function
         self._count = options.count
         self._options = msgspec.structs.replace(options, count=None)
         self._sharing, self._say, self._more, self._stays = sharing, say, more, stays
@@ -94,7 +96,7 @@ class Together:
             signals.close()
 
     def _member(self, work: Work) -> _Member:
-        lives = Lives(self._store, work, self._root, self._options, self._wandb)
+        lives = Lives(self._store, work, self._root, self._options, self._wandb, self._function)
         return _Member(lives, self._sharing, self._selector)
 
     def _waits(self) -> bool:

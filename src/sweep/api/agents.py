@@ -18,8 +18,9 @@ import msgspec
 from sweep.api.finding import NotFound
 from sweep.api.reading import load_views
 from sweep.api.requests import Refused
+from sweep.core.index import AGENT_PREFIX, SWEEP_KEY, decode_agents, decode_sweep
 from sweep.core.names import AGENT_LEASES, node_name
-from sweep.core.views import AgentView
+from sweep.core.views import AgentView, SlotKeptView
 from sweep.stores import Store
 
 
@@ -41,6 +42,8 @@ class AgentAtWork(msgspec.Struct, frozen=True):
     """Attempts that ended with it, however they did."""
     aside: str = ""
     """Why its node was set aside, '' where it was not."""
+    kept: tuple[SlotKeptView, ...] = ()
+    """Slots that it does not offer because of their GPUs."""
 
     @property
     def here(self) -> bool:
@@ -56,6 +59,23 @@ def list_agents(store: Store, sweeps: Iterable[str], *, everyone: bool = False) 
         if everyone or any(store.last_seq(sweep, holder) for holder in held):
             found += _of_sweep(store, sweep, held, everyone)
     return sorted(found, key=lambda agent: agent.since_s)
+
+
+def nodes_aside(agents: Iterable[AgentView]) -> dict[str, str]:
+    """Node -> why it is set aside, of the agents of one sweep, oldest first. An agent that joins anew takes its node back."""
+    last = {agent.host: agent.aside for agent in agents}
+    return {host: reason for host, reason in last.items() if reason}
+
+
+def list_aside(store: Store, sweeps: Iterable[str]) -> list[tuple[str, str, str]]:
+    """(sweep, node, reason) of the nodes that are set aside in sweeps that have not ended."""
+    found: list[tuple[str, str, str]] = []
+    for sweep in sweeps:
+        row = store.read_index(sweep, SWEEP_KEY).rows.get(SWEEP_KEY)
+        if row is not None and decode_sweep(row).state != "ended":
+            agents = decode_agents(store.read_index(sweep, AGENT_PREFIX).rows)
+            found += [(sweep, host, reason) for host, reason in nodes_aside(agents).items()]
+    return found
 
 
 def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[AgentAtWork]:
@@ -81,6 +101,7 @@ def _of_sweep(store: Store, sweep: str, held: set[str], everyone: bool) -> list[
             running[name],
             done[name],
             view.aside,
+            view.kept if view.state == "joined" else tuple(slot for slot in view.kept if slot.lasting),
         )
         for name, view in agents.items()
     ]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from sweep.agents import Node, Snapshot
 from sweep.core import entries as e
+from sweep.core.index import Views
 from sweep.core.names import run_id
 from sweep.core.spec import SweepSpec
 
@@ -27,7 +28,7 @@ class Lines:
     def __init__(self, sweep: str, spec: SweepSpec) -> None:
         self.sweep, self.spec = sweep, spec
 
-    def begin(self, node: Node) -> None:
+    def begin(self, node: Node, views: Views | None = None) -> None:  # noqa: ARG002
         """What this agent is about to do."""
         gpus = f", {len(node.gpus)} GPU{'s' if len(node.gpus) != 1 else ''}" if node.gpus else ""
         slots = f"{len(node.slots)} slot{'s' if len(node.slots) != 1 else ''}"
@@ -59,3 +60,11 @@ class Lines:
 
     def show(self, snapshot: Snapshot) -> None:
         """Nothing: lines say it all."""
+
+
+class SeveralLines(Lines):
+    """The lines about one of several sweeps: each says which."""
+
+    def say(self, text: str, level: Literal["info", "warning", "error"]) -> None:
+        """A message from the agent about this sweep."""
+        super().say(text if self.sweep in text else f"{self.sweep}: {text}", level)

@@ -14,26 +14,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import msgspec
 
-from sweep.agents import End, Node, Timing, run_agent
+from sweep.agents import End, Node, Options, Timing, run_agent
 from sweep.agents.functions import check_program, name_of
 from sweep.agents.leaving import leave_at
 from sweep.agents.leaving import until as until_of
+from sweep.agents.together import Together
 from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
 from sweep.api.finding import find_sweep
 from sweep.api.places import run_root
 from sweep.api.placing import find_place
 from sweep.api.reading import load_views
+from sweep.api.several import Finder
 from sweep.api.sweeps import create_sweep
-from sweep.api.telling import Lines, tell
+from sweep.api.telling import Lines, SeveralLines, tell
 from sweep.controller import driver_maker
 from sweep.core.errors import SweepError
 from sweep.core.spec import SweepSpec
-from sweep.core.until import Until
 from sweep.stores import Store, open_store
 
 
@@ -73,18 +74,55 @@ def create(
     return created.sweep
 
 
+@overload
 def agent(
     id: str,
     function: Callable[[], object] | None = None,
     *,
+    all: Literal[False] = False,
+    wait: Literal[False] = False,
     count: int | None = None,
     until: str | None = None,
     slots: int | None = None,
     gpus: str | Iterable[int | str] | None = None,
     store: Store | str | Path | None = None,
     links: Mapping[str, str | os.PathLike[str]] | None = None,
-) -> End:
+) -> End: ...
+
+
+@overload
+def agent(
+    id: list[str] | tuple[str, ...] | None = None,
+    function: Callable[[], object] | None = None,
+    *,
+    all: bool = False,
+    wait: bool = False,
+    count: int | None = None,
+    until: str | None = None,
+    slots: int | None = None,
+    gpus: str | Iterable[int | str] | None = None,
+    store: Store | str | Path | None = None,
+    links: Mapping[str, str | os.PathLike[str]] | None = None,
+) -> dict[str, End]: ...
+
+
+def agent(
+    id: str | list[str] | tuple[str, ...] | None = None,
+    function: Callable[[], object] | None = None,
+    *,
+    all: bool = False,
+    wait: bool = False,
+    count: int | None = None,
+    until: str | None = None,
+    slots: int | None = None,
+    gpus: str | Iterable[int | str] | None = None,
+    store: Store | str | Path | None = None,
+    links: Mapping[str, str | os.PathLike[str]] | None = None,
+) -> End | dict[str, End]:
     """Work sweep `id` off on this machine until it has ended or `count` runs are done; why it left.
+
+    Several IDs, or `all` sweeps of the store that have not ended: as `sweep agent ID1 ID2` and `sweep agent --all`, with `wait` for
+    those that are created later; then a dict, sweep -> why it left that.
 
     `function`: what each run calls, without arguments, in a fork of this process as it is now; its config is
     `sweep.init().config`. A run has succeeded when it returns and failed when it raises. Linux. None: the sweep's program is
@@ -101,11 +139,40 @@ def agent(
     for number, what in ((count, "count"), (slots, "slots")):
         if number is not None and number < 1:
             raise ValueError(f"{what} must be at least 1, not {number}")
+    names = [id] if isinstance(id, str) else None if id is None else list(id)
+    _check_which(names, all, wait, function)
+    places = {name: os.fspath(path) for name, path in (links or {}).items()}
+    end: End | dict[str, End]
     with _opened(store) as opened:
-        end = _work(opened, find_sweep(opened, id), function, count, until, slots, _gpus(gpus), links or {})
-    if end.signal:
-        signal.raise_signal(end.signal)
+        ids = list(dict.fromkeys(find_sweep(opened, name) for name in names or ()))
+        if isinstance(id, str):
+            end = _work(opened, ids[0], function, count, until, slots, _gpus(gpus), places)
+            number = end.signal
+        else:
+            given = _options(count, until)
+            end, number = _work_together(
+                opened, None if all else ids, function, given, wait, slots, _gpus(gpus), places
+            )
+    if number:
+        signal.raise_signal(number)
     return end
+
+
+def _check_which(
+    names: list[str] | None, every: bool, wait: bool, function: Callable[[], object] | None
+) -> None:
+    if every and names is not None:
+        raise ValueError("all=True means every sweep: leave the IDs out, or all=True")
+    if not every and not names:
+        raise ValueError("name a sweep, several, or give all=True")
+    if wait and not every:
+        raise ValueError(
+            "wait=True goes with all=True: an agent of sweeps that are named leaves when they have ended"
+        )
+    if every and function is not None:
+        raise ValueError(
+            "all=True starts the sweeps' own programs: name the sweeps whose runs call a function"
+        )
 
 
 def _work(
@@ -116,7 +183,7 @@ def _work(
     until: str | None,
     slots: int | None,
     gpus: str | None,
-    links: Mapping[str, str | os.PathLike[str]],
+    links: Mapping[str, str],
 ) -> End:
     views = load_views(store, sweep, ())
     if views.sweep.state == "ended":
@@ -124,13 +191,12 @@ def _work(
     check_program(sweep, views.spec) if function is None else _check_function(function, views.spec)
     place, root = None, run_root(store)
     if function is None:
-        given, cwd = {name: os.fspath(path) for name, path in links.items()}, Path.cwd()
-        place = find_place(store, views, root=root, cwd=cwd, environ=os.environ, links=given, say=tell)
+        place = find_place(store, views, root=root, cwd=Path.cwd(), environ=os.environ, links=links, say=tell)
     node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ)
     view = Lines(sweep, views.spec)
     view.begin(node)
-    was_subreaper = is_subreaper()
-    try:
+    options = _options(count, until)
+    with _parenthood():
         return run_agent(
             store,
             sweep,
@@ -142,11 +208,61 @@ def _work(
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
             count=count,
-            until=_leaving(until),
-            timing=_timing(),
-            checkpoint_every_s=_seconds("SWEEP_CHECKPOINT_S", "60"),
+            until=options.until,
+            timing=options.timing,
+            checkpoint_every_s=options.checkpoint_every_s,
             function=function,
         )
+
+
+def _work_together(
+    store: Store,
+    sweeps: list[str] | None,
+    function: Callable[[], object] | None,
+    options: Options,
+    stays: bool,
+    slots: int | None,
+    gpus: str | None,
+    links: Mapping[str, str],
+) -> tuple[dict[str, End], int]:
+    """`sweeps`: None for all. How it ended for each of them, and the signal that made an end of it, 0 for none."""
+    if function is not None:
+        for sweep in sweeps or ():
+            _check_function(function, load_views(store, sweep, ()).spec)
+    finder = Finder(
+        store,
+        SeveralLines,
+        lambda text: tell(f"warning: {text}"),
+        slots=slots,
+        gpus=gpus,
+        links=links,
+        function=function,
+    )
+    works = list(finder.more(())) if sweeps is None else finder.named(sweeps)
+    before = {sweep: End(f"the sweep has ended: {reason}") for sweep, reason in finder.ended.items()}
+    if not works and not stays:
+        return before, 0
+    together = Together(
+        store,
+        finder.root,
+        options,
+        finder.sharing(),
+        lambda text, level: tell(f"{level}: {text}"),
+        function=function,
+        more=finder.more if sweeps is None else None,
+        stays=stays,
+    )
+    with _parenthood():
+        number = together.run(works)
+    return before | together.ends, number
+
+
+@contextmanager
+def _parenthood() -> Iterator[None]:
+    """An agent adopts what its guards leave; afterwards this process is what it was."""
+    was_subreaper = is_subreaper()
+    try:
+        yield
     finally:
         if not was_subreaper:
             stop_being_subreaper()
@@ -166,20 +282,21 @@ def _check_function(function: Callable[[], object], spec: SweepSpec) -> None:
         )
 
 
-def _leaving(text: str | None) -> Until | None:
+def _options(count: int | None, until: str | None) -> Options:
     now = time.time()
-    return until_of(leave_at(text, os.environ, now), now, time.monotonic())
+    lease_s = _seconds("SWEEP_LEASE_S", "10")
+    return Options(
+        count=count,
+        until=until_of(leave_at(until, os.environ, now), now, time.monotonic()),
+        timing=Timing(lease_s, lease_s),
+        checkpoint_every_s=_seconds("SWEEP_CHECKPOINT_S", "60"),
+    )
 
 
 def _gpus(gpus: str | Iterable[int | str] | None) -> str | None:
     if gpus is None or isinstance(gpus, str):
         return gpus
     return ",".join(map(str, gpus)) or "none"
-
-
-def _timing() -> Timing:
-    seconds = _seconds("SWEEP_LEASE_S", "10")
-    return Timing(seconds, seconds)
 
 
 def _seconds(name: str, default: str) -> float:

@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 import click
+from msgspec import to_builtins
 
 from sweep.analysis.records import iso_time
 from sweep.api import find_sweep
-from sweep.api.agents import AgentAtWork, end_agent, find_agent, list_agents
+from sweep.api.agents import AgentAtWork, end_agent, find_agent, list_agents, list_aside
 from sweep.api.requests import Refused
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.listing import print_table
@@ -43,9 +44,12 @@ def agents_command(
         agents = list_agents(store, sweeps, everyone=everyone)
         if end is not None:
             agents = _end(store, agents, end, now)
+        aside = [] if as_json or end is not None else list_aside(store, sweeps)
     if as_json:
         print_json([_record(agent) for agent in agents])
     elif end is None:
+        for sweep, node, reason in aside:
+            click.echo(f"{sweep}: node {node} is set aside: {reason}", err=True)
         _show(agents, everyone)
 
 
@@ -104,8 +108,8 @@ def _show(agents: list[AgentAtWork], everyone: bool) -> None:
         for agent in agents
     ]
     for agent in agents:
-        if agent.aside:
-            click.echo(f"{agent.agent}: its node was set aside: {agent.aside}", err=True)
+        for slot in agent.kept:
+            click.echo(f"{agent.agent}: {slot.words}", err=True)
     print_table(("AGENT", "SWEEP", "HOST", "PID", "SLOTS", "STATE", "FOR", "RUNNING", "DONE"), rows)
 
 
@@ -123,4 +127,5 @@ def _record(agent: AgentAtWork) -> dict[str, Any]:
         "running": agent.running,
         "done": agent.done,
         "aside": agent.aside,
+        "kept": [to_builtins(slot) for slot in agent.kept],
     }

@@ -109,6 +109,9 @@ def _of_agents_and_sweep(entry: e.AnyEntry) -> str:
     if isinstance(entry, e.NodeSetAside):
         again = f"; {len(entry.runs)} runs go elsewhere" if entry.runs else ""
         return f"{entry.host} is set aside: {entry.reason}{again}" if entry.runs else ""
+    if isinstance(entry, e.SlotKept):
+        what = "is set aside" if entry.lasting else "waits"
+        return f"agent {entry.agent}: slot {entry.slot} {f'{what}: {entry.reason}' if entry.reason else 'goes on'}"
     if isinstance(entry, e.SweepEnded):
         return f"ended: {entry.reason}"
     if isinstance(entry, e.SweepReopened):

@@ -15,6 +15,7 @@ import msgspec
 
 from sweep.analysis.records import duration_s, iso_time, record, records
 from sweep.api import find_sweep, load_sweep_views, load_views
+from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
@@ -128,6 +129,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
                 "gpus": list(a.gpus),
                 "state": a.state,
                 "aside": a.aside,
+                "kept": [msgspec.to_builtins(slot) for slot in a.kept],
             }
             for a in views.agents
         ]
@@ -199,8 +201,10 @@ def print_status(views: Views) -> None:
             click.echo(
                 f"  agent     {agent.agent} on {agent.host}, {agent.slots} slots, since {_local(agent.joined_s)}"
             )
-        if agent.aside and (agent.state == "joined" or sweep.state != "ended"):
-            click.echo(f"  set aside {agent.host}: {agent.aside}")
+            for slot in agent.kept:
+                click.echo(f"  slot      {agent.agent}: {slot.words}")
+    for host, why in nodes_aside(views.agents).items() if sweep.state != "ended" else ():
+        click.echo(f"  set aside {host}: {why}")
     now = time.time()
     for run in views.runs:
         if run.state in ("assigned", "running"):

@@ -142,7 +142,8 @@ class AgentCore:
 
     def begin(self, now_s: float) -> list[Action]:
         """The agent has joined: offer what there is time for."""
-        return [*self._leave_in_time(now_s), *self._leave_without_slots(), *self.offer()]
+        kept = self._tell_kept({})
+        return [*kept, *self._leave_in_time(now_s), *self._leave_without_slots(), *self.offer()]
 
     def offer(self) -> list[Action]:
         """Offer every free slot, as far as `count` allows, or have its GPUs looked at first; with all of them taken, this
@@ -169,7 +170,8 @@ class AgentCore:
 
     def looked(self, found: Mapping[int, Finding], now_s: float) -> list[Action]:
         """What a look at the GPUs of slots has found."""
-        actions: list[Action] = [*self.gpus.learn(found, now_s)]
+        before = self.gpus.kept()
+        actions: list[Action] = [*self.gpus.learn(found, now_s), *self._tell_kept(before)]
         for attempt in list(self.attempts.values()):
             finding = found.get(attempt.assignment.slot)
             if finding is not None and attempt.examined and attempt.gone is not None:
@@ -215,7 +217,9 @@ class AgentCore:
     # --- orders from the controller
 
     def assigned(self, entry: e.RunAssigned, now_s: float) -> list[Action]:
-        """The controller gave this slot a run."""
+        """The controller gave this slot a run. Said again (the store lost it before it had acknowledged it), it changes nothing."""
+        if self._current(entry.run, entry.attempt) is not None:
+            return []
         self.offers.pop(entry.slot, None)
         if self.draining:
             return [self._ended(entry, "preempted", reason=f"the agent is leaving: {self.draining}")]
@@ -409,6 +413,15 @@ class AgentCore:
         if self.attempts and now_s >= until.end_runs_s(limits):
             actions += self.terminate(f"the agent leaves at {until.text}", now_s)
         return actions
+
+    def _tell_kept(self, before: Mapping[int, bool]) -> list[Action]:
+        """Tell the journal of slots that are not offered any more, or again."""
+        now = self.gpus.kept()
+        changed = sorted(slot for slot in before.keys() | now.keys() if before.get(slot) != now.get(slot))
+        return [
+            Append(e.SlotKept(self.agent, slot, self.gpus.why(slot), now.get(slot, False)))
+            for slot in changed
+        ]
 
     def _leave_without_slots(self) -> list[Action]:
         if not self.gpus.aside or len(self.gpus.aside) < self.slots or self.draining:

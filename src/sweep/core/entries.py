@@ -199,6 +199,16 @@ class SlotWithdrawn(Event, frozen=True, array_like=True, gc=False, tag=True):
     offer: int
 
 
+class SlotKept(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """An agent offers a slot no more because of its GPUs; without a reason: it goes on. For people; decides nothing."""
+
+    agent: str
+    slot: int
+    reason: str = ""
+    lasting: bool = False
+    """Set aside for as long as the agent lives; else it waits for another program to leave."""
+
+
 # --- trials and runs -------------------------------------------------------------------------------------------
 
 
@@ -385,6 +395,7 @@ AnyEntry = (
     | NodeSetAside
     | SlotOffered
     | SlotWithdrawn
+    | SlotKept
     | TrialsProposed
     | RunAdded
     | RunAssigned

@@ -321,6 +321,13 @@ def _offered(state: State, entry: e.SlotOffered) -> str | None:
     return None
 
 
+def _kept(state: State, entry: e.SlotKept) -> str | None:
+    agent = state.agents.get(entry.agent)
+    if agent is None or not agent.alive:
+        return "this agent is not here"
+    return None if 0 <= entry.slot < agent.slots else "it has no such slot"
+
+
 def _withdrawn(state: State, entry: e.SlotWithdrawn) -> str | None:
     if state.offers.get((entry.agent, entry.slot)) != entry.offer:
         return "this offer is used up or withdrawn"
@@ -479,6 +486,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.NodeSetAside: _set_aside,
     e.SlotOffered: _offered,
     e.SlotWithdrawn: _withdrawn,
+    e.SlotKept: _kept,
     e.TrialsProposed: _proposed,
     e.RunAdded: _added,
     e.RunAssigned: _run_entry,

@@ -56,6 +56,10 @@ class GpuSlots:
         """Whether a slot cannot be offered now: set aside, waiting, or being looked at."""
         return slot in self.aside or slot in self._waiting or slot in self._looking
 
+    def kept(self) -> dict[int, bool]:
+        """slot -> whether it is set aside, of those that are or that wait."""
+        return dict.fromkeys(self._waiting, False) | dict.fromkeys(self.aside, True)
+
     @property
     def asked(self) -> int:
         """How many slots are being looked at, to be offered if nothing is found; those that wait do not count."""

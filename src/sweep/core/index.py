@@ -23,6 +23,7 @@ from sweep.core.views import (
     AttemptView,
     ReproductionView,
     RunView,
+    SlotKeptView,
     SpecView,
     SweepView,
     UseView,
@@ -162,6 +163,8 @@ class IndexFold:
             self._agent(entry, at_s)
         elif isinstance(entry, e.NodeSetAside):
             self._set_aside(entry, at_s)
+        elif isinstance(entry, e.SlotKept):
+            self._kept(entry)
         elif isinstance(entry, e.Annotated):
             self._annotate(entry, at_s)
         elif isinstance(entry, e.RunReproduced):
@@ -370,6 +373,14 @@ class IndexFold:
             view = self._agents[entry.agent] = self._known_agent(entry.agent)
             view.aside = entry.reason
             self._dirty[AGENT_PREFIX + entry.agent] = view
+
+    def _kept(self, entry: e.SlotKept) -> None:
+        view = self._agents[entry.agent] = self._known_agent(entry.agent)
+        others = [slot for slot in view.kept if slot.slot != entry.slot]
+        if entry.reason:
+            others.append(SlotKeptView(entry.slot, entry.reason, entry.lasting))
+        view.kept = tuple(sorted(others, key=lambda slot: slot.slot))
+        self._dirty[AGENT_PREFIX + entry.agent] = view
 
     def _sync_sweep(self, entry: e.AnyEntry, at_s: float) -> None:
         """Note that the sweep's row has changed; `take` fills it."""

@@ -151,6 +151,19 @@ class RunView(msgspec.Struct, kw_only=True):
         return f"{self.sweep}-{self.run}"
 
 
+class SlotKeptView(msgspec.Struct, frozen=True):
+    """A slot that is not offered, and why. `lasting`: it is set aside; else it waits."""
+
+    slot: int
+    reason: str
+    lasting: bool = False
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return f"slot {self.slot} {'is set aside' if self.lasting else 'waits'}: {self.reason}"
+
+
 class AgentView(msgspec.Struct, kw_only=True):
     agent: str
     host: str
@@ -165,6 +178,8 @@ class AgentView(msgspec.Struct, kw_only=True):
     """Python, packages, hardware and OS of its node (`sweep.provenance`)."""
     aside: str = ""
     """Why its node was set aside, '' where it was not."""
+    kept: tuple[SlotKeptView, ...] = ()
+    """Slots that it does not offer because of their GPUs."""
 
 
 class SweepView(msgspec.Struct, kw_only=True):

@@ -29,6 +29,10 @@ ANSWER_S = 10.0
 """How long an answer is waited for."""
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.02, 0.25
 _REDIRECTIONS = 8
+_PERSISTENCE = (b"INFO", b"persistence")
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.0005, 0.01
+_WRITTEN_S = 3.0
+"""Redis puts writing off for two seconds at most, counted in whole seconds of its clock."""
 
 Value = bytes | str | int
 _Node = tuple[str, int]
@@ -51,6 +55,8 @@ class Link:
         """The nodes of a cluster that have slots, as far as they told."""
         self._down = False
         """The last operation could not reach the server."""
+        self._early: dict[_Node, bool] = {}
+        """Whether a node may answer before it has written what it was told; asked anew of a server that was away."""
 
     def close(self) -> None:
         """Close all connections; the link may be used again."""
@@ -60,21 +66,25 @@ class Link:
 
     # --- operations
 
-    def run(self, script: Script, keys: Sequence[Value], args: Sequence[Value] = ()) -> Any:
-        """Run a script; `keys[0]` decides where."""
+    def run(
+        self, script: Script, keys: Sequence[Value], args: Sequence[Value] = (), *, kept: bool = False
+    ) -> Any:
+        """Run a script; `keys[0]` decides where. `kept`: it returns only when a kill of the server cannot undo it."""
         command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
+        ask = self._ask_kept if kept else self._ask
 
         def send(node: _Node) -> Any:
             try:
-                return self._ask(node, command)
+                return ask(node, command)
             except wrong.NoScriptError:
-                return self._ask(node, (b"EVAL", script.text, *command[2:]))
+                return ask(node, (b"EVAL", script.text, *command[2:]))
 
         return self._try(send, keys[0])
 
-    def command(self, *command: Value, key: Value | None = None) -> Any:
-        """Run a command; `key` decides where (any node without one)."""
-        return self._try(lambda node: self._ask(node, command), key)
+    def command(self, *command: Value, key: Value | None = None, kept: bool = False) -> Any:
+        """Run a command; `key` decides where (any node without one); `kept` as in `run`."""
+        ask = self._ask_kept if kept else self._ask
+        return self._try(lambda node: ask(node, command), key)
 
     def commands(self, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
         """Run several commands, each with its key in second place (but for OBJECT), in one round trip where one server has
@@ -134,6 +144,7 @@ class Link:
                     self._down = not words.is_lasting(error)
                     raise words.in_words(error, self.address) from error
                 self._owners.pop(slot, None)
+                self._early.clear()
                 node = self._home if node not in self._connections else node
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)
@@ -155,6 +166,41 @@ class Link:
         connection = self._connection(node)
         connection.send_command(*command, check_health=False)
         return connection.read_response()
+
+    def _ask_kept(self, node: _Node, command: Sequence[Value]) -> Any:
+        """As `_ask`, and the server has handed its append-only file to the system, which outlives it. With `appendfsync everysec` it
+        answers before it has, while an fsync is under way: for two seconds at most."""
+        early = self._early.get(node)
+        if early is None:
+            early = self._early[node] = self._answers_early(node)
+        if not early:
+            return self._ask(node, command)
+        connection = self._connection(node)
+        connection.send_packed_command(connection.pack_commands((command, _PERSISTENCE)), check_health=False)
+        try:
+            answer = connection.read_response()
+        except wrong.ResponseError:
+            connection.read_response()
+            raise
+        about, until_s, pause_s = connection.read_response(), time.monotonic() + _WRITTEN_S, _FIRST_LOOK_S
+        while not words.is_written(about) and time.monotonic() < until_s:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_LOOK_S)
+            about = self._ask(node, _PERSISTENCE)
+        return answer
+
+    def _answers_early(self, node: _Node) -> bool:
+        """Whether a node may answer before it has written to its append-only file. Where it does not tell, it is not asked again and again."""
+        try:
+            if words.parse_info(self._ask(node, _PERSISTENCE)).get("aof_enabled") != "1":
+                return False
+        except wrong.NoPermissionError:
+            return False
+        try:
+            fsync = (self._ask(node, (b"CONFIG", b"GET", b"appendfsync")) or [b"", b""])[1]
+        except wrong.ResponseError:
+            return True
+        return bool(fsync not in (b"always", b"no"))
 
     def _ask_all(self, node: _Node, commands: Sequence[Sequence[Value]]) -> list[Any]:
         connection = self._connection(node)

@@ -147,6 +147,12 @@ def evicts(info: dict[str, str]) -> bool:
     return info.get("maxmemory", "0") != "0" and info.get("maxmemory_policy", "").startswith("allkeys")
 
 
+def is_written(persistence: bytes) -> bool:
+    """Whether all that came before this `INFO persistence` is in the append-only file by the time it is answered: nothing waits to be
+    written, or nothing hinders it. (Redis puts it off while an fsync is pending, and writes before it answers.)"""
+    return b"aof_pending_bio_fsync:0" in persistence or b"aof_buffer_length:0\r" in persistence
+
+
 def durability(info: dict[str, str], fsync: str) -> str:
     """What "recorded" means on such a server. `fsync`: its `appendfsync`, empty when it does not tell."""
     if info.get("aof_enabled") != "1":
@@ -155,8 +161,8 @@ def durability(info: dict[str, str], fsync: str) -> str:
         return "every commit is written to the disk (fsync) before it is acted on; it survives a crash and a power cut (appendfsync always)"
     if fsync == "everysec":
         return (
-            "every commit survives when the Redis process is killed, but for those of a moment in which the disk was just syncing (two "
-            "seconds at most); when its machine loses power, up to two seconds of them are lost (appendfsync everysec)"
+            "every commit survives when the Redis process is killed; when its machine loses power, up to two seconds of them are lost "
+            "(appendfsync everysec)"
         )
     if fsync == "no":
         return "every commit survives when the Redis process is killed; a power cut loses what the system had not written yet (appendfsync no)"

@@ -179,7 +179,7 @@ class RedisStore:
         while True:
             eager = fenced or time.monotonic() > patient_until_s
             sent = [int(sweep in self._known), *head, int(eager), *args]
-            answer = self._link.run(scripts.APPEND, where, sent)
+            answer = self._link.run(scripts.APPEND, where, sent, kept=True)
             if answer[0] == b"new":
                 self._register(sweep)
             elif answer[0] == b"wait":
@@ -224,7 +224,9 @@ class RedisStore:
 
     def _register(self, sweep: str) -> None:
         """Have a sweep listed, before its journal begins: one that is listed without a journal is passed over."""
-        self._check_format(self._link.run(scripts.REGISTER, [SWEEPS, SWEEPS_ABOUT], [sweep, FORMAT]))
+        self._check_format(
+            self._link.run(scripts.REGISTER, [SWEEPS, SWEEPS_ABOUT], [sweep, FORMAT], kept=True)
+        )
         self._known.add(sweep)
 
     def read(
@@ -315,7 +317,7 @@ class RedisStore:
 
     def write_index(self, sweep: str, index: Index) -> None:
         rows: list[bytes | str | int] = [part for item in index.rows.items() for part in item]
-        hot = self._link.run(scripts.WRITE_INDEX, Keys(sweep).index, [index.upto, *rows])
+        hot = self._link.run(scripts.WRITE_INDEX, Keys(sweep).index, [index.upto, *rows], kept=True)
         self._tidy.appended(sweep, False, hot)
         self._tidy_up()
 
@@ -344,7 +346,7 @@ class RedisStore:
             where += [keys.history(chunk.run), keys.packed_history(chunk.run)]
             flag = b"1" if checked else b"0"
             args += [chunk.run, chunk.attempt, chunk.first_row, chunk.count, flag + chunk.data]
-        refused: list[int] = self._link.run(scripts.APPEND_HISTORY, where, args)
+        refused: list[int] = self._link.run(scripts.APPEND_HISTORY, where, args, kept=True)
         return refused
 
     def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
@@ -376,7 +378,7 @@ class RedisStore:
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
         asked_s = machine_s()
         args = [name, holder, _micros(ttl_s), secrets.token_hex(8)]
-        held, token, expires, now = self._link.run(scripts.ACQUIRE, [lease_key(name)], args)
+        held, token, expires, now = self._link.run(scripts.ACQUIRE, [lease_key(name)], args, kept=True)
         self._link.clock.read(int(now) / 1e6, asked_s, machine_s())
         return Lease(name, holder, int(token), int(expires) / 1e6) if held else None
 
@@ -414,7 +416,7 @@ class RedisStore:
         digest = digest_of(data)
         key = blob_key(digest)
         if not self._link.command("TOUCH", key, key=key):  # whoever clears up leaves it alone for a while
-            self._link.command("SET", key, packing.pack_whole(data), key=key)
+            self._link.command("SET", key, packing.pack_whole(data), key=key, kept=True)
         return digest
 
     def get_blob(self, digest: str) -> bytes | None:

@@ -231,6 +231,9 @@ class Account(Ledger):
         if self.open_offers.get((entry.agent, entry.slot)) == entry.offer:
             del self.open_offers[entry.agent, entry.slot]
 
+    def _SlotKept(self, entry: e.SlotKept, _: e.Recorded) -> None:
+        """It decides nothing."""
+
     def _NodeSetAside(self, entry: e.NodeSetAside, recorded: e.Recorded) -> None:
         self.need(bool(entry.reason), f"{entry.host} was set aside without a reason")
         if entry.runs:  # the first of the entries for its agents
