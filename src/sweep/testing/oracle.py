@@ -16,10 +16,18 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
 from sweep.core.seeds import run_seed
 from sweep.core.spec import SweepSpec
-from sweep.testing.accounts import AttemptAccount, PatienceAccount, RunAccount, gpu_seconds, settle, trial_end
+from sweep.testing.accounts import (
+    AttemptAccount,
+    PatienceAccount,
+    RunAccount,
+    over,
+    settle,
+    trial_end,
+)
 from sweep.testing.blame import NodesAccount
 from sweep.testing.naive import effective_curve, naive_condemned, naive_score
 from sweep.testing.terms import (
+    CUTS,
     naive_fixed,
     naive_more,
     naive_notes,
@@ -194,17 +202,9 @@ class Account:
         """No further trial may be proposed."""
         return self.exhausted or (self.cap is not None and len(self.configs) >= self.cap)
 
-    def gpu_s(self, at_s: float | None = None) -> float:
-        """GPU-seconds of all attempts that have ended; with `at_s` also of those that run, up to then."""
-        return gpu_seconds(self.runs, at_s)
-
     def _stopped_by(self, at_s: float) -> list[str]:
         """What of the spec ends the sweep at this time, by the words of the reasons."""
-        limits, found = self.spec.limits, []
-        if limits.wall_time_s is not None and self.first_joined_s is not None:
-            found += ["wall_time"] * (at_s >= self.first_joined_s + limits.wall_time_s)
-        if limits.gpu_hours is not None:
-            found += ["gpu_hours"] * (self.gpu_s(at_s) >= limits.gpu_hours * 3600 - 0.002)
+        found = over(self.runs, self.spec.limits, self.first_joined_s, at_s)
         return found + ["target"] * self.target_hit + ["patience"] * self.patience.stalled
 
     def _SweepEnded(self, entry: e.SweepEnded, recorded: e.Recorded) -> None:
@@ -212,7 +212,7 @@ class Account:
         self.need(self.phase != "ended", "the sweep ended twice")
         left = [run.added.run for run in self.runs if not run.final]
         self.need(not left, f"the sweep ended while runs {left} had not")
-        keys = ("wall_time", "gpu_hours", "target", "patience")
+        keys = (*CUTS, "target", "patience")
         named = [key for key in keys if key in entry.reason]
         for key in named:
             self.need(
@@ -231,7 +231,7 @@ class Account:
     def _same_end(self, reason: str, named: list[str]) -> None:
         """After nothing but retries it ends as it had, unless a retried run has reached the target, or a limit is over."""
         if self.said and (named == ["patience"] or "target" in self.said):
-            limits = {"wall_time", "gpu_hours"} & set(named)
+            limits = {*CUTS} & set(named)
             self.need(bool(limits) or reason == self.said, f"it ended: {reason}; before: {self.said}")
             self.world.counts["ended again after a retry"] += 1
         self.said = reason if named in (["target"], ["patience"]) else ""
@@ -422,6 +422,11 @@ class Account:
             for value in entry.values:
                 self._value(value)
 
+    def _UsageReported(self, entry: e.UsageReported, recorded: e.Recorded) -> None:
+        found = self.current(entry.run, entry.attempt, entry.agent)
+        if found is not None and found[1].started:
+            found[1].note_used(recorded.at_s, entry.cpu_s, entry.energy_j)
+
     def _RunPruned(self, entry: e.RunPruned, _: e.Recorded) -> None:
         self._order(entry, "pruned")
         self.need(self._condemned(entry.run), f"run {entry.run} was pruned, but its rule does not condemn it")
@@ -429,7 +434,7 @@ class Account:
     def _RunCancelled(self, entry: e.RunCancelled, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
         if self._waits(run):
-            cut = self.stopping or {"wall_time", "gpu_hours"} & set(self._stopped_by(recorded.at_s))
+            cut = self.stopping or {*CUTS} & set(self._stopped_by(recorded.at_s))
             self.need(bool(cut) or not run.asked, f"run {entry.run} was to be tried again, and was cancelled")
             run.asked = False
             self.need(bool(entry.reason), f"run {entry.run} was cancelled without a reason")
@@ -461,6 +466,7 @@ class Account:
             return
         self.need(bool(entry.reason) or entry.outcome == "completed", f"run {entry.run}: no reason")
         attempt.ended, attempt.ended_s = entry, recorded.at_s
+        attempt.note_used(recorded.at_s, entry.cpu_s, entry.usage.energy_j if entry.usage else None)
         self._check_in_time(run, attempt, recorded.at_s)
         self._value(entry.score)
         self.nodes.note_end(run, attempt, entry, recorded.at_s)
@@ -478,7 +484,7 @@ class Account:
         over_s = at_s - LATE_S
         quiet = self.world.quiet_at_s is not None and over_s - LATE_S > self.world.quiet_at_s
         if quiet and attempt.started and self.revised <= attempt.position and not run.order:
-            cut = {"wall_time", "gpu_hours"} & set(self._stopped_by(over_s))
+            cut = {*CUTS} & set(self._stopped_by(over_s))
             self.need(not cut, f"run {run.added.run} went on although {cut} had been over for {LATE_S} s")
         if ended.error_class == "run_time" and self.world.atomic:
             told = naive_told(self.run_times, attempt.revision, ended.reason)

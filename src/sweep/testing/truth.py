@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 def check_listing(account: Account, views: Sequence[RunView], sweep: SweepView) -> None:
     """Compare what listings say of the sweep and of each run with the account. Raises Violation."""
-    told = (sweep.run_cap, sweep.revision, sweep.tags, sweep.note, round(sweep.gpu_s, 3))
-    known = (account.cap, account.revision, *account.notes.get(-1, ((), "")), round(account.gpu_s(), 3))
+    told = (sweep.run_cap, sweep.revision, sweep.tags, sweep.note)
+    known = (account.cap, account.revision, *account.notes.get(-1, ((), "")))
     if told != known:
         raise Violation(f"the index says of the sweep {told}, it should be {known}")
+    ended = [attempt for run in account.runs for attempt in run.attempts if attempt.ended is not None]
+    spent = (
+        account.gpu_s(),
+        *(sum(max(one[k] for one in attempt.used) for attempt in ended) for k in (1, 2)),
+    )
+    shown = (sweep.gpu_s, sweep.cpu_s, sweep.energy_j)
+    if any(abs(one - other) > 0.001 for one, other in zip(shown, spent, strict=True)):
+        raise Violation(f"the index says that the sweep has spent {shown}, it should be {spent}")
     if len(views) != len(account.runs):
         raise Violation(f"the index lists {len(views)} runs, there are {len(account.runs)}")
     for run, view in zip(account.runs, views, strict=True):
