@@ -63,8 +63,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     energy_j: float | None = None
     """Its part in sums: of each device the energy, divided evenly among those runs of the agent that had it at the time."""
     samples: int = 0
-    why: dict[str, str] = {}
-    """What could not be measured, by the names above -> why not."""
+    """How often its processes were looked at: 0 for one that was over before."""
 
 
 # --- the sweep -------------------------------------------------------------------------------------------------

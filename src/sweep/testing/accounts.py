@@ -156,7 +156,7 @@ def over(runs: Sequence[RunAccount], limits: Limits, joined_s: float | None, at_
     """Which limits of the sweep are over at this time; `joined_s`: when its first agent joined."""
     cpu_s, energy_j = used(runs, at_s)
     checks = [
-        ("wall_time", limits.wall_time_s, at_s - (at_s if joined_s is None else joined_s)),
+        ("wall_time", limits.wall_time_s, at_s + 1e-6 - (at_s if joined_s is None else joined_s)),
         ("gpu_hours", limits.gpu_hours, (gpu_seconds(runs, at_s) + 0.002) / 3600),
         ("cpu_hours", limits.cpu_hours, cpu_s / 3600),
         ("energy_kwh", limits.energy_kwh, energy_j / 3.6e6),

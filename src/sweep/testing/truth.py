@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweep.core.views import RunView, SweepView
-from sweep.testing.accounts import AttemptAccount, RunAccount
+from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds
 from sweep.testing.naive import effective_values, naive_score
 from sweep.testing.oracle import Account, Violation
 
@@ -25,7 +25,7 @@ def check_listing(account: Account, views: Sequence[RunView], sweep: SweepView) 
         raise Violation(f"the index says of the sweep {told}, it should be {known}")
     ended = [attempt for run in account.runs for attempt in run.attempts if attempt.ended is not None]
     spent = (
-        account.gpu_s(),
+        gpu_seconds(account.runs, None),
         *(sum(max(one[k] for one in attempt.used) for attempt in ended) for k in (1, 2)),
     )
     shown = (sweep.gpu_s, sweep.cpu_s, sweep.energy_j)
