@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sweep.agents.meters import GpuReading, NodeReading, TreeReading
 from sweep.core.entries import Usage
-from sweep.stores.samples import Samples
+from sweep.core.samples import Samples
 
 
 class Sums:

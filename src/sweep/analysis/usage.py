@@ -14,8 +14,8 @@ import msgspec
 
 from sweep.analysis.history import same_name
 from sweep.analysis.records import Record, attempt_s
+from sweep.core.samples import COLUMNS, Samples
 from sweep.core.views import AttemptView, RunView
-from sweep.stores.samples import COLUMNS, Samples
 
 FIELDS = (
     "cpu_s",

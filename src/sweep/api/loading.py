@@ -19,9 +19,9 @@ from sweep.api.finding import NotFound, find_sweep
 from sweep.api.reading import load_views
 from sweep.core.index import Views
 from sweep.core.names import run_id, usage_cache
+from sweep.core.samples import unpack
 from sweep.core.spec import SweepSpec
 from sweep.stores import Store, open_store
-from sweep.stores.samples import unpack
 
 if TYPE_CHECKING:
     import pandas as pd

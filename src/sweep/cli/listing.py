@@ -30,9 +30,9 @@ from sweep.cli.spending import (
 )
 from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.samples import Samples
 from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView
-from sweep.stores.samples import Samples
 
 PART = 500
 """Runs are printed as JSON so many at a time: they need little memory, which is fast memory."""

@@ -22,9 +22,9 @@ from sweep.analysis.usage import (
 from sweep.cli.common import speaks_utf8
 from sweep.core.index import Views
 from sweep.core.names import usage_cache
+from sweep.core.samples import Samples, unpack
 from sweep.core.views import AttemptView, RunView
 from sweep.stores import Store
-from sweep.stores.samples import Samples, unpack
 
 HEADS = ("CPU-S", "MEMORY", "READ", "WRITTEN", "GPU-HOURS", "ENERGY")
 _WORDS = {"running": "running now"}

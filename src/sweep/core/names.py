@@ -39,7 +39,7 @@ def whole_output_cache(run: int, attempt: int) -> str:
 
 
 def usage_cache(run: int, attempt: int) -> str:
-    """The cache that holds what an attempt has used over time (`sweep.stores.samples`)."""
+    """The cache that holds what an attempt has used over time (`sweep.core.samples`)."""
     return f"usage/{run}/{attempt}"
 
 
