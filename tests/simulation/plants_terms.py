@@ -118,6 +118,31 @@ def gpu_hours_of_running_attempts_are_left_out(patch: pytest.MonkeyPatch) -> Non
 
 
 @plant
+def energy_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ending, "energy_spent_j", lambda folded: 0.0)
+
+
+@plant
+def cpu_time_of_running_attempts_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ending, "cpu_spent_s", lambda folded: folded.cpu_s)
+
+
+@plant
+def what_lost_attempts_have_used_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    def wrap(real: Any) -> Any:
+        def ended(folded: state.State, entry: e.AttemptEnded) -> str | None:
+            spent = folded.cpu_s
+            refusal: str | None = real(folded, entry)
+            if entry.outcome == "lost":
+                folded.cpu_s = spent
+            return refusal
+
+        return ended
+
+    handler(patch, e.AttemptEnded, wrap)
+
+
+@plant
 def gpu_hours_of_failed_attempts_are_left_out(patch: pytest.MonkeyPatch) -> None:
     def wrap(real: Any) -> Any:
         def ended(folded: state.State, entry: e.AttemptEnded) -> str | None:

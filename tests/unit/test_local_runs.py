@@ -6,6 +6,7 @@ from pathlib import Path
 
 from folded import make_spec
 from sweep.agents.gpus import Slot
+from sweep.agents.guardian import Spawned
 from sweep.agents.inbox import RunInbox
 from sweep.agents.local import LocalRuns
 from sweep.agents.starting import Prepared
@@ -24,7 +25,7 @@ def test_what_a_run_says_waits_until_its_start_is_known(tmp_path: Path) -> None:
     assert local.inbox.feed(b'{"i":0,"s":0,"m":{"loss":0.5}}')
     runs.collect(local, told.append)
     assert (told, runs.history) == ([], [])
-    runs.started(local, "agent", "node", 12, Slot(0, 1.0))
+    runs.started(local, "agent", "node", Spawned("0.1", 12, 0.0), Slot(0, 1.0))
     runs.collect(local, told.append)
     assert [(entry.values, entry.first) for entry in told if isinstance(entry, e.ObjectiveReported)] == [
         ((0.5,), 0)

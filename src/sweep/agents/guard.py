@@ -20,6 +20,7 @@ A message is a length (4 bytes, little-endian) and a marshalled tuple; both ends
                      ("deadline", monotonic_s or None)         ("bye", grace_s)
     guard -> agent   ("ready", is_subreaper)                   ("spawned", id, pid, at_s)
                      ("spawn_failed", id, errno, message)      ("exited", id, at_s, status, utime_s, stime_s, maxrss_bytes)
+                                                                    … , read_bytes, written_bytes)
                      ("warm", problem, another_follows)         ("ending", reason)
 
 A run whose `key` is that of the warm process is forked from it (`sweep.agents.warm`), and is watched and ended like any other.
@@ -67,8 +68,9 @@ class Run:
         """0 until it is known: it is to be forked."""
         self.status = 0
         """What the warm process said of its end, before its CPU time is known."""
-        self.ended: tuple[float, int, float, float, int] | None = None
-        """When, by the monotonic clock; exit status or -signal, user and system seconds, largest memory in bytes."""
+        self.ended: tuple[float, int, float, float, int, int, int] | None = None
+        """When, by the monotonic clock; exit status or -signal, user and system seconds, largest memory in bytes; bytes read from
+        and written to disks, -1 where the system does not tell."""
         self.settle_until_s = 0.0
 
 
@@ -316,16 +318,24 @@ class Guard:
             self.owners.pop(pid, None)
             code = os.waitstatus_to_exitcode(status)
             if (run := self.mains.pop(pid, None)) is not None:
-                unit = 1 if sys.platform == "darwin" else 1024
-                self.finished(run, code, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * unit)
+                self.finished(run, code, *programs.used(usage))
             if pid in self.servers and self.warm is not None:
                 self.servers.discard(pid)
                 self.warm.reaped(pid, code)
 
-    def finished(self, run: Run, status: int, utime_s: float, stime_s: float, maxrss_bytes: int) -> None:
+    def finished(
+        self,
+        run: Run,
+        status: int,
+        utime_s: float,
+        stime_s: float,
+        maxrss_bytes: int,
+        read_bytes: int = -1,
+        written_bytes: int = -1,
+    ) -> None:
         """The main process of a run is gone: what it left is to go, too."""
         now_s = time.monotonic()
-        run.ended = (now_s, status, utime_s, stime_s, maxrss_bytes)
+        run.ended = (now_s, status, utime_s, stime_s, maxrss_bytes, read_bytes, written_bytes)
         run.settle_until_s = now_s + SETTLE_S
         self.settling.append(run)
 

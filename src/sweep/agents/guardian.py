@@ -80,6 +80,9 @@ class Exited(msgspec.Struct, frozen=True):
     """The same in the kernel."""
     maxrss_bytes: int
     """The largest resident memory of a single process among them."""
+    read_bytes: int = -1
+    """What they read from disks, and wrote to them; -1: it is not known."""
+    written_bytes: int = -1
 
 
 class WarmGone(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from sweep.agents.functions import Function
 from sweep.agents.leading import MakeDriver
 from sweep.agents.lending import other_python
 from sweep.agents.loop import Loop
+from sweep.agents.meters import GpuMeter, NodeMeter
 from sweep.agents.node import End, Node
 from sweep.agents.options import Options
 from sweep.agents.starting import Launcher
@@ -108,3 +109,25 @@ def _warnings(spec: SweepSpec, node: Node, workdir: Path) -> Iterator[str]:
         yield node.doubt
     if (warning := shadow_warning(spec, workdir)) is not None:
         yield warning
+    if spec.limits.energy_kwh is not None and (doubt := _energy_doubt(node)):
+        yield doubt
+
+
+def _energy_doubt(node: Node) -> str:
+    """What of the energy that runs use here is not counted in `limits.energy_kwh`; '' where all is that can be."""
+    meter = GpuMeter()
+    try:
+        read = meter.read(gpu.uuid for gpu in node.gpus) if node.gpus else {}
+    finally:
+        meter.close()
+    missing = [gpu.device for gpu in node.gpus if gpu.uuid not in read or read[gpu.uuid].energy_j is None]
+    why = NodeMeter().why_no_energy
+    if not why and not missing:
+        return ""
+    parts = [f"GPU {', '.join(dict.fromkeys(missing))} has no energy counter"] if missing else []
+    parts += [why] if why else []
+    counted = "only that of its GPUs counts" if node.gpus and not missing else ""
+    if not counted:
+        counted = "only that of its processors counts" if not why else "none of it counts"
+        counted = "only a part of it counts" if missing and len(missing) < len(node.gpus) else counted
+    return f"limits.energy_kwh: of the energy that runs use on this node {counted}: {'; '.join(parts)}"

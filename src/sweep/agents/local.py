@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from sweep.agents import trees
 from sweep.agents.artifacts import Artifacts
 from sweep.agents.causes import KILLED, OomKills, judge
 from sweep.agents.gpus import Slot
-from sweep.agents.guardian import Exited
+from sweep.agents.guardian import Exited, Spawned
 from sweep.agents.inbox import RunInbox
 from sweep.agents.outputs import Outputs
 from sweep.agents.starting import Prepared
+from sweep.agents.telemetry import Telemetry
 from sweep.agents.view import SlotLine
 from sweep.agents.wholes import Wholes
 from sweep.core import agent as a
@@ -28,6 +31,7 @@ from sweep.core.spec import SweepSpec
 from sweep.stores import HistoryChunk
 from sweep.stores.output import KEPT_BYTES
 
+MARKS = tuple(map(os.fsdecode, trees.MARKS))
 COUNTED_S = 0.5
 """How old the kernel's counts may be that an attempt begins with."""
 
@@ -66,13 +70,14 @@ class LocalRuns:
         put_cache: Callable[[str, bytes], None],
         wholes: Wholes | None = None,
         artifacts: Artifacts | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """`put_cache(name, content)` has the store keep something with the next commit; `wholes` brings whole outputs to where
-        the spec says, `artifacts` what runs log by name."""
+        the spec says, `artifacts` what runs log by name; `telemetry` watches what runs use."""
         self.artifacts = artifacts
         self.spec = spec
         self.outputs, self.wholes, self._put_cache = Outputs(put_cache), wholes, put_cache
-        self.kills = OomKills()
+        self.kills, self.telemetry = OomKills(), telemetry
         self.runs: dict[int, LocalRun] = {}
         """run -> its attempt here."""
         self.gone: dict[int, tuple[LocalRun, float]] = {}
@@ -84,16 +89,14 @@ class LocalRuns:
         self._oom_kills: dict[str, int] = {}
         self._counted_s = -math.inf
 
-    def step(self) -> None:
-        """Take note of what goes on beside the loop."""
+    def step(self, now_s: float, add: Callable[[e.AnyEntry], None] | None) -> None:
+        """Take note of what goes on beside the loop. `add` has an entry written; None while the store is in trouble."""
         if self.wholes is not None:
             self.wholes.step(self._put_cache)
         if self.artifacts is not None:
             self.artifacts.step()
-
-    def due_s(self, now_s: float) -> float | None:
-        """When `step` has something to do; None as long as nothing goes on."""
-        return None if self.artifacts is None else self.artifacts.due_s(now_s)
+        if self.telemetry is not None:
+            self.telemetry.step(now_s, self.spec.limits, add, self._put_cache)
 
     def owes(self, now_s: float) -> bool:
         """Whether an agent that leaves would lose something."""
@@ -106,15 +109,6 @@ class LocalRuns:
             local.inbox.noted = False
             self.artifacts.noted(local.assignment.run, local.assignment.attempt, self.spec.outputs)
 
-    def forget(self) -> None:
-        """Nothing that runs here counts any more."""
-        self.runs.clear()
-        self.due(None)
-        self.gone.clear()
-        self.history.clear()
-        if self.artifacts is not None:
-            self.artifacts.forget()
-
     def begin(self, assignment: e.RunAssigned, now_s: float) -> LocalRun:
         """An attempt that is about to start."""
         if now_s >= self._counted_s + COUNTED_S:
@@ -123,16 +117,20 @@ class LocalRuns:
         self.runs[assignment.run] = local
         return local
 
-    def started(self, local: LocalRun, agent: str, node: str, pid: int, slot: Slot) -> e.RunStarted:
-        """The event of its process having begun as `pid`."""
+    def started(self, local: LocalRun, agent: str, node: str, event: Spawned, slot: Slot) -> e.RunStarted:
+        """The event of its process having begun."""
         assignment, prepared = local.assignment, local.prepared
         assert prepared is not None
         local.started = True
+        if self.telemetry is not None:
+            marks = {f"{name}={prepared.env[name]}" for name in MARKS if name in prepared.env}
+            key = (assignment.run, assignment.attempt)
+            self.telemetry.begin(key, event.pid, slot, set(map(os.fsencode, marks)), event.at_s)
         return e.RunStarted(
             assignment.run,
             assignment.attempt,
             agent,
-            pid,
+            event.pid,
             node,
             assignment.slot,
             tuple(gpu.uuid for gpu in slot.gpus),
@@ -186,6 +184,42 @@ class LocalRuns:
         self._retry_at_s = until_s
         return first
 
+    def measured(self, local: LocalRun, then: Callable[[], None]) -> None:
+        """Call `then` when it is known what this attempt, whose process is gone, has used."""
+        if self.telemetry is None:
+            then()
+        else:
+            self.telemetry.ended((local.assignment.run, local.assignment.attempt), then)
+
+    def due_s(self, now_s: float) -> float | None:
+        """When `step` must be called at the latest; None as long as nothing goes on."""
+        times = (
+            None if self.artifacts is None else self.artifacts.due_s(now_s),
+            None if self.telemetry is None else self.telemetry.due_s(),
+        )
+        return min((time_s for time_s in times if time_s is not None), default=None)
+
+    def give_up(self) -> None:
+        """Wait for nothing more: the guard, and with it every process here, is gone."""
+        if self.telemetry is not None:
+            self.telemetry.give_up()
+
+    def forget(self) -> None:
+        """Nothing that is here counts any more."""
+        self.runs.clear()
+        self.due(None)
+        self.gone.clear()
+        self.history.clear()
+        for part in (self.artifacts, self.telemetry):
+            if part is not None:
+                part.forget()
+
+    def close(self) -> None:
+        """Let go."""
+        self.kills.close()
+        if self.telemetry is not None:
+            self.telemetry.close()
+
     def due(self, now_s: float | None) -> list[e.RunAssigned]:
         """Attempts to be started after all; they are the caller's from then on. `now_s` None: all of them."""
         if not self._postponed or (now_s is not None and now_s < self._retry_at_s):
@@ -219,6 +253,12 @@ class LocalRuns:
             self._counted_s = -math.inf  # it may have been counted since
         if output is not None:
             cause = judge(exited.status, output, self.kills.risen(local.oom_kills))
+        cpu_s = exited.utime_s + exited.stime_s
+        usage = None
+        if self.telemetry is not None:
+            disk = None if exited.read_bytes < 0 else (exited.read_bytes, exited.written_bytes)
+            usage, seen_s = self.telemetry.last((run, attempt), disk, self._put_cache)
+            cpu_s = max(cpu_s, seen_s)
         return a.Ended(
             exit_code=exited.status,
             score=inbox.score(metric.goal if metric is not None else "minimize"),
@@ -226,9 +266,10 @@ class LocalRuns:
             rows=inbox.rows,
             defaults=inbox.config,
             tail=tail,
-            cpu_s=exited.utime_s + exited.stime_s,
+            cpu_s=cpu_s,
             maxrss_bytes=exited.maxrss_bytes,
             cause=cause,
+            usage=usage,
         )
 
     def gpus(self, slots: Sequence[Slot]) -> frozenset[str]:

@@ -35,6 +35,7 @@ from sweep.agents.session import LeaseLost, Session, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
 from sweep.agents.starting import Launcher
+from sweep.agents.telemetry import Telemetry
 from sweep.agents.trouble import Trouble
 from sweep.agents.unled import Unled
 from sweep.agents.view import Snapshot, View
@@ -77,7 +78,8 @@ class Loop:
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
         artifacts = Artifacts(store, sweep, launcher.root, self.session, view.say)
-        self.local = LocalRuns(spec, self.session.caches.__setitem__, Wholes(sweep, view.say), artifacts)
+        wholes, telemetry = Wholes(sweep, view.say), Telemetry(self.selector, self.agent)
+        self.local = LocalRuns(spec, self.session.caches.__setitem__, wholes, artifacts, telemetry)
         self.checkpoints = Checkpoints(store, sweep, launcher.root, view, options.checkpoint_every_s)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
@@ -87,11 +89,9 @@ class Loop:
         """The signal that made this agent leave, 0 for none."""
         self._history_due: float | None = None
         self._objective_due: float | None = None
-        self._next_poll = 0.0
-        self._next_show = 0.0
+        self._next_poll = self._next_show = self._next_watch = 0.0
         self._trouble = Trouble(view)
         self._search = SearchWatch(self.selector)
-        self._next_watch = 0.0
         self._said_phase = "active"
         self._unled = Unled(self.session, view)
 
@@ -159,7 +159,7 @@ class Loop:
             return
         self.checkpoints.step(now)
         self.leftovers.tick(now)
-        self.local.step()
+        self.local.step(now, None if self._trouble else self.session.add)
         self._unled.tick(now)
         if self._commit_due(now):
             self._commit(now)
@@ -191,7 +191,7 @@ class Loop:
         """The part of `close` that takes no time."""
         self.session.drop()
         self.news.close()
-        self.local.kills.close()
+        self.local.close()
         self.server.close()
         self.gpu_watch.close()
         self.selector.close()
@@ -252,7 +252,7 @@ class Loop:
         if local is None or local.prepared is None:
             return
         assignment = local.assignment
-        started = self.local.started(local, self.agent, self.node, event.pid, self.slots[assignment.slot])
+        started = self.local.started(local, self.agent, self.node, event, self.slots[assignment.slot])
         self.perform(self.core.started(assignment.run, started, event.at_s))
         if self._objective_due is None:
             self._objective_due = now + waits.OBJECTIVE_S
@@ -284,17 +284,21 @@ class Loop:
         output = None
         if self.core.failed_by_itself(run, event.status):
             output = self.launcher.output_end(local.prepared, LOOKED_AT_BYTES)
-        ended = self.local.ended(local, event, tail, output)
         self.core.closing(run)
+        self.local.measured(local, lambda: self._ended(local, event, tail, output))
+        for doubt in self.local.doubts(local) if event.status == 0 else ():
+            self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
+
+    def _ended(self, local: LocalRun, event: Exited, tail: str, output: str | None) -> None:
+        run, ended = local.assignment.run, self.local.ended(local, event, tail, output)
         self.checkpoints.ended(
             run,
             lambda digest: self.perform(self.core.exited(run, replace(ended, checkpoint=digest), event.at_s)),
         )
-        for doubt in self.local.doubts(local) if event.status == 0 else ():
-            self.view.say(f"{self.launcher.run_id(run)} {doubt}", "warning")
 
     def _guard_died(self) -> None:
         self.selector.unregister(self._guard_fd)
+        self.local.give_up()
         self.checkpoints.give_up()
         gone = list(self.local.runs.values())
         for local in gone:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 FALLBACK_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
@@ -144,3 +146,12 @@ def _interpreter(program: bytes) -> bytes:
         os.close(fd)
     words = head.partition(b"\n")[0][2:].split()
     return words[0] if head.startswith(b"#!") and words else b""
+
+
+def used(usage: Any) -> tuple[float, float, int, int, int]:
+    """What `wait4` says of a process and the children that it waited for: user and system seconds, largest memory, and what it
+    read from and wrote to disks, in bytes (-1 where the system does not tell)."""
+    linux = sys.platform.startswith("linux")
+    disk = (usage.ru_inblock * 512, usage.ru_oublock * 512) if linux else (-1, -1)
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return (usage.ru_utime, usage.ru_stime, memory, *disk)

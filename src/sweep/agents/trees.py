@@ -90,7 +90,8 @@ def read_bytes(path: str) -> bytes:
         os.close(fd)
 
 
-def _listed_children(pid: int) -> list[int]:
+def listed_children(pid: int) -> list[int]:
+    """Its children, as the kernel lists them by thread; empty where it does not."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -119,7 +120,7 @@ def processes() -> list[int]:
 def descendants(roots: Iterable[int]) -> list[int]:
     """Process ids below `roots` (without these), parents before children. Empty where there is no /proc."""
     listed = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
-    children = _listed_children if listed else _scanned_children()
+    children = listed_children if listed else _scanned_children()
     found: list[int] = []
     level = list(roots)
     seen = set(level)

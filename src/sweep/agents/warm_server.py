@@ -120,7 +120,8 @@ class Server:
             pid = int.from_bytes(data[1:9], "little")
             if self.children.pop(pid, None) is not None:
                 _, _, usage = os.wait4(pid, 0)
-                self.tell("reaped", pid, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+                disk = (usage.ru_inblock * 512, usage.ru_oublock * 512)
+                self.tell("reaped", pid, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024, *disk)
 
     def fork(self, request: int, go: int, output: int) -> None:
         """Make the child of one request. Only the child passes through `_child`, and it never comes back."""

@@ -46,16 +46,16 @@ class Column(NamedTuple):
     """Where values of several types were turned into text: the values as they were."""
 
 
-def run_columns(records: Iterable[Record]) -> list[Column]:
-    """One row per record (`sweep.analysis.records.record`): its plain fields, then `config.*`, `defaults.*`, `summary.*`.
-    Attempts are left out."""
-    return columns([flat(row) for row in records])
+def run_columns(records: Iterable[Record], usage: bool = False) -> list[Column]:
+    """One row per record (`sweep.analysis.records.record`): its plain fields, then `config.*`, `defaults.*`, `summary.*`, with
+    `usage` also `usage.*`. Attempts are left out."""
+    return columns([flat(row, usage) for row in records])
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Flat rows as columns: the plain names as they first occur, then those of the groups."""
     names: dict[str, None] = {}
-    for group in ("", *GROUPS):
+    for group in ("", *GROUPS, "usage"):
         for row in rows:
             names.update(dict.fromkeys(name for name in row if _group(name) == group))
     return [_column(name, [row.get(name) for row in rows]) for name in names]
@@ -105,7 +105,7 @@ def rows_of(found: Sequence[Column]) -> Iterator[dict[str, Any]]:
 
 def _group(name: str) -> str:
     start, dot, _ = name.partition(".")
-    return start if dot and start in GROUPS else ""
+    return start if dot and (start in GROUPS or start == "usage") else ""
 
 
 def _column(name: str, values: list[Any]) -> Column:

@@ -21,6 +21,7 @@ from sweep.analysis.records import (
     group_columns,
     keys_of,
 )
+from sweep.analysis.usage import usage_columns
 from sweep.core.views import RunView
 
 _find_special = re.compile('[,"\n\r]').search
@@ -28,15 +29,15 @@ _find_escaped = re.compile('["\\\\\x00-\x1f]').search
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def to_csv(rows: Iterable[Record]) -> str:
-    """Records as CSV with a header.
+def to_csv(rows: Iterable[Record], usage: bool = False) -> str:
+    """Records as CSV with a header; `usage`: with what they used.
 
     Records without a field leave it empty; attempts are left out (`--format json` has them).
     """
     rows = list(rows)
     names = [name for name in keys_of(rows) if name not in MAPS]
     columns = [[row.get(name) for row in rows] for name in names]
-    for group in GROUPS:
+    for group in (*GROUPS, *(("usage",) if usage else ())):
         lines = [flatten(row.get(group) or {}, group) for row in rows]
         within = keys_of(lines)
         names += within
@@ -44,7 +45,7 @@ def to_csv(rows: Iterable[Record]) -> str:
     return columns_to_csv(names, columns)
 
 
-def runs_to_csv(runs: Sequence[RunView], now_s: float) -> str:
+def runs_to_csv(runs: Sequence[RunView], now_s: float, usage: bool = False) -> str:
     """`to_csv` of these runs' records, without making them."""
     if not runs:
         return to_csv([])
@@ -53,6 +54,10 @@ def runs_to_csv(runs: Sequence[RunView], now_s: float) -> str:
         within = group_columns(runs, group)
         names += within
         columns += within.values()
+    if usage:
+        used = usage_columns(runs, now_s)
+        names += used
+        columns += used.values()
     return columns_to_csv(names, columns)
 
 

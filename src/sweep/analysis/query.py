@@ -26,6 +26,7 @@ from sweep.analysis.records import (
     flat,
     group_columns,
 )
+from sweep.analysis.usage import usage_columns
 from sweep.core.views import RunView
 
 __all__ = [
@@ -70,7 +71,7 @@ def select(records: Iterable[Record], where: str | None = None, sort: str | None
     found = list(records)
     if where is None and sort is None:
         return found
-    pairs = [(row, flat(row)) for row in found]
+    pairs = [(row, flat(row, usage="usage" in f"{where} {sort}")) for row in found]
     names = _Names(_names_in(line for _, line in pairs))
     if where is not None:
         getter = _Compiler(where, names).boolean(_parse(where))
@@ -85,6 +86,8 @@ def select_runs(runs: Sequence[RunView], where: str | None, sort: str | None, no
     if where is None and sort is None:
         return list(runs)
     groups = {name: values for group in GROUPS for name, values in group_columns(runs, group).items()}
+    if "usage" in f"{where} {sort}":
+        groups |= usage_columns(runs, now_s)
     names = _Names([*PLAIN, *groups])
     getter = None if where is None else _Compiler(where, names).boolean(_parse(where))
     if sort is not None:

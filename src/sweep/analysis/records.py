@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 GROUPS = ("config", "defaults", "summary")
 """Fields that hold named values, known to filters and CSV as `config.lr`."""
-MAPS = (*GROUPS, "attempts")
+MAPS = (*GROUPS, "usage", "attempts")
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _JSON = frozenset((type(None), bool, int, str))
 _WRITTEN = frozenset((type(None), bool, int, float, str))
@@ -86,7 +86,10 @@ def records(runs: Sequence[RunView], now_s: float | None = None) -> list[Record]
     """`record` of each of these runs."""
     fields = field_columns(runs, FIELDS, now_s)
     found = [dict(zip(FIELDS, values, strict=True)) for values in zip(*fields, strict=True)]
+    from sweep.analysis.usage import usage_of_run  # it reads records itself
+
     for run, row in zip(runs, found, strict=True):
+        row["usage"] = usage_of_run(run, now_s)
         row["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
     return found
 
@@ -192,18 +195,21 @@ def keys_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(found)
 
 
-def flat(row: Record) -> Record:
-    """The plain fields, and each named value as `config.lr`, `defaults.epochs`, `summary.loss`."""
+def flat(row: Record, usage: bool = False) -> Record:
+    """The plain fields, and each named value as `config.lr`, `defaults.epochs`, `summary.loss`; with `usage` also what was used, as
+    `usage.cpu_s`."""
     found = row.copy()
     for name in MAPS:
         found.pop(name, None)
-    for group in GROUPS:
+    for group in (*GROUPS, *(("usage",) if usage else ())):
         if values := row.get(group):
             found |= flatten(values, group)
     return found
 
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
+    from sweep.analysis.usage import usage_of
+
     return {
         "attempt": attempt.attempt,
         "agent": attempt.agent,
@@ -224,6 +230,7 @@ def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
         "env": dict(attempt.env),
         "folder": attempt.folder,
         "tail": attempt.tail,
+        "usage": usage_of(attempt, now_s),
     }
 
 

@@ -15,6 +15,7 @@ import msgspec
 from sweep.analysis.history import History, Series
 from sweep.core.domain import canonical, value_at
 from sweep.core.lifecycle import ENDED
+from sweep.core.samples import Samples
 from sweep.core.space import Config, Constant, Parameter
 from sweep.core.spec import Goal, SweepSpec
 from sweep.core.state import Run, trial_outcome
@@ -62,11 +63,14 @@ class SweepTable:
         sweep: SweepView,
         runs: Sequence[RunView],
         histories: Mapping[int, History] | None = None,
+        samples: Mapping[int, Mapping[int, Samples]] | None = None,
     ) -> None:
+        """`samples`: run -> attempt -> what it used over time."""
         self.spec = spec
         self.sweep = sweep
         self.runs = sorted(runs, key=lambda run: run.run)
         self.histories = histories or {}
+        self.samples = samples or {}
 
     @property
     def metric(self) -> str | None:

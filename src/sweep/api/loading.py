@@ -14,10 +14,12 @@ from sweep.analysis.columns import Column, columns, history_columns, run_columns
 from sweep.analysis.history import History
 from sweep.analysis.records import Record, flat, iso_time, records
 from sweep.analysis.table import SweepTable
+from sweep.analysis.usage import samples_record, spent, spent_record
 from sweep.api.finding import NotFound, find_sweep
 from sweep.api.reading import load_views
 from sweep.core.index import Views
-from sweep.core.names import run_id
+from sweep.core.names import run_id, usage_cache
+from sweep.core.samples import unpack
 from sweep.core.spec import SweepSpec
 from sweep.stores import Store, open_store
 
@@ -69,13 +71,31 @@ class Sweep:
         return self._views.spec
 
     @property
+    def spent(self) -> Record:
+        """What the sweep has used: by how attempts ended (`total`: all of them) the number of attempts, wall_s, cpu_s, gpu_s,
+        energy_kwh (None where nothing was measured), and of how many CPU time and energy were not measured."""
+        return spent_record(spent(self._views.runs, self._read_s))
+
+    def usage(self, run: int | str) -> list[Record]:
+        """What a run used over time, by its number or ID: one dict per attempt that was sampled, with `seconds` since its start and a
+        list per column (`cpu.percent`, `memory.bytes`, `gpu.watts`, …; None: not measured). Reads the store now. Raises
+        NotFound."""
+        view = self._views.runs[self._number(run)]
+        with self._opened() as opened:
+            found = [
+                (a.attempt, unpack(opened.get_cache(self.id, usage_cache(view.run, a.attempt))))
+                for a in view.attempts
+            ]
+        return [samples_record(attempt, samples) for attempt, samples in found if samples is not None]
+
+    @property
     def best(self) -> Record | None:
         """The completed or pruned run with the best objective, as in `rows`; None while there is none."""
         best = self._views.sweep.best_run
         return None if best is None else next(row for row in self._records if row["run"] == best)
 
     def rows(self) -> list[Record]:
-        """One dict per run: id, trial, replicate, state, objective, seed, nested `config`, `defaults` and `summary`, times
+        """One dict per run: id, trial, replicate, state, objective, seed, nested `config`, `defaults` and `summary`, `usage`, times
         (ISO 8601, UTC), host, command, all attempts. Plain JSON data; NaN and infinities are text ("nan")."""
         return [dict(row) for row in self._records]
 
@@ -142,8 +162,8 @@ class Sweep:
 
     def _read(self, store: Store) -> None:
         self._views: Views = load_views(store, self.id)
-        now = time.time()
-        self._records = records(self._views.runs, now)
+        self._read_s = time.time()
+        self._records = records(self._views.runs, self._read_s)
 
     def _number(self, run: int | str) -> int:
         text = str(run).removeprefix(f"{self.id}-")

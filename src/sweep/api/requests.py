@@ -16,7 +16,13 @@ from sweep.api.sweeps import new_id
 from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
-from sweep.core.ending import words_of_gpu_hours, words_of_wall_time
+from sweep.core.ending import (
+    J_PER_KWH,
+    words_of_cpu_hours,
+    words_of_energy,
+    words_of_gpu_hours,
+    words_of_wall_time,
+)
 from sweep.core.errors import SweepError
 from sweep.core.index import SPEC_KEY, Views, decode_spec, rebuild
 from sweep.core.retries import RETRY_CLASS
@@ -134,6 +140,15 @@ def limit_over(views: Views, now_s: float) -> str:
         live = [run.attempts[-1].gpu_s(now_s) for run in views.runs if run.state == "running"]
         if views.sweep.gpu_s + sum(live) >= limits.gpu_hours * 3600 - 0.001:
             return words_of_gpu_hours(limits)
+    last = [run.attempts[-1] for run in views.runs if run.state == "running"]
+    if limits.cpu_hours is not None:
+        spent_s = views.sweep.cpu_s + sum(attempt.cpu_s or 0.0 for attempt in last)
+        if spent_s >= limits.cpu_hours * 3600:
+            return words_of_cpu_hours(limits)
+    if limits.energy_kwh is not None:
+        spent_j = views.sweep.energy_j + sum(attempt.energy_j or 0.0 for attempt in last)
+        if spent_j >= limits.energy_kwh * J_PER_KWH:
+            return words_of_energy(limits)
     return ""
 
 

@@ -149,6 +149,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--sort': ('Order by this field; -KEY for descending', ('-objective', 'duration_s', 'id', 'objective', 'started', 'state', 'trial')),
             '--format': ('How to print them', ('table', 'csv', 'json', 'parquet')),
             '--history': ('Every row that they logged instead of one row per run', None),
+            '--usage': ('With columns of what they used: CPU time, memory, disks, GPUs, energy', None),
             '-o': ('Write to this file (.csv, .json, .parquet)', (':file',)),
             '--out': ('Write to this file (.csv, .json, .parquet)', (':file',)),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),

@@ -82,12 +82,12 @@ def opened(store_url: str | None, create: bool = False) -> Iterator[Store]:
 
 def print_json(value: Any, *, finite: bool = False) -> None:
     """JSON for programs: numbers that are not finite as strings."""
-    click.echo(json_text(value, ascii_only=not _utf8(), finite=finite))
+    click.echo(json_text(value, ascii_only=not speaks_utf8(), finite=finite))
 
 
 def print_json_list(parts: Iterable[list[Any]]) -> None:
     """`print_json` of one list that comes in parts, none of them empty, without numbers that are not finite."""
-    utf8, begin = _utf8(), b"["
+    utf8, begin = speaks_utf8(), b"["
     for part in parts:
         if utf8 and (data := _json_bytes(part)) is not None:
             sys.stdout.flush()
@@ -135,7 +135,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _utf8() -> bool:
+def speaks_utf8() -> bool:
+    """Whether standard output takes every character."""
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 

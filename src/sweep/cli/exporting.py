@@ -33,15 +33,16 @@ def export_runs(
     how: str,
     history: bool,
     out: Path | None,
+    usage: bool = False,
 ) -> None:
     """Write these runs, or with `history` every row that they logged, to `out` or standard output. `how`: table, csv,
-    json or parquet; a table that goes into a file is what the file's name ends in."""
+    json or parquet; a table that goes into a file is what the file's name ends in. `usage`: with columns of what they used."""
     how = _format_of(out) if how == "table" and out is not None else how
     if how == "parquet" and out is None and sys.stdout.isatty():
         raise UserMistake(
             "Parquet is not for terminals; name a file: -o runs.parquet (or send the output on: > FILE)"
         )
-    data = _encode(_history(store_url, views, records) if history else None, records, how)
+    data = _encode(_history(store_url, views, records) if history else None, records, how, usage)
     if out is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -70,18 +71,18 @@ def _history(store_url: str | None, views: Views, records: Sequence[Record]) -> 
         )
 
 
-def _encode(history: list[Column] | None, records: Sequence[Record], how: str) -> bytes:
+def _encode(history: list[Column] | None, records: Sequence[Record], how: str, usage: bool) -> bytes:
     if how == "parquet":
         buffer = io.BytesIO()
         try:
-            write_parquet(run_columns(records) if history is None else history, buffer)
+            write_parquet(run_columns(records, usage) if history is None else history, buffer)
         except MissingExtra as error:
             raise UserMistake(str(error)) from None
         return buffer.getvalue()
     if how == "json":
         return json_lines(records if history is None else rows_of(history)).encode("ascii")
     if history is None:
-        return to_csv(records).encode("utf-8", "backslashreplace")
+        return to_csv(records, usage).encode("utf-8", "backslashreplace")
     text = _csv(history) if how == "csv" else _table(history)
     return text.encode("utf-8", "backslashreplace")
 

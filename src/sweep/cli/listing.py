@@ -21,8 +21,18 @@ from sweep.cli.common import command, json_option, opened, print_json, print_jso
 from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
+from sweep.cli.spending import (
+    HEADS,
+    print_spent,
+    print_usage,
+    sampled_records,
+    samples_of,
+    spent_of,
+    usage_cells,
+)
 from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.samples import Samples
 from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView
 
@@ -138,6 +148,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
             {
                 **sweep_record(views.sweep),
                 "gpu_s": round(_gpu_s(views), 3),
+                "spent": spent_of(views),
                 "agents": agents,
                 "running": running,
                 "result": msgspec.to_builtins(found),
@@ -184,10 +195,7 @@ def print_status(views: Views) -> None:
     engine = f" ({spec.engine})" if spec.engine else ""
     click.echo(f"  search    {spec.method}{engine}, {sweep.trials}{cap} trials proposed, seed {spec.seed}")
     click.echo(f"  runs      {_counts(views) or 'none yet'}")
-    gpu_s, budget = _gpu_s(views), spec.limits.gpu_hours
-    if gpu_s or budget is not None:
-        of = "" if budget is None else f" of {budget:g}"
-        click.echo(f"  spent     {gpu_s / 3600:.3g}{of} GPU-hours")
+    print_spent(views)
     if sweep.best_run is not None and sweep.best is not None and spec.metric is not None:
         click.echo(
             f"  best      {spec.metric.name} {sweep.best:.6g} in {run_id(sweep.sweep, sweep.best_run)}"
@@ -233,6 +241,9 @@ def print_status(views: Views) -> None:
 )
 @click.option("--history", is_flag=True, help="Every row that they logged instead of one row per run.")
 @click.option(
+    "--usage", is_flag=True, help="With columns of what they used: CPU time, memory, disks, GPUs, energy."
+)
+@click.option(
     "-o",
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -246,6 +257,7 @@ def runs_command(
     sort: str | None,
     how: str,
     history: bool,
+    usage: bool,
     out: Path | None,
     store_url: str | None,
     as_json: bool,
@@ -258,21 +270,21 @@ def runs_command(
     table = not as_json and how == "table" and not history and out is None
     runs = views.runs if where is None and sort is None else _selected(views.runs, where, sort, now)
     if table:
-        _print_runs(views, runs, now)
+        _print_runs(views, runs, now, usage)
         return
     if history or out is not None or how == "parquet":
         from sweep.cli.exporting import export_runs
 
         found = records(runs, now)
-        export_runs(store_url, views, found, "json" if as_json else how, history, out)
+        export_runs(store_url, views, found, "json" if as_json else how, history, out, usage)
     elif as_json or how == "json":
         print_json_list(records(runs[at : at + PART], now) for at in range(0, len(runs), PART))
     elif how == "csv":
         from sweep.analysis.comma import runs_to_csv
 
-        click.echo(runs_to_csv(runs, now), nl=False)
+        click.echo(runs_to_csv(runs, now, usage), nl=False)
     else:
-        _print_runs(views, runs, now)
+        _print_runs(views, runs, now, usage)
 
 
 def _selected(runs: list[RunView], where: str | None, sort: str | None, now: float) -> list[RunView]:
@@ -284,11 +296,14 @@ def _selected(runs: list[RunView], where: str | None, sort: str | None, now: flo
         raise UserMistake(str(error)) from None
 
 
-def _print_runs(views: Views, runs: Sequence[RunView], now: float) -> None:
+def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool = False) -> None:
     names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
     metric = views.spec.metric.name if views.spec.metric is not None else "objective"
     replicates = views.spec.replicates > 1
     heads, cells = annotation_columns(runs)
+    if usage:
+        heads = (*HEADS, *heads)
+        cells = [(*used, *more) for used, more in zip(usage_cells(runs, now), cells, strict=True)]
     rows = []
     for run, more in zip(runs, cells, strict=True):
         flat = dict(flat_config(run.config))
@@ -334,14 +349,24 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         sweep, number = find_one(store, run)
         views = load_views(store, sweep, (number,))
         rows = sum(chunk.count for chunk in store.read_history(sweep, number))
-    [view] = views.runs
+        [view] = views.runs
+        samples = samples_of(store, view)
     found = withheld(record(view, time.time()), views)
     nodes = {agent.agent: agent.record for agent in views.agents}
     code = views.created.record.get("code", {})
     if as_json:
         ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
         again = [msgspec.to_builtins(one) for one in view.reproduced]
-        print_json({**found, "reproduced": again, "history_rows": rows, "code": code, "node": ran_on})
+        print_json(
+            {
+                **found,
+                "reproduced": again,
+                "history_rows": rows,
+                "code": code,
+                "node": ran_on,
+                "sampled": sampled_records(samples),
+            }
+        )
         return
     reason = f" ({view.reason})" if view.reason else ""
     click.echo(f"run {view.id} is {view.state}{reason}")
@@ -366,7 +391,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     print_map("defaults of the program", dict(flat_config(view.defaults)))
     print_map("summary", found["summary"])
     for attempt in view.attempts:
-        _print_attempt(attempt, nodes.get(attempt.agent, {}))
+        _print_attempt(attempt, nodes.get(attempt.agent, {}), samples.get(attempt.attempt))
 
 
 def _code_text(code: dict[str, Any]) -> str:
@@ -389,7 +414,7 @@ def print_map(title: str, values: dict[str, Any]) -> None:
             click.echo(f"    {name:<{width}}  {_number(value)}")
 
 
-def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
+def _print_attempt(attempt: AttemptView, node: dict[str, Any], samples: Samples | None) -> None:
     outcome = attempt.outcome or "not ended yet"
     click.echo(f"  attempt {attempt.attempt}: {outcome}" + (f" ({attempt.reason})" if attempt.reason else ""))
     gpus = f", GPUs {', '.join(attempt.gpus)}" if attempt.gpus else ""
@@ -406,6 +431,7 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any]) -> None:
     if attempt.gpu_share:
         spent = attempt.gpu_s(time.time()) / 3600
         click.echo(f"    spent     {spent:.3g} GPU-hours on {attempt.gpu_share:g} GPUs")
+    print_usage(attempt, samples)
     if attempt.command:
         import shlex
 

@@ -50,15 +50,18 @@ def plot(
 ) -> None:
     """Write the pictures of `sweep` and print the best config, the importance, and where the pictures are."""
     from sweep.analysis.figures import write_plots
+    from sweep.analysis.figures.usage import sample_of_runs
     from sweep.analysis.history import History
     from sweep.analysis.importance import importance
     from sweep.analysis.table import SweepTable
     from sweep.analysis.terminal import importance_lines
+    from sweep.cli.spending import samples_of
 
     views = load_views(store, sweep)
     chunks = read_history(store, sweep, [run.run for run in views.runs])
     histories = {run: History.from_chunks(found) for run, found in chunks.items()}
-    table = SweepTable(views.spec, views.sweep, views.runs, histories)
+    samples = {run.run: samples_of(store, run) for run in sample_of_runs(views.runs)}
+    table = SweepTable(views.spec, views.sweep, views.runs, histories, samples)
     folder = out or Path(f"sweep-{sweep}")
     ranking = importance(table)
     try:

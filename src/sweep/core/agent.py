@@ -492,5 +492,6 @@ class AgentCore:
                 cpu_s=known.cpu_s,
                 maxrss_bytes=known.maxrss_bytes,
                 wall_s=known.wall_s,
+                usage=known.usage,
             )
         )

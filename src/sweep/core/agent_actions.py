@@ -94,3 +94,4 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause | None = None
     checkpoint: str = ""
     """Digest of what is kept of its checkpoint folder."""
+    usage: e.Usage | None = None

@@ -1,4 +1,4 @@
-"""When a sweep ends, and why: `target`, `patience`, `run_cap`, `limits.wall_time`, `limits.gpu_hours`, and people.
+"""When a sweep ends, and why: `target`, `patience`, `run_cap`, `limits.wall_time`, `limits.gpu_hours` and its like, and people.
 
 The rule of this file: functions of the state and the time that is given; nothing is remembered here. `decide` ends sweeps
 by them, `evolve` asks them whether a revised spec gives an ended sweep more to do.
@@ -13,6 +13,7 @@ from sweep.core.pausing import promotable
 from sweep.core.spec import Limits
 from sweep.core.state import State
 
+J_PER_KWH = 3.6e6
 _NOTHING_S = 0.001
 """Unix times are floats: what is left of a budget below this says nothing."""
 
@@ -58,6 +59,10 @@ def stopped_by(state: State, now_s: float) -> End | None:
     spent = gpu_end_s(state)
     if spent is not None and now_s >= spent:
         return End(words_of_gpu_hours(limits), kills=True)
+    if limits.cpu_hours is not None and cpu_spent_s(state) >= limits.cpu_hours * 3600.0:
+        return End(words_of_cpu_hours(limits), kills=True)
+    if limits.energy_kwh is not None and energy_spent_j(state) >= limits.energy_kwh * J_PER_KWH:
+        return End(words_of_energy(limits), kills=True)
     if state.reached is not None and metric is not None:
         run, value = state.reached
         return End(f"run {run} reached the target: {metric.name} {value:g}", spares=True, confirms=True)
@@ -74,6 +79,26 @@ def words_of_wall_time(limits: Limits) -> str:
 def words_of_gpu_hours(limits: Limits) -> str:
     """The reason of a sweep that `limits.gpu_hours` has ended."""
     return f"limits.gpu_hours: {limits.gpu_hours:g} GPU-hours are spent"
+
+
+def words_of_cpu_hours(limits: Limits) -> str:
+    """The reason of a sweep that `limits.cpu_hours` has ended."""
+    return f"limits.cpu_hours: {limits.cpu_hours:g} CPU-hours are spent"
+
+
+def words_of_energy(limits: Limits) -> str:
+    """The reason of a sweep that `limits.energy_kwh` has ended."""
+    return f"limits.energy_kwh: {limits.energy_kwh:g} kWh are spent"
+
+
+def cpu_spent_s(state: State) -> float:
+    """CPU time of all attempts, as far as it was measured; of those that run what they have reported."""
+    return state.cpu_s + math.fsum(state.runs[number].cpu_s for number in state.live)
+
+
+def energy_spent_j(state: State) -> float:
+    """Energy of all attempts, likewise."""
+    return state.energy_j + math.fsum(state.runs[number].energy_j for number in state.live)
 
 
 def over(state: State, now_s: float) -> bool:

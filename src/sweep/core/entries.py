@@ -36,6 +36,36 @@ class Decision(Entry, frozen=True, array_like=True, gc=False, tag=True):
     """Something the controller decided; appended under its lease, and always legal."""
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt has used of its node, as its agent measured it; None: not measured, which is not zero. What a single
+    process tree cannot be told from is what the whole device or node used meanwhile, and is named so."""
+
+    memory_bytes: int | None = None
+    """The largest resident memory of its process tree at one time; memory that processes share counts once for each."""
+    read_bytes: int | None = None
+    """From and to disks."""
+    written_bytes: int | None = None
+    gpu_percent: float | None = None
+    """How busy its GPUs were, on average over them and over time."""
+    gpu_memory_bytes: int | None = None
+    """The most that was taken on its GPUs together, whoever took it."""
+    gpu_celsius: float | None = None
+    """The hottest that one of them was."""
+    gpu_energy_j: float | None = None
+    """By the counters of its GPUs, whoever used them."""
+    gpu_shared: bool = False
+    """Others had a part of its GPUs: what is said of them is the device's, and not attributable to this attempt."""
+    node_cpu_energy_j: float | None = None
+    """Of all the node's processors (RAPL)."""
+    node_sent_bytes: int | None = None
+    """Over all the node's network interfaces: Linux does not tell it by process."""
+    node_received_bytes: int | None = None
+    energy_j: float | None = None
+    """Its part in sums: of each device the energy, divided evenly among those runs of the agent that had it at the time."""
+    samples: int = 0
+    """How often its processes were looked at: 0 for one that was over before."""
+
+
 # --- the sweep -------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +306,17 @@ class ObjectiveReported(Event, frozen=True, array_like=True, gc=False, tag=True)
     attempt's own start. Empty: the steps say it."""
 
 
+class UsageReported(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """What an attempt that goes on has used up to now; None: not measured. Its last word on that is in AttemptEnded, if it
+    has one."""
+
+    run: int
+    attempt: int
+    agent: str
+    cpu_s: float | None = None
+    energy_j: float | None = None
+
+
 class RunPruned(Decision, frozen=True, array_like=True, gc=False, tag=True):
     """Addressed to the agent (empty for a run that is paused, which ends with it), which ends the attempt with outcome `pruned`."""
 
@@ -325,11 +366,14 @@ class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
     defaults: Config = {}
     """What the program's own defaults added to the config that it was given."""
     cpu_s: float | None = None
-    """CPU time of the attempt's process and the children that it waited for; None when it is not known."""
+    """CPU time of the attempt's process and the children that it waited for, and of others as far as they were seen; None when
+    it is not known."""
     maxrss_bytes: int | None = None
     """The largest resident memory of a single process among them."""
     wall_s: float | None = None
     """From its process's start to its end by the agent's clock; None when it is not known, or never started."""
+    usage: Usage | None = None
+    """What else it has used; None when nobody looked."""
 
 
 class ArtifactLogged(Event, frozen=True, array_like=True, gc=False, tag=True):
@@ -401,6 +445,7 @@ AnyEntry = (
     | RunAssigned
     | RunStarted
     | ObjectiveReported
+    | UsageReported
     | RunPruned
     | RunPaused
     | RunCancelled

@@ -409,6 +409,10 @@ def _ended_attempt(state: State, run: Run, before: RunState, holder: str, entry:
     if run.gpus:
         state.gpu_s += run.gpus * (state.last_s - run.started_s)
         run.gpus = 0.0
+    # What it reported while it ran is what is known of one whose agent vanished.
+    state.cpu_s += max(run.cpu_s, entry.cpu_s or 0.0)
+    state.energy_j += max(run.energy_j, (entry.usage.energy_j if entry.usage is not None else 0.0) or 0.0)
+    run.cpu_s = run.energy_j = 0.0
     if entry.score is not None and entry.score != run.score:
         run.score = best_so_far(run.score, (entry.score,), state.goal)
     _check_target(state, run)
@@ -421,6 +425,17 @@ def _reported(state: State, entry: e.ObjectiveReported) -> str | None:
     refusal = refuse(run, entry)
     if refusal is None:
         _absorb(state, run, entry)
+    return refusal
+
+
+def _used(state: State, entry: e.UsageReported) -> str | None:
+    run = _find(state, entry.run)
+    if run is None:
+        return f"there is no run {entry.run}"
+    refusal = refuse(run, entry)
+    if refusal is None:
+        run.cpu_s = max(run.cpu_s, entry.cpu_s or 0.0)
+        run.energy_j = max(run.energy_j, entry.energy_j or 0.0)
     return refusal
 
 
@@ -492,6 +507,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.RunAssigned: _run_entry,
     e.RunStarted: _run_entry,
     e.ObjectiveReported: _reported,
+    e.UsageReported: _used,
     e.RunPruned: _run_entry,
     e.RunPaused: _run_entry,
     e.RunCancelled: _run_entry,

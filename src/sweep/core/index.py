@@ -54,6 +54,7 @@ _OF_RUNS = frozenset(
         e.RunAssigned,
         e.RunStarted,
         e.ObjectiveReported,
+        e.UsageReported,
         e.RunPruned,
         e.RunPaused,
         e.RunCancelled,
@@ -229,6 +230,10 @@ class IndexFold:
             last.started_s, last.host, last.pid, last.gpus = at_s, entry.host, entry.pid, entry.gpus
             last.command, last.env, last.folder = entry.command, entry.env, entry.folder
             last.gpu_share = self.state.runs[view.run].gpus
+        elif isinstance(entry, e.UsageReported):
+            last = view.attempts[-1]
+            last.cpu_s = _more(last.cpu_s, entry.cpu_s)
+            last.energy_j = _more(last.energy_j, entry.energy_j)
         elif isinstance(entry, e.AttemptEnded):
             last = view.attempts[-1]
             last.ended_s, last.outcome, last.reason = at_s, entry.outcome, entry.reason
@@ -238,7 +243,10 @@ class IndexFold:
                 entry.rows,
                 entry.tail,
             )
-            last.cpu_s, last.maxrss_bytes, last.wall_s = entry.cpu_s, entry.maxrss_bytes, entry.wall_s
+            last.maxrss_bytes, last.wall_s, last.usage = entry.maxrss_bytes, entry.wall_s, entry.usage
+            last.cpu_s = _more(last.cpu_s, entry.cpu_s)
+            if entry.usage is not None:
+                last.energy_j = _more(last.energy_j, entry.usage.energy_j)
             last.checkpoint = entry.checkpoint
             if entry.summary:
                 view.summary = {**view.summary, **entry.summary}
@@ -411,10 +419,15 @@ class IndexFold:
         view.created_s, view.revision = state.created_s, state.revision
         view.trials, view.exhausted, view.run_cap = len(state.trials), state.exhausted, state.spec.run_cap
         view.counts = {name: count for name, count in state.counts.items() if count}
-        view.gpu_s = state.gpu_s
+        view.gpu_s, view.cpu_s, view.energy_j = state.gpu_s, state.cpu_s, state.energy_j
         view.confirming = state.confirming
         view.best_run = state.best_run
         view.best = None if state.best_run is None else state.runs[state.best_run].score
+
+
+def _more(known: float | None, told: float | None) -> float | None:
+    """What counts of two measurements of what only grows."""
+    return known if told is None else told if known is None else max(known, told)
 
 
 def rebuild(state: State, journal: Iterable[e.Recorded]) -> dict[str, bytes]:

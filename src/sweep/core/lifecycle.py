@@ -26,6 +26,7 @@ TABLE: dict[tuple[RunState, type[e.Entry]], tuple[RunState, ...]] = {
     ("assigned", e.RunCancelled): ("assigned",),
     ("assigned", e.AttemptEnded): ("queued", "failed", "cancelled"),
     ("running", e.ObjectiveReported): ("running",),
+    ("running", e.UsageReported): ("running",),
     ("running", e.RunPruned): ("running",),
     ("running", e.RunPaused): ("running",),
     ("running", e.RunCancelled): ("running",),
@@ -68,6 +69,7 @@ RunEntry = (
     e.RunAssigned
     | e.RunStarted
     | e.ObjectiveReported
+    | e.UsageReported
     | e.RunPruned
     | e.RunPaused
     | e.RunCancelled

@@ -38,6 +38,11 @@ def whole_output_cache(run: int, attempt: int) -> str:
     return f"output/{run}/{attempt}/whole"
 
 
+def usage_cache(run: int, attempt: int) -> str:
+    """The cache that holds what an attempt has used over time (`sweep.core.samples`)."""
+    return f"usage/{run}/{attempt}"
+
+
 def output_cache(run: int, attempt: int, slot: int) -> str:
     """The cache that holds one piece of an attempt's output."""
     return f"output/{run}/{attempt}/{slot}"

@@ -66,6 +66,8 @@ def gives_more(old: SweepSpec, new: SweepSpec) -> list[str]:
         and old.metric.target != new.metric.target,
         "limits.wall_time": _raised(limits.wall_time_s, raised.wall_time_s),
         "limits.gpu_hours": _raised(limits.gpu_hours, raised.gpu_hours),
+        "limits.cpu_hours": _raised(limits.cpu_hours, raised.cpu_hours),
+        "limits.energy_kwh": _raised(limits.energy_kwh, raised.energy_kwh),
         "parameters": old.space != new.space,
         "confirm": _confirms_more(old.confirm, new.confirm),
     }

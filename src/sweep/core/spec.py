@@ -93,6 +93,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     gpu_hours: float | None = None
     """GPU-hours of the whole sweep, failed and pruned attempts included; at its end running runs are ended."""
     kill_after_s: float = DEFAULT_KILL_AFTER_S
+    cpu_hours: float | None = None
+    """CPU-hours of the whole sweep, likewise."""
+    energy_kwh: float | None = None
+    """Energy of the whole sweep in kilowatt-hours, likewise, as far as it is measured."""
 
 
 RetryClass = Literal["exit", "oom", "time", "node"]

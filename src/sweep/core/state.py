@@ -34,6 +34,8 @@ class Run:
         "agent",
         "asked",
         "attempt",
+        "cpu_s",
+        "energy_j",
         "failed_on",
         "failures",
         "gpus",
@@ -77,6 +79,9 @@ class Run:
         """When its current attempt started (Unix seconds)."""
         self.gpus = 0.0
         """How many GPUs its current attempt holds; a share of one that several runs share; 0 before it has started."""
+        self.cpu_s = 0.0
+        """CPU time and energy that its current attempt has reported."""
+        self.energy_j = 0.0
         self.steps = array("d")
         """Steps and values of the objective that count, over all attempts."""
         self.values = array("d")
@@ -203,6 +208,9 @@ class State:
         """The row in which it did."""
         self.gpu_s = 0.0
         """GPU-seconds of all attempts that have ended."""
+        self.cpu_s = 0.0
+        """Likewise CPU time and energy, as far as they were measured."""
+        self.energy_j = 0.0
         self.ignored: list[tuple[int, str]] = []
 
         # Indexes.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sweep.core.entries import ErrorClass, Outcome, Purpose
+from sweep.core.entries import ErrorClass, Outcome, Purpose, Usage
 from sweep.core.space import Config
 
 RunState = Literal["queued", "assigned", "running", "paused", "completed", "failed", "pruned", "cancelled"]
@@ -37,7 +37,7 @@ class AttemptView(msgspec.Struct, kw_only=True):
     rows: int = 0
     tail: str = ""
     cpu_s: float | None = None
-    """CPU time of its process and the children that it waited for; None when it is not known."""
+    """CPU time of its process and the children that it waited for, of others as far as they were seen; None when it is not known."""
     maxrss_bytes: int | None = None
     wall_s: float | None = None
     """From its process's start to its end by the agent's clock: the times above are those of commits."""
@@ -45,6 +45,10 @@ class AttemptView(msgspec.Struct, kw_only=True):
     """Digest of what was kept of its checkpoint folder in the store."""
     gpu_share: float = 0.0
     """How many GPUs it holds or held; a share of one that several runs share."""
+    energy_j: float | None = None
+    """Its part in the sweep's energy; None when it is not known. While it runs, this and `cpu_s` are what was last reported."""
+    usage: Usage | None = None
+    """What it has used, as measured on its node; None before its end, and when nobody looked."""
 
     def gpu_s(self, now_s: float) -> float:
         """GPU-seconds of this attempt, up to its end or else to `now_s` (Unix seconds)."""
@@ -200,6 +204,9 @@ class SweepView(msgspec.Struct, kw_only=True):
     best: float | None = None
     gpu_s: float = 0.0
     """GPU-seconds of all attempts that have ended; those that run come on top (`AttemptView.gpu_s`)."""
+    cpu_s: float = 0.0
+    """CPU time and energy of all attempts that have ended, as far as they were measured."""
+    energy_j: float = 0.0
     tags: tuple[str, ...] = ()
     note: str = ""
     confirming: bool = False

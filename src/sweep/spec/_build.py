@@ -487,6 +487,8 @@ def _limits(file: SweepFile) -> Limits:
         wall_time_s=limits.wall_time,
         gpu_hours=None if limits.gpu_hours is None else float(limits.gpu_hours),
         kill_after_s=limits.kill_after,
+        cpu_hours=None if limits.cpu_hours is None else float(limits.cpu_hours),
+        energy_kwh=None if limits.energy_kwh is None else float(limits.energy_kwh),
     )
 
 

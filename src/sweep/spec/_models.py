@@ -173,6 +173,16 @@ class LimitsModel(Model):
         description="GPU-hours that all attempts may take together, failed and pruned ones too; then the sweep's runs are ended. A share of a GPU counts as that share.",
         examples=[100],
     )
+    cpu_hours: f.Positive | None = Field(
+        default=None,
+        description="CPU-hours that all attempts may use together, failed and pruned ones too; then the sweep's runs are ended. What counts is CPU time that was used, not CPUs that were held.",
+        examples=[500],
+    )
+    energy_kwh: f.Positive | None = Field(
+        default=None,
+        description="Energy (kWh) that all attempts may use together, failed and pruned ones too; then the sweep's runs are ended. Only what can be measured counts (see the guide, What a run used).",
+        examples=[20],
+    )
     kill_after: f.Duration = Field(
         default=DEFAULT_KILL_AFTER_S,
         description="How long a run may take to end after SIGTERM, before SIGKILL.",

@@ -235,6 +235,8 @@ By whichever comes first; the reason is recorded and shown.
 | `patience` | so many trials in a row have finished (completed, pruned or failed, in the order of finishing) without improving the best score | finish |
 | `limits.wall_time` | so much time has passed since the first agent joined | are ended |
 | `limits.gpu_hours` | the attempts have held GPUs for so long, those at work counted up to now | are ended |
+| `limits.cpu_hours` | the attempts have used so much CPU time, by what those at work have reported (every 15 seconds) | are ended |
+| `limits.energy_kwh` | the attempts have used so much energy, as far as it is [measured](../guide/usage.md#energy), by what those at work have reported | are ended |
 
 Runs that wait are cancelled, and go on when the sweep does. Those that `sweep retry` asked for are executed in spite of `metric.target` and
 `patience`. `sweep resume` counts `patience` anew; a trial that is tried again is counted once, and one that failed because of

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from sweep.core import entries as e
-from sweep.core.spec import Retry, SweepSpec
+from sweep.core.spec import Limits, Retry, SweepSpec
 from sweep.testing.naive import naive_score
 from sweep.testing.terms import naive_class, naive_retried, naive_wait_s
 
@@ -25,8 +25,14 @@ class AttemptAccount:
         self.ended: e.AttemptEnded | None = None
         self.ended_s: float | None = None
         self.reports: list[e.ObjectiveReported] = []
+        self.used: list[tuple[float, float, float]] = []
+        """When it was told, what it had used by then: CPU seconds, joules (0: not measured)."""
         self.timed = False
         """When it first reported, an iteration was a second of its time."""
+
+    def note_used(self, at_s: float, cpu_s: float | None, energy_j: float | None) -> None:
+        """It was told what this attempt has used."""
+        self.used.append((at_s, cpu_s or 0.0, energy_j or 0.0))
 
 
 class PatienceAccount:
@@ -153,6 +159,29 @@ def gpu_seconds(runs: Sequence[RunAccount], at_s: float | None) -> float:
             if attempt.started and end_s is not None:
                 total += attempt.gpus * (end_s - attempt.started_s)
     return total
+
+
+def used(runs: Sequence[RunAccount], at_s: float | None) -> tuple[float, float]:
+    """CPU seconds and joules of all attempts that was told of until `at_s`, of each the most."""
+    cpu_s = energy_j = 0.0
+    for run in runs:
+        for attempt in run.attempts:
+            told = [one for one in attempt.used if at_s is None or one[0] <= at_s]
+            cpu_s += max((one[1] for one in told), default=0.0)
+            energy_j += max((one[2] for one in told), default=0.0)
+    return cpu_s, energy_j
+
+
+def over(runs: Sequence[RunAccount], limits: Limits, joined_s: float | None, at_s: float) -> list[str]:
+    """Which limits of the sweep are over at this time; `joined_s`: when its first agent joined."""
+    cpu_s, energy_j = used(runs, at_s)
+    checks = [
+        ("wall_time", limits.wall_time_s, at_s + 1e-6 - (at_s if joined_s is None else joined_s)),
+        ("gpu_hours", limits.gpu_hours, (gpu_seconds(runs, at_s) + 0.002) / 3600),
+        ("cpu_hours", limits.cpu_hours, cpu_s / 3600),
+        ("energy_kwh", limits.energy_kwh, energy_j / 3.6e6),
+    ]
+    return [name for name, limit, spent in checks if limit is not None and spent >= limit]
 
 
 def mean_score(runs: Sequence[RunAccount], goal: str) -> float | None:

@@ -20,6 +20,7 @@ from sweep.core import entries as e
 from sweep.core.lifecycle import TABLE
 from sweep.core.spec import StopperType
 from sweep.testing.faults import CALLS, EVENTS, OF_CONTROLLERS
+from sweep.testing.terms import CUTS
 from sweep.testing.verify import Rows, verify
 from sweep.testing.world import World
 
@@ -32,7 +33,7 @@ KINDS: tuple[str, ...] = (
     "lease lost",
     "guard ended everything",
     *(f"failed: {error}" for error in get_args(e.ErrorClass) if error not in ("", "agent")),
-    *(f"ended by {key}" for key in ("wall_time", "gpu_hours", "target", "patience")),
+    *(f"ended by {key}" for key in (*CUTS, "target", "patience")),
     *(f"pruned by {rule}" for rule in get_args(StopperType) if rule != "none"),
     "paused by asha",
     "run promoted",

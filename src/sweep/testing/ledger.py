@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweep.core import entries as e
-from sweep.testing.accounts import PatienceAccount, RunAccount, gpu_seconds, naive_wanted
+from sweep.testing.accounts import PatienceAccount, RunAccount, naive_wanted, over
 from sweep.testing.blame import NodesAccount
-from sweep.testing.terms import naive_reached
+from sweep.testing.terms import CUTS, naive_reached
 
 if TYPE_CHECKING:
     from sweep.testing.world import World
@@ -104,17 +104,9 @@ class Ledger:
         """No further trial may be proposed."""
         return self.exhausted or (self.cap is not None and len(self.configs) >= self.cap)
 
-    def gpu_s(self, at_s: float | None = None) -> float:
-        """GPU-seconds of all attempts that have ended; with `at_s` also of those that run, up to then."""
-        return gpu_seconds(self.runs, at_s)
-
     def stopped_by(self, at_s: float) -> list[str]:
         """What of the spec ends the sweep at this time, by the words of the reasons."""
-        limits, found = self.spec.limits, []
-        if limits.wall_time_s is not None and self.first_joined_s is not None:
-            found += ["wall_time"] * (at_s >= self.first_joined_s + limits.wall_time_s)
-        if limits.gpu_hours is not None:
-            found += ["gpu_hours"] * (self.gpu_s(at_s) >= limits.gpu_hours * 3600 - 0.002)
+        found = over(self.runs, self.spec.limits, self.first_joined_s, at_s)
         return found + ["target"] * self.target_hit + ["patience"] * self.patience.stalled
 
     def _value(self, run: RunAccount, value: float | None) -> None:
@@ -134,7 +126,7 @@ class Ledger:
         """An ended sweep is to go on for its confirmation, if there is anything to confirm and no limit forbids it."""
         if self.phase != "ended" or self.to_reopen:
             return
-        if {"wall_time", "gpu_hours"} & set(self.stopped_by(self.times[-1])):
+        if {*CUTS} & set(self.stopped_by(self.times[-1])):
             return
         have = {(run.added.trial, run.added.replicate) for run in self._confirmations()}
         shelved = [run for run in self.runs if run.shelved and run.added.purpose == "confirm"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TROUBLE_S = (0.1, 1.0)
 WATCH_S = 1.2
+REPORT_S = 2.0
 TIMING = Timing(agent_ttl_s=6.0, controller_ttl_s=5.0)
 
 
@@ -33,6 +34,8 @@ class Local:
         self.assignment = assignment
         self.process: Process | None = None
         self.taken = 0
+        self.report_s = 0.0
+        """When it is to be told next what it has used."""
 
 
 class SimAgent(Listener):
@@ -191,6 +194,7 @@ class SimAgent(Listener):
         while True:
             for local in self.runs.values():
                 self._collect(local)
+                self._report(local)
             before = self.world.store.position(self.world.sweep)
             try:
                 orders = self.session.commit(self.history)
@@ -275,6 +279,8 @@ class SimAgent(Listener):
             summary=process.summary,
             rows=len(process.rows),
             tail="the last words" if code else "",
+            cpu_s=process.cpu_s(),
+            usage=e.Usage(energy_j=process.energy_j()),
         )
         self.perform(self.core.exited(process.run, ended, self.world.now))
 
@@ -307,6 +313,17 @@ class SimAgent(Listener):
         self.session.add(
             e.ObjectiveReported(assignment.run, assignment.attempt, first, steps, values, progress)
         )
+
+    def _report(self, local: Local) -> None:
+        """What it has used up to now, now and then."""
+        process, now, limits = local.process, self.world.now, self.core.limits
+        if limits.cpu_hours is None and limits.energy_kwh is None:
+            return
+        if process is None or now < local.report_s:
+            return
+        local.report_s = now + REPORT_S
+        cpu_s, energy_j = process.cpu_s(), process.energy_j()
+        self.session.add(e.UsageReported(process.run, process.attempt, self.agent, cpu_s, energy_j))
 
     # --- actions
 

@@ -21,6 +21,7 @@ from sweep.testing.ledger import Ledger
 from sweep.testing.naive import naive_score
 from sweep.testing.pauses import check_pause, check_promotion, condemned, pauses, pruned_for_good
 from sweep.testing.terms import (
+    CUTS,
     naive_confirms_more,
     naive_fixed,
     naive_more,
@@ -76,7 +77,7 @@ class Account(Ledger):
         self._adopt(replace(self.spec, run_cap=entry.run_cap))
 
     def _ConfirmRequested(self, entry: e.ConfirmRequested, recorded: e.Recorded) -> None:
-        if self.phase == "ended" and {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s)):
+        if self.phase == "ended" and {*CUTS} & set(self.stopped_by(recorded.at_s)):
             return
         self._adopt(replace(self.spec, confirm=Confirm(top=entry.top, seeds=entry.seeds)))
         again = [run for run in self._confirmations() if run.final in ("failed", "cancelled")]
@@ -150,7 +151,7 @@ class Account(Ledger):
         self.need(self.phase != "ended", "the sweep ended twice")
         left = [run.added.run for run in self.runs if not run.final]
         self.need(not left, f"the sweep ended while runs {left} had not")
-        keys = ("wall_time", "gpu_hours", "target", "patience")
+        keys = (*CUTS, "target", "patience")
         named = [key for key in keys if key in entry.reason]
         if self.only_confirm:
             self.need(bool(named) or entry.reason == self.last_end or self.stopping, "it ended as it had not")
@@ -161,7 +162,7 @@ class Account(Ledger):
             )
             self.world.counts[f"ended by {key}"] += 1
         self._same_end(entry.reason, named)
-        if not self.stopping and not {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s)):
+        if not self.stopping and not {*CUTS} & set(self.stopped_by(recorded.at_s)):
             self._all_confirmed()
         if self.only_confirm:
             pass
@@ -176,7 +177,7 @@ class Account(Ledger):
     def _same_end(self, reason: str, named: list[str]) -> None:
         """After nothing but retries it ends as it had, unless a retried run has reached the target, or a limit is over."""
         if self.said and (named == ["patience"] or "target" in self.said):
-            limits = {"wall_time", "gpu_hours"} & set(named)
+            limits = {*CUTS} & set(named)
             self.need(bool(limits) or reason == self.said, f"it ended: {reason}; before: {self.said}")
             self.world.counts["ended again after a retry"] += 1
         self.said = reason if named in (["target"], ["patience"]) else ""
@@ -374,6 +375,11 @@ class Account(Ledger):
             for value in entry.values:
                 self._value(found[0], value)
 
+    def _UsageReported(self, entry: e.UsageReported, recorded: e.Recorded) -> None:
+        found = self.current(entry.run, entry.attempt, entry.agent)
+        if found is not None and found[1].started:
+            found[1].note_used(recorded.at_s, entry.cpu_s, entry.energy_j)
+
     def _RunPruned(self, entry: e.RunPruned, recorded: e.Recorded) -> None:
         if self.runs[entry.run].paused:
             pruned_for_good(self, entry, recorded.at_s)
@@ -394,7 +400,7 @@ class Account(Ledger):
     def _RunCancelled(self, entry: e.RunCancelled, recorded: e.Recorded) -> None:
         run = self.runs[entry.run]
         if self._waits(run):
-            cut = self.stopping or {"wall_time", "gpu_hours"} & set(self.stopped_by(recorded.at_s))
+            cut = self.stopping or {*CUTS} & set(self.stopped_by(recorded.at_s))
             spared = run.asked or run.added.purpose == "confirm"
             self.need(bool(cut) or not spared, f"run {entry.run} was to be executed, and was cancelled")
             run.asked = False
@@ -428,6 +434,7 @@ class Account(Ledger):
             return
         self.need(bool(entry.reason) or entry.outcome == "completed", f"run {entry.run}: no reason")
         attempt.ended, attempt.ended_s = entry, recorded.at_s
+        attempt.note_used(recorded.at_s, entry.cpu_s, entry.usage.energy_j if entry.usage else None)
         self._check_in_time(run, attempt, recorded.at_s)
         self._value(run, entry.score)
         self.nodes.note_end(run, attempt, entry, recorded.at_s)
@@ -445,7 +452,7 @@ class Account(Ledger):
         over_s = at_s - LATE_S
         quiet = self.world.quiet_at_s is not None and over_s - LATE_S > self.world.quiet_at_s
         if quiet and attempt.started and self.revised <= attempt.position and not run.order:
-            cut = {"wall_time", "gpu_hours"} & set(self.stopped_by(over_s))
+            cut = {*CUTS} & set(self.stopped_by(over_s))
             self.need(not cut, f"run {run.added.run} went on although {cut} had been over for {LATE_S} s")
         if ended.error_class == "run_time" and self.world.atomic:
             told = naive_told(self.run_times, attempt.revision, ended.reason)

@@ -118,12 +118,18 @@ def _draw_own(rng: Random, first: int, eta: float) -> EarlyTerminate | None:
 
 def draw_limits(rng: Random) -> Limits:
     """Each limit in some sweeps."""
-    return Limits(
+    limits = Limits(
         run_time_s=rng.uniform(4, 12) if rng.random() < 0.4 else None,
         no_progress_s=rng.uniform(2, 6) if rng.random() < 0.4 else None,
         wall_time_s=rng.uniform(10, 60) if rng.random() < 0.1 else None,
         gpu_hours=rng.uniform(5, 60) / 3600 if rng.random() < 0.2 else None,
         kill_after_s=rng.uniform(0.5, 4),
+    )
+    own = Random(f"budgets {limits.kill_after_s}")  # its draws move none of the others
+    return replace(
+        limits,
+        cpu_hours=own.uniform(5, 60) / 3600 if own.random() < 0.15 else None,
+        energy_kwh=own.uniform(500, 6000) / 3.6e6 if own.random() < 0.15 else None,
     )
 
 
@@ -178,6 +184,9 @@ def _more_time(rng: Random, spec: SweepSpec) -> SweepSpec:
         limits = replace(limits, gpu_hours=limits.gpu_hours * rng.choice((0.5, 2, 4)))
     if limits.wall_time_s is not None:
         limits = replace(limits, wall_time_s=limits.wall_time_s * 2)
+    for key in ("cpu_hours", "energy_kwh"):
+        if (old := getattr(limits, key)) is not None:
+            limits = replace(limits, **{key: old * 2})
     return replace(spec, limits=limits)
 
 

@@ -66,7 +66,7 @@ def without_ends(spec: SweepSpec) -> SweepSpec:
         spec,
         metric=replace(spec.metric, target=None),
         patience=None,
-        limits=replace(spec.limits, wall_time_s=None, gpu_hours=None),
+        limits=replace(spec.limits, wall_time_s=None, gpu_hours=None, cpu_hours=None, energy_kwh=None),
     )
 
 

@@ -50,7 +50,7 @@ def dump(state: State) -> dict[str, Any]:
         "exhausted": state.exhausted,
         "reached": state.reached,
         "patience": (state.best_score, state.unimproved, state.row, state.stalled, state.stalled_in),
-        "gpu_s": state.gpu_s,
+        "spent": (state.gpu_s, state.cpu_s, state.energy_j),
         "ignored": list(state.ignored),
         "counts": {name: count for name, count in state.counts.items() if count},
         "best_run": state.best_run,

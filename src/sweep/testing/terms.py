@@ -22,6 +22,9 @@ CLASSES = {
     "node": {"start", "agent", "node"},
 }
 
+CUTS = ("wall_time", "gpu_hours", "cpu_hours", "energy_kwh")
+"""The limits at whose end running runs are ended."""
+
 
 def naive_class(error: str) -> str:
     """What `retry` calls a failure."""
@@ -115,6 +118,8 @@ def naive_more(old: SweepSpec, new: SweepSpec) -> bool:
         (old.patience, new.patience),
         (old.limits.wall_time_s, new.limits.wall_time_s),
         (old.limits.gpu_hours, new.limits.gpu_hours),
+        (old.limits.cpu_hours, new.limits.cpu_hours),
+        (old.limits.energy_kwh, new.limits.energy_kwh),
     ]
     infinite = float("inf")
     raised = [

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweep.core.views import RunView, SweepView
-from sweep.testing.accounts import AttemptAccount, RunAccount
+from sweep.testing.accounts import AttemptAccount, RunAccount, gpu_seconds
 from sweep.testing.ledger import Violation
 from sweep.testing.naive import effective_values, naive_score
 from sweep.testing.oracle import Account
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 def check_listing(account: Account, views: Sequence[RunView], sweep: SweepView) -> None:
     """Compare what listings say of the sweep and of each run with the account. Raises Violation."""
-    told = (sweep.run_cap, sweep.revision, sweep.tags, sweep.note, round(sweep.gpu_s, 3))
-    known = (account.cap, account.revision, *account.notes.get(-1, ((), "")), round(account.gpu_s(), 3))
+    told = (sweep.run_cap, sweep.revision, sweep.tags, sweep.note)
+    known = (account.cap, account.revision, *account.notes.get(-1, ((), "")))
     if told != known:
         raise Violation(f"the index says of the sweep {told}, it should be {known}")
+    ended = [attempt for run in account.runs for attempt in run.attempts if attempt.ended is not None]
+    spent = (
+        gpu_seconds(account.runs, None),
+        *(sum(max(one[k] for one in attempt.used) for attempt in ended) for k in (1, 2)),
+    )
+    shown = (sweep.gpu_s, sweep.cpu_s, sweep.energy_j)
+    if any(abs(one - other) > 0.001 for one, other in zip(shown, spent, strict=True)):
+        raise Violation(f"the index says that the sweep has spent {shown}, it should be {spent}")
     if len(views) != len(account.runs):
         raise Violation(f"the index lists {len(views)} runs, there are {len(account.runs)}")
     for run, view in zip(account.runs, views, strict=True):

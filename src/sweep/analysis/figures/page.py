@@ -60,7 +60,8 @@ def render(table: SweepTable, pictures: Pictures) -> str:
 
 
 def _in_order(pictures: Pictures) -> Iterable[Picture]:
-    return (pictures.importance, pictures.best, pictures.curves, pictures.parallel, pictures.slices)
+    found = (pictures.importance, pictures.best, pictures.curves, pictures.parallel, pictures.slices)
+    return found if pictures.usage is None else (*found, pictures.usage)
 
 
 # --- header ----------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ def _picture(picture: Picture) -> str:
     if picture.empty:
         parts.append(f'<p class="empty">{_text(picture.empty)}</p>')
     else:
-        many = " many" if picture.key == "slices" else ""
+        many = " many" if picture.key in ("slices", "usage") else ""
         hint = (
             " Drag along an axis to select trials; the table of runs follows."
             if picture.key.startswith("par")

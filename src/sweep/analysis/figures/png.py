@@ -15,7 +15,7 @@ from typing import Any
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis
-from sweep.analysis.figures import theme
+from sweep.analysis.figures import theme, usage
 from sweep.analysis.figures.prepare import (
     BestPicture,
     Curve,
@@ -76,6 +76,7 @@ def render(pictures: Pictures, heading: str) -> dict[str, bytes]:
                 (pictures.curves, _curves),
                 (pictures.parallel, _parallel),
                 (pictures.slices, _slices),
+                *(((pictures.usage, usage.draw),) if pictures.usage is not None else ()),
             )
         }
 

@@ -70,8 +70,7 @@ class Stairs(msgspec.Struct, frozen=True):
     points: tuple[Point, ...]
     best_x: tuple[float, ...]
     best_y: tuple[float, ...]
-    whole: bool = False
-    """Whether x counts something."""
+    whole: bool = False  # whether x counts something
 
 
 class BestPicture(Picture, kw_only=True):
@@ -137,16 +136,20 @@ class Pictures(msgspec.Struct, kw_only=True):
     curves: CurvesPicture
     parallel: ParallelPicture
     slices: SlicesPicture
+    usage: Any = None  # a `usage.UsagePicture`; None where nothing was sampled
 
 
 def prepare(table: SweepTable, importance: Importance) -> Pictures:
     """Everything that `write_plots` draws."""
+    from sweep.analysis.figures.usage import prepare_usage
+
     return Pictures(
         importance=prepare_importance(table, importance),
         best=prepare_best(table),
         curves=prepare_curves(table),
         parallel=prepare_parallel(table, importance),
         slices=prepare_slices(table, importance),
+        usage=prepare_usage(table),
     )
 
 
@@ -197,7 +200,7 @@ def prepare_best(table: SweepTable) -> BestPicture:
         a.started_s for row in ended for run in row.runs for a in run.attempts if a.started_s is not None
     )
     times = [(row.ended_s or start_s) - start_s for row in ended]
-    size, unit = _time_unit(max(times))
+    size, unit = time_unit(max(times))
     picture.panels = (
         _stairs("finished trials", [float(i + 1) for i in range(len(ended))], ended, table, axis, whole=True),
         _stairs(f"time since the first start ({unit})", [t / size for t in times], ended, table, axis),
@@ -242,7 +245,8 @@ def _point(row: TrialRow, x: float, axis: Axis, worse_is_up: bool) -> Point:
     return Point(row.trial, x, clipped, row.state, row.score, over=clipped != place)
 
 
-def _time_unit(longest_s: float) -> tuple[float, str]:
+def time_unit(longest_s: float) -> tuple[float, str]:
+    """(seconds in it, its name) of an axis' unit."""
     for limit, size, unit in ((120, 1.0, "seconds"), (7200, 60.0, "minutes"), (172_800, 3600.0, "hours")):
         if longest_s <= limit:
             return size, unit

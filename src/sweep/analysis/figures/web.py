@@ -30,6 +30,7 @@ from sweep.analysis.figures.prepare import (
     SlicesPicture,
     Stairs,
 )
+from sweep.analysis.figures.usage import web_figures
 
 Figure = dict[str, Any]
 """`data` and `layout` as plotly.js takes them, and which `buttons` it has; for brushed lines also their `trials`."""
@@ -48,6 +49,7 @@ def figures(pictures: Pictures) -> dict[str, list[Figure]]:
         pictures.curves.key: [curves_figure(pictures.curves)] if not pictures.curves.empty else [],
         pictures.parallel.key: [parallel_figure(pictures.parallel)] if not pictures.parallel.empty else [],
         pictures.slices.key: slice_figures(pictures.slices) if not pictures.slices.empty else [],
+        **({} if pictures.usage is None else {pictures.usage.key: web_figures(pictures.usage)}),
     }
 
 
@@ -72,21 +74,21 @@ def importance_figure(picture: ImportancePicture) -> Figure:
             "thickness": 1.4,
             "width": 3,
         },
-        "customdata": [[_safe(row.parameter), row.low, row.high] for row in rows],
+        "customdata": [[safe(row.parameter), row.low, row.high] for row in rows],
         "hovertemplate": "%{customdata[0]}<br>%{x:.1%} (90%: %{customdata[1]:.1%} to %{customdata[2]:.1%})<extra></extra>",
         "width": 0.62,
         "showlegend": False,
     }
-    layout = _layout(
+    layout = base_layout(
         height=90 + 30 * len(rows),
-        xaxis=_plain_axis("importance, share of all (pale: not clear of the noise)", domain=[0, 0.64])
+        xaxis=plain_axis("importance, share of all (pale: not clear of the noise)", domain=[0, 0.64])
         | {"range": [0, picture.high], "tickformat": ".0%"},
-        xaxis2=_plain_axis("correlation (● Spearman, □ eta)", domain=[0.69, 1])
+        xaxis2=plain_axis("correlation (● Spearman, □ eta)", domain=[0.69, 1])
         | {"range": [-1.1, 1.1], "dtick": 0.5, "zeroline": True, "zerolinecolor": theme.MUTED},
-        yaxis=_plain_axis("")
+        yaxis=plain_axis("")
         | {
             "tickvals": places,
-            "ticktext": [_safe(text.shorten(row.parameter, 40)) for row in rows],
+            "ticktext": [safe(text.shorten(row.parameter, 40)) for row in rows],
             "range": [-0.6, len(rows) - 0.4],
             "showgrid": False,
             "fixedrange": True,
@@ -122,7 +124,7 @@ def _correlations(rows: Sequence[Any]) -> list[Figure]:
                         "thickness": 1.2,
                         "width": 0,
                     },
-                    "text": [_safe(rows[i].parameter) for i in places],
+                    "text": [safe(rows[i].parameter) for i in places],
                     "hovertemplate": f"%{{text}}<br>{said} %{{x:.2f}}<extra></extra>",
                     "showlegend": False,
                 }
@@ -152,14 +154,14 @@ def best_figure(picture: BestPicture) -> Figure:
     for number, stairs in enumerate(picture.panels):
         data.extend(_stairs_traces(stairs, axis, "x" if number == 0 else "x2", legend=number == 0))
     sides = {
-        f"xaxis{'' if number == 0 else number + 1}": _plain_axis(
+        f"xaxis{'' if number == 0 else number + 1}": plain_axis(
             stairs.label, domain=[0, 0.49] if number == 0 else [0.51, 1]
         )
         | {"range": [stairs.low, stairs.high]}
         for number, stairs in enumerate(picture.panels)
     }
     yaxis = axis_layout(axis) | {"range": [picture.low, picture.high]}
-    layout = _layout(height=400, yaxis=yaxis, **sides, legend=_legend_below(-0.2))
+    layout = base_layout(height=400, yaxis=yaxis, **sides, legend=_legend_below(-0.2))
     return {"data": data, "layout": layout, "buttons": _BUTTONS}
 
 
@@ -191,7 +193,7 @@ def _marks(points: Sequence[Point], state: str, axis: Axis, *, legend: bool, lab
     arrows = ["triangle-up-open" if p.y > edge else "triangle-down-open" for p in points if p.over]
     arrow = iter(arrows)
     symbol: Any = [next(arrow) if p.over else style.symbol for p in points] if arrows else style.symbol
-    said = "failed" if state == "failed" else f"{_safe(axis.name)} %{{text}}"
+    said = "failed" if state == "failed" else f"{safe(axis.name)} %{{text}}"
     return {
         "type": "scatter",
         "mode": "markers",
@@ -228,8 +230,8 @@ def curves_figure(picture: CurvesPicture) -> Figure:
     best = sorted((c for c in picture.curves if c.rank is not None), key=lambda c: -(c.rank or 0))
     data.extend(_highlighted(curve, axis) for curve in best)
     pad = 0.01 * (picture.high - picture.low)
-    xaxis = _plain_axis("step") | {"range": [picture.low - pad, picture.high + pad]}
-    layout = _layout(
+    xaxis = plain_axis("step") | {"range": [picture.low - pad, picture.high + pad]}
+    layout = base_layout(
         height=480, xaxis=xaxis, yaxis=axis_layout(axis), margin={"t": 46, "r": 16, "b": 48, "l": 10}
     )
     if axis.scale == "log" or all(p > 0 for c in picture.curves for p in c.places if not math.isnan(p)):
@@ -241,10 +243,10 @@ def curves_figure(picture: CurvesPicture) -> Figure:
 
 def _scale_buttons(axis: Axis) -> Figure:
     native = [axis.low, axis.high]
-    chosen = {"yaxis.type": axis.scale, "yaxis.range": native, "yaxis.title.text": _safe(axis.title(_TITLE))}
+    chosen = {"yaxis.type": axis.scale, "yaxis.range": native, "yaxis.title.text": safe(axis.title(_TITLE))}
     other: Scale = "linear" if axis.scale == "log" else "log"
     title = msgspec.structs.replace(axis, scale=other).title(_TITLE)
-    switched = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": _safe(title)}
+    switched = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": safe(title)}
     by_scale = {axis.scale: chosen, other: switched}
     return {
         "type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom",
@@ -333,7 +335,7 @@ def parallel_figure(picture: ParallelPicture) -> Figure:
         "tickfont": {"size": 11, "color": theme.INK},
         "rangefont": {"size": 1, "color": "rgba(0,0,0,0)"},
     }
-    layout = _layout(height=520, margin={"t": 96 if slanted else 56, "b": 20, "l": 70, "r": 70})
+    layout = base_layout(height=520, margin={"t": 96 if slanted else 56, "b": 20, "l": 70, "r": 70})
     return {
         "data": [trace],
         "layout": layout,
@@ -347,7 +349,7 @@ def _dimension(axis: Axis, number: int, picture: ParallelPicture) -> Figure:
     ticks = [tick for tick in axis.ticks(7) if axis.low <= tick.position <= axis.high]
     label = text.shorten(axis.name, 24) + (" (log)" if axis.scale == "log" else "")
     return {
-        "label": _safe(label),
+        "label": safe(label),
         "values": pack(axis.clip(line.places[number]) for line in picture.lines),
         "range": [axis.low, axis.high],
         "tickvals": [tick.position for tick in ticks],
@@ -379,7 +381,7 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
     xaxis = axis_layout(panel.axis, 5)
     yaxis = axis_layout(objective, 5, 24)
     height = 340 if panel.axis.crowded else 290
-    layout = _layout(
+    layout = base_layout(
         height=height, xaxis=xaxis, yaxis=yaxis, margin={"t": 24 if legend else 12, "r": 12, "b": 10, "l": 10}
     )
     if legend:
@@ -399,7 +401,7 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
 
 def axis_layout(axis: Axis, most: int = 7, title: int = _TITLE) -> Figure:
     """One axis as plotly draws it: its own ticks on a linear or log axis (they follow a zoom), ours on categories."""
-    layout = _plain_axis(_safe(axis.title(title))) | {
+    layout = plain_axis(safe(axis.title(title))) | {
         "range": [axis.low, axis.high],
         "automargin": True,
     }
@@ -407,7 +409,7 @@ def axis_layout(axis: Axis, most: int = 7, title: int = _TITLE) -> Figure:
         ticks = axis.ticks(most)
         layout |= {
             "tickvals": [tick.position for tick in ticks],
-            "ticktext": [_safe(text.shorten(tick.label, 20)) for tick in ticks],
+            "ticktext": [safe(text.shorten(tick.label, 20)) for tick in ticks],
             "showgrid": False,
             "ticklabeloverflow": "allow",
             "tickangle": -35 if axis.crowded else 0,
@@ -453,7 +455,8 @@ def _packed(values: array[Any], dtype: str) -> Figure:
     return {"dtype": dtype, "bdata": base64.b64encode(values.tobytes()).decode("ascii")}
 
 
-def _layout(*, height: int, **more: Any) -> Figure:
+def base_layout(*, height: int, **more: Any) -> Figure:
+    """What all figures have in common."""
     base = {
         "height": height,
         "font": {"family": ", ".join(theme.FONT), "size": 12, "color": theme.INK},
@@ -466,7 +469,8 @@ def _layout(*, height: int, **more: Any) -> Figure:
     return base | more
 
 
-def _plain_axis(title: str, domain: list[float] | None = None) -> Figure:
+def plain_axis(title: str, domain: list[float] | None = None) -> Figure:
+    """An axis for numbers."""
     axis: Figure = {
         "title": {"text": title, "font": {"size": 12}, "standoff": 8},
         "automargin": True,
@@ -485,6 +489,6 @@ def _legend_below(y: float) -> Figure:
     return {"orientation": "h", "x": 0.5, "xanchor": "center", "y": y, "yanchor": "top", "font": {"size": 12}}
 
 
-def _safe(words: str) -> str:
+def safe(words: str) -> str:
     """Plotly reads a few HTML tags in labels; names are never meant as such."""
     return html.escape(words, quote=False)

@@ -22,7 +22,7 @@ def write_plots(
     table: SweepTable, out: Path, formats: Iterable[Format], importance: Importance | None = None
 ) -> list[Path]:
     """Write the page (`index.html`) and the pictures (`importance.png`, `best-so-far.png`, `learning-curves.png`,
-    `parallel-coordinates.png`, `slices.png`) into folder `out`, which is made. Returns the paths, the page first.
+    `parallel-coordinates.png`, `slices.png`, and where something was sampled `usage.png`) into folder `out`, which is made. Returns the paths, the page first.
 
     `importance`: where it was computed already. Raises ValueError for an unknown format and OSError where the folder
     cannot be written.
