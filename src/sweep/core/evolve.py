@@ -436,6 +436,7 @@ def _used(state: State, entry: e.UsageReported) -> str | None:
     if refusal is None:
         run.cpu_s = max(run.cpu_s, entry.cpu_s or 0.0)
         run.energy_j = max(run.energy_j, entry.energy_j or 0.0)
+        state.touch(run.run)
     return refusal
 
 

@@ -272,6 +272,7 @@ class State:
         if old is not None and unit_of(old.early_terminate) != unit_of(spec.early_terminate):
             for run in self.runs:
                 run.granted = None
+                self.touch(run.run)
             self.measure_again()
 
     def touch(self, number: int) -> None:
