@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from sweep.agents.data import Data
 from sweep.agents.folders import RunFolder, write_atomically
 from sweep.agents.session import Session
 from sweep.agents.view import Level
@@ -81,8 +82,9 @@ class _Followed:
 class Artifacts:
     """The artifacts of an agent's attempts."""
 
-    def __init__(self, store: Store, sweep: str, root: Path, session: Session, say: Say) -> None:
-        """`root`: where run folders are; `session`: takes entries and blobs for the next commit."""
+    def __init__(self, store: Store, sweep: str, root: Path, session: Session, say: Say, data: Data) -> None:
+        """`root`: where run folders are; `session`: takes entries and blobs for the next commit; `data`: is told what runs say of data."""
+        self._data = data
         self._store, self._sweep, self._root, self._session, self._say = store, sweep, root, session, say
         self._followed: dict[tuple[int, int], _Followed] = {}
         self._until_s = 0.0
@@ -99,6 +101,8 @@ class Artifacts:
                 followed.jobs.append(self._log(followed, line, place))
             elif line.get("op") == "use":
                 followed.jobs.append(self._use(followed, line))
+            elif line.get("op") == "data":
+                self._data.used(run, attempt, str(line.get("path", "")))
         self._until_s = time.monotonic() + WAITS_S
 
     def ended(self, run: int, attempt: int, place: str | None) -> None:

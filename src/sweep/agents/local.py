@@ -17,6 +17,7 @@ import msgspec
 from sweep.agents import trees
 from sweep.agents.artifacts import Artifacts
 from sweep.agents.causes import KILLED, OomKills, judge
+from sweep.agents.data import Data
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, Spawned
 from sweep.agents.inbox import RunInbox
@@ -71,10 +72,12 @@ class LocalRuns:
         wholes: Wholes | None = None,
         artifacts: Artifacts | None = None,
         telemetry: Telemetry | None = None,
+        data: Data | None = None,
     ) -> None:
         """`put_cache(name, content)` has the store keep something with the next commit; `wholes` brings whole outputs to where
-        the spec says, `artifacts` what runs log by name; `telemetry` watches what runs use."""
-        self.artifacts = artifacts
+        the spec says, `artifacts` what runs log by name; `telemetry` watches what runs use, `data` what they
+        read."""
+        self.artifacts, self.data = artifacts, data
         self.spec = spec
         self.outputs, self.wholes, self._put_cache = Outputs(put_cache), wholes, put_cache
         self.kills, self.telemetry = OomKills(), telemetry
@@ -95,12 +98,16 @@ class LocalRuns:
             self.wholes.step(self._put_cache)
         if self.artifacts is not None:
             self.artifacts.step()
+        if self.data is not None:
+            self.data.step()
         if self.telemetry is not None:
             self.telemetry.step(now_s, self.spec.limits, add, self._put_cache)
 
     def owes(self, now_s: float) -> bool:
         """Whether an agent that leaves would lose something."""
-        owing = [part for part in (self.wholes, self.artifacts) if part is not None and part.owes(now_s)]
+        owing = [
+            part for part in (self.wholes, self.artifacts, self.data) if part is not None and part.owes(now_s)
+        ]
         return bool(self.history or owing)
 
     def look(self, local: LocalRun) -> None:
@@ -126,6 +133,8 @@ class LocalRuns:
             marks = {f"{name}={prepared.env[name]}" for name in MARKS if name in prepared.env}
             key = (assignment.run, assignment.attempt)
             self.telemetry.begin(key, event.pid, slot, set(map(os.fsencode, marks)), event.at_s)
+        if self.data is not None:
+            self.data.begin(assignment.run, assignment.attempt, prepared.workdir, self.spec.inputs)
         return e.RunStarted(
             assignment.run,
             assignment.attempt,
@@ -145,6 +154,8 @@ class LocalRuns:
         self.gone[run] = (local, now_s)
         if self.artifacts is not None and local.inbox is not None:
             self.artifacts.ended(run, local.assignment.attempt, self.spec.outputs)
+        if self.data is not None:
+            self.data.ended(run, local.assignment.attempt)
 
     def told(self, event: e.AttemptEnded) -> tuple[e.RunAssigned, e.AttemptEnded, float]:
         """What the person is told of such an attempt, once it is known how it has ended."""
@@ -196,6 +207,7 @@ class LocalRuns:
         times = (
             None if self.artifacts is None else self.artifacts.due_s(now_s),
             None if self.telemetry is None else self.telemetry.due_s(),
+            None if self.data is None else self.data.due_s(now_s),
         )
         return min((time_s for time_s in times if time_s is not None), default=None)
 
@@ -210,7 +222,7 @@ class LocalRuns:
         self.due(None)
         self.gone.clear()
         self.history.clear()
-        for part in (self.artifacts, self.telemetry):
+        for part in (self.artifacts, self.telemetry, self.data):
             if part is not None:
                 part.forget()
 

@@ -21,6 +21,7 @@ from sweep.agents import waits
 from sweep.agents.artifacts import Artifacts
 from sweep.agents.causes import LOOKED_AT_BYTES
 from sweep.agents.checkpoints import Checkpoints
+from sweep.agents.data import Data
 from sweep.agents.environment import MissingVariable
 from sweep.agents.gpu_watch import GpuWatch
 from sweep.agents.gpus import Slot
@@ -77,9 +78,10 @@ class Loop:
         self.gpu_watch = GpuWatch(self.selector, slots, self.agent)
         self.guardian = self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
-        artifacts = Artifacts(store, sweep, launcher.root, self.session, view.say)
+        data = Data(launcher.root, self.session)
+        artifacts = Artifacts(store, sweep, launcher.root, self.session, view.say, data)
         wholes, telemetry = Wholes(sweep, view.say), Telemetry(self.selector, self.agent)
-        self.local = LocalRuns(spec, self.session.caches.__setitem__, wholes, artifacts, telemetry)
+        self.local = LocalRuns(spec, self.session.caches.__setitem__, wholes, artifacts, telemetry, data)
         self.checkpoints = Checkpoints(store, sweep, launcher.root, view, options.checkpoint_every_s)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""

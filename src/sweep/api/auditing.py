@@ -19,7 +19,7 @@ from sweep.core.equality import canonical
 from sweep.core.evolve import IllegalDecision, evolve
 from sweep.core.names import run_id
 from sweep.core.plugins import Observation, Proposals, Searcher
-from sweep.core.seeds import run_seed
+from sweep.core.seeds import seed_of
 from sweep.core.spec import SweepSpec
 from sweep.core.state import State
 from sweep.provenance.hardware import hardware_record
@@ -195,7 +195,8 @@ class _Auditor:
         if isinstance(entry, _ENDINGS):
             return self._pruned(recorded, entry)
         if isinstance(entry, e.RunAdded):
-            seed = run_seed(self.state.spec.seed, entry.replicate, entry.purpose)
+            config = self.state.trials[entry.trial].config
+            seed = seed_of(self.state.spec, config, entry.replicate, entry.purpose)
             return self._unlike(
                 recorded.position, f"the seed of {run_id(self._sweep, entry.run)}", entry.seed, seed
             )

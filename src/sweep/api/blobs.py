@@ -98,6 +98,8 @@ class BlobUse:
             known.keeps |= entry.spec.get("checkpoints") == "store"
         elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:
             known.digests |= blobs_of_artifact(entry.manifest, self._store.get_blob)
+        elif isinstance(entry, e.DataUsed) and entry.listing:
+            known.digests.add(entry.listing)
         elif isinstance(entry, e.RunAssigned):
             known.attempts.setdefault((entry.run, entry.attempt), "")
         elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
@@ -117,10 +119,11 @@ class BlobUse:
             for version in artifact.versions:
                 known.digests |= blobs_of_artifact(version.manifest, self._store.get_blob)
         known.keeps = view.spec.get("checkpoints") == "store"
-        if known.keeps:
-            runs = self._store.read_index(sweep, RUN_PREFIX)
-            known.position = min(known.position, runs.upto)
-            for run in map(decode_run, runs.rows.values()):
+        runs = self._store.read_index(sweep, RUN_PREFIX)
+        known.position = min(known.position, runs.upto)
+        for run in map(decode_run, runs.rows.values()):
+            known.digests |= {data.listing for data in run.data if data.listing}
+            if known.keeps:
                 known.attempts |= {(run.run, view.attempt): view.checkpoint for view in run.attempts}
         return known
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sweep.agents.data import CACHE
 from sweep.agents.lending import lend_sdk
 from sweep.analysis.history import History
 from sweep.analysis.reproduction import (
@@ -33,6 +34,7 @@ from sweep.analysis.reproduction import (
     prediction_interval,
 )
 from sweep.api.artifacts import check_used, give_used
+from sweep.api.data import restore_data
 from sweep.api.executing import OUTPUT, Execution, watched
 from sweep.api.places import LOCAL, run_root
 from sweep.api.preflight import (
@@ -170,6 +172,8 @@ class _Attempt:
             self.store, self.views, self.recipe, self.folder / "code", self.wish.links
         )
         checks += check_used(self.store, self.run)
+        recorded = Path(self.recipe.workdir)
+        checks += restore_data(self.run, recorded, workdir, self.wish.links, self.root / CACHE)
         try:
             python = self._python()
         except CannotRebuild as error:

@@ -59,13 +59,24 @@ def create_sweep(
         record = record_sweep(workdir, path, store.put_blob, environ, argv, exclude=links)
         record["workdir"] = str(workdir)
         record["workdir_inode"] = _inode(workdir)
-        for warning in (*learnt, shadow_warning(spec, workdir), missing_program_warning(spec, workdir)):
+        for warning in (*learnt, *_advice(spec, workdir)):
             if warning is not None:
                 record["warnings"] = [*record.get("warnings", ()), warning]
         entry = e.SweepCreated(sweep, spec_to_builtins(spec), source, str(path or ""), record)
         appended = store.append(sweep, [entry], writer=f"create/{sweep}", first_seq=1)
         store.write_index(sweep, Index(appended.last, rebuild(State(make_stopper), appended.recorded)))
     return Created(sweep, workdir, tuple(record.get("warnings", ())))
+
+
+def _advice(spec: SweepSpec, workdir: Path) -> list[str | None]:
+    """What a person should know before runs start."""
+    gone = [path for path in spec.inputs if not (workdir / Path(path).expanduser()).exists()]
+    missing = (
+        f"not there, although `inputs` says that runs read it: {', '.join(gone)} (from {workdir})"
+        if gone
+        else None
+    )
+    return [shadow_warning(spec, workdir), missing_program_warning(spec, workdir), missing]
 
 
 def _inode(folder: Path) -> int:

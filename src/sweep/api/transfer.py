@@ -46,6 +46,8 @@ def export_lines(store: Store, sweep: str, wanted: Callable[[str], bool] = lambd
         elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:
             more = blobs_of_artifact(entry.manifest, store.get_blob) if wanted(entry.manifest) else ()
             digests += [entry.manifest, *sorted(more)]
+        elif isinstance(entry, e.DataUsed) and entry.listing:
+            digests.append(entry.listing)
     for run in range(runs):
         for chunk in store.read_history(sweep, run):
             yield _line(

@@ -13,12 +13,14 @@ from typing import Any
 import click
 import msgspec
 
+from sweep.analysis.grading import grade
 from sweep.analysis.records import duration_s, iso_time, record, records
 from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
+from sweep.cli.grounds import print_grounds
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
 from sweep.cli.spending import (
@@ -38,6 +40,9 @@ from sweep.core.views import AttemptView, RunView, SweepView
 
 PART = 500
 """Runs are printed as JSON so many at a time: they need little memory, which is fast memory."""
+
+
+MOST_NAMED = 10
 
 
 @command("ls", "sweep ls")
@@ -202,6 +207,9 @@ def print_status(views: Views) -> None:
         )
     elif spec.metric is not None and any(run.state == "completed" for run in views.runs):
         click.echo(f"  best      none: no run has ended with a finite value of {spec.metric.name}")
+    if tainted := [run.id for run in views.runs if run.tainted]:
+        more = f" and {len(tainted) - MOST_NAMED} more" if len(tainted) > MOST_NAMED else ""
+        click.echo(f"  tainted   data changed while these ran: {', '.join(tainted[:MOST_NAMED])}{more}")
     if sweep.state == "active" and not any(agent.state == "joined" for agent in views.agents):
         click.echo(f"  agent     none is at work; `sweep agent {sweep.sweep}` starts one")
     for agent in views.agents:
@@ -354,6 +362,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     found = withheld(record(view, time.time()), views)
     nodes = {agent.agent: agent.record for agent in views.agents}
     code = views.created.record.get("code", {})
+    graded = grade(views, view)
     if as_json:
         ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
         again = [msgspec.to_builtins(one) for one in view.reproduced]
@@ -361,6 +370,8 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
             {
                 **found,
                 "reproduced": again,
+                "reproducible": None if graded is None else msgspec.to_builtins(graded),
+                "data": [msgspec.to_builtins(one) for one in view.data],
                 "history_rows": rows,
                 "code": code,
                 "node": ran_on,
@@ -385,6 +396,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     for name, value in fields:
         if value not in (None, ""):
             click.echo(f"  {name:<10}{value}")
+    print_grounds(view, graded)
     for one in view.reproduced:
         click.echo(f"  again     {one.verdict}, {iso_time(one.at_s)}: {one.report.get('reason', '')}")
     print_map("config", dict(flat_config(view.config)))

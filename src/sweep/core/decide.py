@@ -16,7 +16,7 @@ from sweep.core.confirming import missing
 from sweep.core.ending import End, ending, gpu_end_s, open_budget, stopped_by, wall_end_s
 from sweep.core.nodes import setting_aside
 from sweep.core.pausing import condemned, promotable
-from sweep.core.seeds import run_seed
+from sweep.core.seeds import seed_of
 from sweep.core.spec import pauses
 from sweep.core.state import State
 
@@ -98,11 +98,11 @@ def _wind_down(state: State, end: End, now_s: float) -> list[e.AnyEntry]:
 
 def _confirm(state: State) -> list[e.AnyEntry]:
     """The runs that confirm the best configs and are not there yet."""
-    seed, runs = state.spec.seed, enumerate(missing(state), start=len(state.runs))
-    return [
-        e.RunAdded(number, trial, replicate, run_seed(seed, replicate, "confirm"), "confirm")
-        for number, (trial, replicate) in runs
-    ]
+    decisions: list[e.AnyEntry] = []
+    for number, (trial, replicate) in enumerate(missing(state), start=len(state.runs)):
+        seed = seed_of(state.spec, state.trials[trial].config, replicate, "confirm")
+        decisions.append(e.RunAdded(number, trial, replicate, seed, "confirm"))
+    return decisions
 
 
 def _judge(state: State, for_good: bool = False) -> list[e.AnyEntry]:
@@ -130,7 +130,8 @@ def _expand(state: State) -> list[e.AnyEntry]:
     spec, number, decisions = state.spec, len(state.runs), list[e.AnyEntry]()
     for trial in range(state.unexpanded, len(state.trials)):
         for replicate in range(spec.replicates):
-            decisions.append(e.RunAdded(number, trial, replicate, run_seed(spec.seed, replicate)))
+            seed = seed_of(spec, state.trials[trial].config, replicate)
+            decisions.append(e.RunAdded(number, trial, replicate, seed))
             number += 1
     return decisions
 

@@ -418,6 +418,34 @@ class ArtifactUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
     folder: str = ""
 
 
+class DataUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """A run reads a file or a folder: what it was when the run began, or said so."""
+
+    run: int
+    attempt: int
+    path: str
+    """Relative to the folder that the run started in where it lies below it."""
+    digest: str = ""
+    """BLAKE3, hex; empty for what could not be read."""
+    size: int = 0
+    files: int = 0
+    listing: str = ""
+    """The blob that lists a folder's files with their digests."""
+    place: str = ""
+    """The whole path on the node."""
+    problem: str = ""
+    """Why it could not be read."""
+
+
+class DataChecked(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """The data of an attempt was looked at again when it had ended."""
+
+    run: int
+    attempt: int
+    changed: tuple[str, ...] = ()
+    """Paths whose content was another one by then."""
+
+
 AnyEntry = (
     SweepCreated
     | SpecRevised
@@ -452,6 +480,8 @@ AnyEntry = (
     | AttemptEnded
     | ArtifactLogged
     | ArtifactUsed
+    | DataUsed
+    | DataChecked
 )
 
 

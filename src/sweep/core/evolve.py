@@ -213,7 +213,9 @@ def _reproduced(state: State, entry: e.RunReproduced) -> str | None:
     return f"there is no run {entry.run}" if _find(state, entry.run) is None else None  # nothing acts on it
 
 
-def _artifact(state: State, entry: e.ArtifactLogged | e.ArtifactUsed) -> str | None:
+def _artifact(
+    state: State, entry: e.ArtifactLogged | e.ArtifactUsed | e.DataUsed | e.DataChecked
+) -> str | None:
     run = _find(state, entry.run)
     if run is None:
         return f"there is no run {entry.run}"
@@ -515,4 +517,6 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.AttemptEnded: _run_entry,
     e.ArtifactLogged: _artifact,
     e.ArtifactUsed: _artifact,
+    e.DataUsed: _artifact,
+    e.DataChecked: _artifact,
 }

@@ -21,6 +21,7 @@ from sweep.core.views import (
     AgentView,
     ArtifactView,
     AttemptView,
+    DataView,
     ReproductionView,
     RunView,
     SlotKeptView,
@@ -42,6 +43,7 @@ SPEC_KEY = "spec"
 RUN_PREFIX = "run/"
 AGENT_PREFIX = "agent/"
 ARTIFACT_PREFIX = "artifact/"
+_DATA = tuple(name for name in e.DataUsed.__struct_fields__ if name != "run")
 
 
 def run_key(run: int) -> str:
@@ -178,6 +180,8 @@ class IndexFold:
             self._artifact_logged(entry, at_s)
         elif isinstance(entry, e.ArtifactUsed):
             self._artifact_used(entry, at_s)
+        elif isinstance(entry, e.DataUsed | e.DataChecked):
+            self._data(entry)
         else:
             if isinstance(entry, _SpecEntry):
                 self._sync_spec(entry)
@@ -341,6 +345,20 @@ class IndexFold:
             folder=entry.folder,
         )
         view.used = (*view.used, used)
+
+    def _data(self, entry: e.DataUsed | e.DataChecked) -> None:
+        view = self._run(entry.run)
+        self._sync(view)
+        if isinstance(entry, e.DataUsed):
+            found = {name: getattr(entry, name) for name in _DATA}
+            view.data = (*view.data, DataView(**found))
+        else:
+            view.data = tuple(
+                msgspec.structs.replace(one, changed=one.path in entry.changed)
+                if one.attempt == entry.attempt
+                else one
+                for one in view.data
+            )
 
     def _agent(self, entry: e.AgentJoined | e.AgentLeft | e.AgentLost, at_s: float) -> None:
         key = AGENT_PREFIX + entry.agent

@@ -16,14 +16,14 @@ from sweep.core.spec import Confirm, Method, SweepSpec, unit_of
 def revisable(old: SweepSpec, new: SweepSpec) -> list[str]:
     """What of `new` may not differ from `old` but does, each as a sentence for a person; empty when `new` may follow.
 
-    Fixed are `method` (what a complete sweep is depends on it), `seed` (random draws and the seeds of runs come from it),
+    Fixed are `method` (what a complete sweep is depends on it), `seed` and `seeds` (random draws and the seeds of runs come from them),
     `replicates` (a trial's score is the mean over them), and the name and goal of `metric` (scores are compared by it).
     So is `workdir`: the record of the sweep's code and files begins there. `engine` may change: every proposal names the
     one that made it. So may `program`, `command` and `env`, as the code that they lead to may, unseen by the spec; and
     `resources`, for agents that start later.
     """
     found: list[str] = []
-    for key in ("method", "seed", "replicates", "workdir"):
+    for key in ("method", "seed", "seeds", "replicates", "workdir"):
         was, now = getattr(old, key), getattr(new, key)
         if was != now:
             shown = f" from {was} to {now}" if was is not None and now is not None else ""
@@ -47,6 +47,7 @@ def revisable(old: SweepSpec, new: SweepSpec) -> list[str]:
 _WHY = {
     "method": "which trials a whole sweep has depends on it; create another sweep",
     "seed": "the recorded trials and the seeds of their runs come from it",
+    "seeds": "runs of one config would have seeds of two kinds",
     "replicates": "scores are means over them, and recorded ones could not be compared with new ones",
     "workdir": "runs start in the folder that was recorded with the sweep",
     "metric": "recorded scores could not be compared with new ones; create another sweep",

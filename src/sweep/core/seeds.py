@@ -10,6 +10,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import operator
+from typing import TYPE_CHECKING
+
+from sweep.core.equality import canonical
+
+if TYPE_CHECKING:
+    from sweep.core.space import Config
+    from sweep.core.spec import SweepSpec
 
 _DOMAIN = b"sweep/seed/1"
 
@@ -21,11 +28,18 @@ _RANGES: dict[str, tuple[int, int]] = {
 }
 
 
+def seed_of(spec: SweepSpec, config: Config, replicate: int, purpose: str = "search") -> int:
+    """The seed of a run of this config, by the spec's `seed` and `seeds`."""
+    own = canonical(config) if spec.seeds == "independent" else ""
+    return run_seed(spec.seed, replicate, purpose, own)
+
+
 @functools.lru_cache(1024)  # one and the same for all trials
-def run_seed(sweep_seed: int, replicate: int, purpose: str = "search") -> int:
+def run_seed(sweep_seed: int, replicate: int, purpose: str = "search", own: str = "") -> int:
     """The seed of replicate `replicate` (0, 1, …) of every trial of a sweep, in [0, 2**32).
 
-    All trials share it (common random numbers), so that comparisons between them are paired. The ranges of the
+    All trials share it (common random numbers), so that comparisons between them are paired; with `own`, a key of the trial's config, each
+    has seeds of its own. The ranges of the
     purposes `search`, `confirm` and `reproduce` are disjoint. 2**32 - 1 is the largest seed that numpy's legacy
     generator takes. Raises ValueError for another purpose or a negative replicate.
     """
@@ -34,7 +48,8 @@ def run_seed(sweep_seed: int, replicate: int, purpose: str = "search") -> int:
     if replicate < 0:
         raise ValueError(f"replicate must be 0 or more, not {replicate}")
     low, high = _RANGES[purpose]
-    return low + derive(sweep_seed, "run", purpose, replicate) % (high - low)
+    keys = (replicate, own) if own else (replicate,)
+    return low + derive(sweep_seed, "run", purpose, *keys) % (high - low)
 
 
 def derive(sweep_seed: int, *keys: int | str) -> int:

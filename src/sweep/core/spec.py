@@ -15,6 +15,7 @@ from sweep.core.space import Config, Space
 Method = Literal["grid", "random", "bayes"]
 Goal = Literal["minimize", "maximize"]
 Determinism = Literal["off", "seeded", "strict"]
+Seeds = Literal["common", "independent"]
 CodeFrom = Literal["snapshot", "local"]
 Checkpoints = Literal["shared", "store"]
 
@@ -210,6 +211,10 @@ class SweepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How the best configs are confirmed on fresh seeds when the search has ended; None: not at all."""
     report_metric: str | None = None
     """A logged value that the search never sees, of which the result is told beside the metric: a test metric."""
+    inputs: tuple[str, ...] = ()
+    """Files and folders that every run reads, from the folder it starts in: their content is recorded, and looked at again at its end."""
+    seeds: Seeds = "common"
+    """Whether all configs run on the same seeds, so that they can be compared in pairs, or each on seeds of its own."""
     about: dict[str, str] = {}
     """What only the author knows (the data, what the metric means), by `ABOUT` key, for the report."""
 

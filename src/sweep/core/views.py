@@ -88,6 +88,22 @@ class UseView(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
 
 
+class DataView(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or a folder that a run reads."""
+
+    attempt: int
+    path: str
+    digest: str = ""
+    """As it was when the attempt began; empty for what could not be read."""
+    size: int = 0
+    files: int = 0
+    listing: str = ""
+    place: str = ""
+    problem: str = ""
+    changed: bool | None = None
+    """Whether it was another one when the attempt had ended; None while nobody has looked."""
+
+
 class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     """One version of an artifact."""
 
@@ -143,6 +159,13 @@ class RunView(msgspec.Struct, kw_only=True):
     reproduced: tuple[ReproductionView, ...] = ()
     used: tuple[UseView, ...] = ()
     """Artifacts that it has used, over all attempts."""
+    data: tuple[DataView, ...] = ()
+    """Data that its attempts read."""
+
+    @property
+    def tainted(self) -> bool:
+        """Whether data changed while the last attempt read it."""
+        return any(one.changed for one in self.data if one.attempt == self.attempt)
 
     @property
     def attempt(self) -> int:

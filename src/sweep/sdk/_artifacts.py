@@ -125,6 +125,17 @@ def tell(run: Run, line: dict[str, Any]) -> None:
     run._control('{"op":"artifact"}\n')
 
 
+def use_data(run: Run, path: Any) -> Any:
+    """Tell the agent that the run reads what is at `path`. Raises FileNotFoundError when nothing is."""
+    place = os.path.abspath(os.fspath(path))
+    os.stat(place)
+    try:
+        tell(run, {"op": "data", "path": os.fsdecode(place)})
+    except OSError as error:
+        run._say(f"cannot say that {path} is read: {error.strerror or error}")
+    return path
+
+
 def use(run: Run, name: str, wait_s: float = WAIT_S) -> Artifact:
     """An artifact by name: `name`, `name:v3`, `name:alias`, `SWEEP/name:alias`. Waits for the agent. Raises ArtifactError."""
     answer = given(run, name) if run.standalone else ask(run, name, wait_s)

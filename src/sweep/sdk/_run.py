@@ -138,6 +138,16 @@ class Run:
 
         return _artifacts.log(self, path, name, type, aliases)
 
+    def use(self, path: Any) -> Any:
+        """Say that this run reads a file or a folder; gives `path` back. The agent records what is in it (BLAKE3), and looks again when the
+        run has ended: data that changed meanwhile taints the run.
+
+        Raises FileNotFoundError when there is nothing at `path`.
+        """
+        from sweep.sdk import _artifacts
+
+        return _artifacts.use_data(self, path)
+
     def use_artifact(self, name: str) -> Artifact:
         """A version of an artifact, on this machine's disk: `model` (the latest), `model:v3`, `model:best`, or one of another sweep,
         `SWEEP/model:best`. Which version it was is recorded with the run.

@@ -297,6 +297,7 @@ def _check_together(file: SweepFile, report: Report) -> None:
     if file.learn_from and file.method != "bayes":
         report.warn(("learn_from",), f"has no effect with `method: {file.method}`, which has no model")
     _check_links(file, report)
+    _check_inputs(file, report)
     if file.outputs is not None and (message := outputs_problem(file.outputs)):
         report.error(("outputs",), message)
     _check_retry(file, report)
@@ -309,6 +310,18 @@ def _check_links(file: SweepFile, report: Report) -> None:
     for index, name in enumerate(links):
         if message := link_problem(name, links[:index]):
             report.error(("links", index), message)
+
+
+def _check_inputs(file: SweepFile, report: Report) -> None:
+    inputs = file.inputs or []
+    for index, path in enumerate(inputs):
+        if "\0" in path or not path.strip():
+            report.error(("inputs", index), f"{path!r} is not a path; write, for example, `data/train.csv`")
+        elif "://" in path:
+            message = f"{path!r} is an address; a file or folder is wanted here, and `run.use_artifact` for what is kept elsewhere"
+            report.error(("inputs", index), message)
+        elif path in inputs[:index]:
+            report.error(("inputs", index), f"{path!r} is named twice")
 
 
 def _check_retry(file: SweepFile, report: Report) -> None:
@@ -410,6 +423,7 @@ def _spec(
         patience=file.patience,
         early_terminate=_early_terminate(file),
         replicates=file.replicates,
+        seeds=file.seeds,
         engine=(file.engine or DEFAULT_ENGINE) if file.method == "bayes" else None,
         resources=_resources(file),
         limits=_limits(file),
@@ -426,6 +440,7 @@ def _spec(
         extra=extra,
         confirm=_confirm(file),
         report_metric=file.report_metric,
+        inputs=tuple(file.inputs or ()),
         about={key: text for key, text in file.about.model_dump().items() if text is not None},
     )
 

@@ -305,6 +305,11 @@ class SweepFile(Model):
         description="Decides every random choice. Not given: drawn once, and recorded.",
         examples=[1],
     )
+    seeds: Literal["common", "independent"] = Field(
+        default="common",
+        description="`common`: the k-th run of each config has the same seed, so that configs can be compared in pairs; `independent`: each config has seeds of its own.",
+        examples=["independent"],
+    )
     replicates: f.AtLeastOne = Field(
         default=1,
         description="Runs per config, each with its own seed; the trial's score is their mean.",
@@ -370,6 +375,11 @@ class SweepFile(Model):
         default=None,
         description="A logged value that neither selects nor stops anything, such as a test accuracy: shown for the chosen config only, and how often is counted.",
         examples=["test/accuracy"],
+    )
+    inputs: list[f.Text] | None = Field(
+        default=None,
+        description="Files and folders that every run reads, relative to where runs start: what was in them is recorded (BLAKE3), and compared again when the run has ended.",
+        examples=[["data/train.csv", "data/images"]],
     )
     about: AboutModel = Field(default=AboutModel(), description="What only the author knows, for the report.")
     project: Any = Field(default=None, description="Kept, without effect.")

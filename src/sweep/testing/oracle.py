@@ -14,6 +14,7 @@ import msgspec
 
 from sweep.core import entries as e
 from sweep.core.codec import spec_from_builtins
+from sweep.core.equality import canonical
 from sweep.core.seeds import run_seed
 from sweep.core.spec import Confirm, SweepSpec
 from sweep.testing.accounts import AttemptAccount, RunAccount, settle, trial_end
@@ -136,6 +137,12 @@ class Account(Ledger):
         """For people and for other runs: nothing acts on it."""
 
     def _ArtifactUsed(self, entry: e.ArtifactUsed, _: e.Recorded) -> None:
+        """For people: nothing acts on it."""
+
+    def _DataUsed(self, entry: e.DataUsed, _: e.Recorded) -> None:
+        """For people: nothing acts on it."""
+
+    def _DataChecked(self, entry: e.DataChecked, _: e.Recorded) -> None:
         """For people: nothing acts on it."""
 
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
@@ -273,9 +280,9 @@ class Account(Ledger):
             self._check_confirms(entry)
         known = {(run.added.trial, run.added.replicate) for run in self.runs}
         self.need((entry.trial, entry.replicate) not in known, "a replicate was added twice")
-        self.need(
-            entry.seed == run_seed(self.spec.seed, entry.replicate, entry.purpose), "a run has a wrong seed"
-        )
+        own = canonical(json.loads(self.configs[entry.trial])) if self.spec.seeds == "independent" else ""
+        wanted = run_seed(self.spec.seed, entry.replicate, entry.purpose, own)
+        self.need(entry.seed == wanted, "a run has a wrong seed")
         self.runs.append(RunAccount(entry))
 
     def _RunAssigned(self, entry: e.RunAssigned, recorded: e.Recorded) -> None:

@@ -41,7 +41,8 @@ def draw_spec(rng: Random, many: bool = False) -> SweepSpec:
         method=method,  # type: ignore[arg-type]
         engine=ADAPTIVE if method == "bayes" else None,
         space=space,
-        seed=rng.randrange(2**32),
+        seed=(seed := rng.randrange(2**32)),
+        seeds="independent" if seed % 4 == 1 else "common",
         metric=Metric(
             name=METRIC,
             goal=rng.choice(("minimize", "maximize")),

@@ -1,0 +1,167 @@
+"""An agent's part in the data that runs read: what it was when they began, and whether it still was when they ended.
+
+The rules of this file:
+- Data is hashed beside the run, in threads; the loop calls `step`, and a run waits for nothing.
+- Each piece is looked at again when the attempt has ended. What had changed by then taints the run: nobody can say which of the two it read.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from sweep.agents.session import Session
+from sweep.core import entries as e
+from sweep.provenance.data import DataError, Digests, Seen
+from sweep.provenance.scrub import scrub
+from sweep.provenance.tree import digest_bytes
+
+CACHE = "digests.db"
+AGAIN_S = 0.05
+MOST = 1_000
+"""So many pieces of data are recorded of one attempt."""
+
+
+class _Piece:
+    """A file or a folder that an attempt reads."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path, self.name = path, name
+        self.found: Seen | str | None = None
+        """What it was at first; in words why it cannot be read; None before that is known."""
+
+
+class _Attempt:
+    def __init__(self, run: int, attempt: int, workdir: str) -> None:
+        self.run, self.attempt, self.workdir = run, attempt, workdir
+        self.pieces: dict[str, _Piece] = {}
+        self.over = False
+        self.now: dict[str, Seen | str] | None = None
+        """Once it has ended: what its data is then."""
+
+
+class Data:
+    """The data of an agent's attempts."""
+
+    def __init__(self, root: Path, session: Session) -> None:
+        """`root`: the folder that remembers digests; `session`: takes entries and blobs for the next commit."""
+        self._digests, self._session = Digests(root / CACHE), session
+        self._attempts: dict[tuple[int, int], _Attempt] = {}
+        self._work: list[tuple[threading.Thread, Callable[[], None]]] = []
+
+    def begin(self, run: int, attempt: int, workdir: Path, inputs: Sequence[str]) -> None:
+        """An attempt has begun; `inputs`: what the spec says that it reads, from the folder it starts in."""
+        self._attempts[run, attempt] = _Attempt(run, attempt, os.path.abspath(workdir))  # noqa: PTH100
+        for path in inputs:
+            self.used(run, attempt, path)
+
+    def used(self, run: int, attempt: int, path: str) -> None:
+        """An attempt says that it reads this file or folder."""
+        here = self._attempts.get((run, attempt))
+        if here is None or here.over:
+            return
+        path = os.path.normpath(os.path.join(here.workdir, os.path.expanduser(path)))  # noqa: PTH111, PTH118
+        if path in here.pieces or len(here.pieces) >= MOST:
+            return
+        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir))
+        self._start(partial(self._look, piece), partial(self._report, here, piece))
+
+    def ended(self, run: int, attempt: int) -> None:
+        """An attempt has ended: look at its data once more."""
+        here = self._attempts.get((run, attempt))
+        if here is not None:
+            here.over = True
+            if not here.pieces:
+                del self._attempts[run, attempt]
+
+    def step(self) -> None:
+        """Record what has become known."""
+        for thread, then in [item for item in self._work if not item[0].is_alive()]:
+            self._work.remove((thread, then))
+            then()
+        for here in [one for one in self._attempts.values() if one.over and one.now is None]:
+            if all(piece.found is not None for piece in here.pieces.values()):
+                here.now = {}
+                self._start(partial(self._look_again, here), partial(self._compare, here))
+
+    def due_s(self, now_s: float) -> float | None:
+        """When `step` should be called at the latest."""
+        return now_s + AGAIN_S if self._work or any(one.over for one in self._attempts.values()) else None
+
+    def owes(self, _: float) -> bool:
+        """Whether something is under way that is worth waiting for."""
+        return bool(self._work) or any(one.over for one in self._attempts.values())
+
+    def forget(self) -> None:
+        """Nothing that runs here counts any more."""
+        self._attempts.clear()
+        self._work.clear()
+
+    def _start(self, work: Callable[[], None], then: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name="data", daemon=True)
+        self._work.append((thread, then))
+        thread.start()
+
+    # --- in a thread
+
+    def _seen(self, path: str) -> Seen | str:
+        try:
+            return self._digests.of(path)
+        except DataError as error:
+            return scrub(str(error))
+        except Exception as error:  # a thread has nobody else to tell
+            return f"{type(error).__name__}: {scrub(str(error))}"
+
+    def _look(self, piece: _Piece) -> None:
+        piece.found = self._seen(piece.path)
+
+    def _look_again(self, here: _Attempt) -> None:
+        here.now = {path: self._seen(path) for path in list(here.pieces)}
+
+    # --- in the loop
+
+    def _report(self, here: _Attempt, piece: _Piece) -> None:
+        found = piece.found
+        if isinstance(found, Seen):
+            if found.listing:
+                self._session.blobs.append(found.listing)
+            listing = digest_bytes(found.listing) if found.listing else ""
+            self._session.add(
+                e.DataUsed(
+                    here.run,
+                    here.attempt,
+                    piece.name,
+                    found.digest,
+                    found.size,
+                    found.files,
+                    listing,
+                    piece.path,
+                )
+            )
+        else:
+            self._session.add(
+                e.DataUsed(here.run, here.attempt, piece.name, problem=found or "", place=piece.path)
+            )
+
+    def _compare(self, here: _Attempt) -> None:
+        now = here.now or {}
+        changed = tuple(
+            piece.name
+            for path, piece in here.pieces.items()
+            if _digest(now.get(path)) != _digest(piece.found)
+        )
+        self._session.add(e.DataChecked(here.run, here.attempt, changed))
+        self._attempts.pop((here.run, here.attempt), None)
+
+
+def _digest(found: Seen | str | None) -> str:
+    return found.digest if isinstance(found, Seen) else ""
+
+
+def name_of(path: str, workdir: str) -> str:
+    """How data is called in the record: relative to the folder that runs start in where it lies below it, else whole."""
+    inside = path.startswith(f"{workdir.rstrip('/')}/")
+    return scrub(os.path.relpath(path, workdir) if inside else path)
