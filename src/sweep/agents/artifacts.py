@@ -102,7 +102,7 @@ class Artifacts:
             elif line.get("op") == "use":
                 followed.jobs.append(self._use(followed, line))
             elif line.get("op") == "data":
-                self._data.used(run, attempt, str(line.get("path", "")))
+                self._data.used(run, attempt, str(line.get("path", "")), _time(line.get("at")))
         self._until_s = time.monotonic() + WAITS_S
 
     def ended(self, run: int, attempt: int, place: str | None) -> None:
@@ -312,6 +312,11 @@ def _none_such(sweep: str, name: str, alias: str, rows: dict[str, ArtifactView])
         known = [f"v{version.version}" for version in rows[name].versions] + list(rows[name].aliases)
         return f"artifact {name} of sweep {sweep} has no {alias}; it has {', '.join(known)}"
     return f"sweep {sweep} has no artifact {name}; it has {', '.join(rows) or 'none'}"
+
+
+def _time(value: Any) -> float:
+    """A Unix time that a program sent; now where it sent none."""
+    return float(value) if isinstance(value, int | float) else time.time()
 
 
 def _small(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ MOST = 1_000
 class _Piece:
     """A file or a folder that an attempt reads."""
 
-    def __init__(self, path: str, name: str) -> None:
-        self.path, self.name = path, name
+    def __init__(self, path: str, name: str, since_s: float) -> None:
+        self.path, self.name, self.since_s = path, name, since_s
         self.found: Seen | str | None = None
         """What it was at first; in words why it cannot be read; None before that is known."""
 
@@ -52,21 +52,21 @@ class Data:
         self._attempts: dict[tuple[int, int], _Attempt] = {}
         self._work: list[tuple[threading.Thread, Callable[[], None]]] = []
 
-    def begin(self, run: int, attempt: int, workdir: Path, inputs: Sequence[str]) -> None:
-        """An attempt has begun; `inputs`: what the spec says that it reads, from the folder it starts in."""
+    def begin(self, run: int, attempt: int, workdir: Path, inputs: Sequence[str], since_s: float) -> None:
+        """An attempt has begun at `since_s` (Unix time); `inputs`: what the spec says that it reads, from the folder it starts in."""
         self._attempts[run, attempt] = _Attempt(run, attempt, os.path.abspath(workdir))  # noqa: PTH100
         for path in inputs:
-            self.used(run, attempt, path)
+            self.used(run, attempt, path, since_s)
 
-    def used(self, run: int, attempt: int, path: str) -> None:
-        """An attempt says that it reads this file or folder."""
+    def used(self, run: int, attempt: int, path: str, since_s: float) -> None:
+        """An attempt says that it reads this file or folder, from this time on (Unix time)."""
         here = self._attempts.get((run, attempt))
         if here is None or here.over:
             return
         path = os.path.normpath(os.path.join(here.workdir, os.path.expanduser(path)))  # noqa: PTH111, PTH118
         if path in here.pieces or len(here.pieces) >= MOST:
             return
-        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir))
+        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir), since_s)
         self._start(partial(self._look, piece), partial(self._report, here, piece))
 
     def ended(self, run: int, attempt: int) -> None:
@@ -148,13 +148,15 @@ class Data:
 
     def _compare(self, here: _Attempt) -> None:
         now = here.now or {}
-        changed = tuple(
-            piece.name
-            for path, piece in here.pieces.items()
-            if _digest(now.get(path)) != _digest(piece.found)
-        )
+        changed = tuple(piece.name for path, piece in here.pieces.items() if _changed(piece, now.get(path)))
         self._session.add(e.DataChecked(here.run, here.attempt, changed))
         self._attempts.pop((here.run, here.attempt), None)
+
+
+def _changed(piece: _Piece, now: Seen | str | None) -> bool:
+    """Whether nobody can say what the attempt read: it is another content now, or was changed before it was looked at first."""
+    late = isinstance(piece.found, Seen) and piece.found.newest_s > piece.since_s
+    return late or _digest(now) != _digest(piece.found)
 
 
 def _digest(found: Seen | str | None) -> str:

@@ -28,6 +28,7 @@ def run_variables(
     assignment: e.RunAssigned,
     folder: RunFolder,
     socket: str,
+    determinism: Determinism,
 ) -> dict[str, str]:
     """The `SWEEP_*` variables of one attempt (docs/reference/protocol.md)."""
     last_error = {"SWEEP_LAST_ERROR": assignment.after} if assignment.after else {}
@@ -39,6 +40,7 @@ def run_variables(
         "SWEEP_TRIAL": str(assignment.trial),
         "SWEEP_REPLICATE": str(assignment.replicate),
         "SWEEP_SEED": str(assignment.seed),
+        "SWEEP_DETERMINISM": determinism,
         "SWEEP_CONFIG": folder.config_file,
         "SWEEP_RUN_DIR": folder.path,
         "SWEEP_CHECKPOINT_DIR": folder.checkpoint,

@@ -53,6 +53,8 @@ class RunInbox:
         """What was wrong with the first line that could not be used."""
         self.config: dict[str, Any] = {}
         """Defaults that the program filled into its config."""
+        self.state: dict[str, Any] = {}
+        """How far its libraries are seeded and deterministic, by their own word."""
         self.ended = False
         """The program has said that this was all."""
         self.raises = False
@@ -107,12 +109,14 @@ class RunInbox:
             _keep_first(self._summary)
         elif line.op == "config":
             self.config.update(storable(line.c or {}))
+        elif line.op == "state":
+            self.state = storable(line.c or {})
         elif line.op == "artifact":
             self.noted = True
         elif line.op == "end":
             self.ended = True
         # Anything else is the word of a later version: not for us.
-        return line.op in ("summary", "config", "artifact", "end")
+        return line.op in ("summary", "config", "state", "artifact", "end")
 
     def reject(self, complaint: str) -> None:
         """Count a line that cannot be used."""

@@ -9,6 +9,7 @@ import errno
 import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -134,7 +135,9 @@ class LocalRuns:
             key = (assignment.run, assignment.attempt)
             self.telemetry.begin(key, event.pid, slot, set(map(os.fsencode, marks)), event.at_s)
         if self.data is not None:
-            self.data.begin(assignment.run, assignment.attempt, prepared.workdir, self.spec.inputs)
+            since_s = time.time() - (time.monotonic() - local.began_s)
+            run, attempt = assignment.run, assignment.attempt
+            self.data.begin(run, attempt, prepared.workdir, self.spec.inputs, since_s)
         return e.RunStarted(
             assignment.run,
             assignment.attempt,
@@ -277,6 +280,7 @@ class LocalRuns:
             summary=inbox.summary(),
             rows=inbox.rows,
             defaults=inbox.config,
+            state=inbox.state,
             tail=tail,
             cpu_s=cpu_s,
             maxrss_bytes=exited.maxrss_bytes,

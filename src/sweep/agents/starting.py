@@ -85,7 +85,7 @@ class Launcher:
             )
         folder = RunFolder(self.root, self.sweep, assignment.run)
         folder.create(assignment.config)
-        variables = run_variables(self.sweep, agent, assignment, folder, socket)
+        variables = run_variables(self.sweep, agent, assignment, folder, socket, self.spec.determinism)
         rule = rule_of(self.spec.retry, assignment.after)
         env, recorded = environment(
             {**self.spec.env, **rule.env},

@@ -228,6 +228,7 @@ def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
         "rows": attempt.rows,
         "command": list(attempt.command),
         "env": dict(attempt.env),
+        "determinism": dict(attempt.state),
         "folder": attempt.folder,
         "tail": attempt.tail,
         "usage": usage_of(attempt, now_s),

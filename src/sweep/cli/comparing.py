@@ -21,7 +21,7 @@ from sweep.core.names import run_id
 WIDEST = 40
 MOST_FILES = 20
 MOST_RUNS = 200
-_DIGESTS = ("files",)
+_DIGESTS = ("files", "data")
 
 
 @command("compare", "sweep compare best latest-3 --format markdown")

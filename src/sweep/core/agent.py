@@ -489,6 +489,7 @@ class AgentCore:
                 rows=known.rows,
                 tail=known.tail if outcome == "failed" else "",
                 defaults=known.defaults,
+                state=known.state,
                 cpu_s=known.cpu_s,
                 maxrss_bytes=known.maxrss_bytes,
                 wall_s=known.wall_s,

@@ -88,6 +88,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     tail: str = ""
     defaults: dict[str, Any] = {}
     """What the program's own defaults added to its config."""
+    state: dict[str, Any] = {}
+    """How far its libraries were seeded and deterministic."""
     cpu_s: float | None = None
     maxrss_bytes: int | None = None
     wall_s: float | None = None

@@ -374,6 +374,8 @@ class AttemptEnded(Event, frozen=True, array_like=True, gc=False, tag=True):
     """From its process's start to its end by the agent's clock; None when it is not known, or never started."""
     usage: Usage | None = None
     """What else it has used; None when nobody looked."""
+    state: dict[str, Any] = {}
+    """How far the libraries of its process were seeded and deterministic, by what they said when they were asked."""
 
 
 class ArtifactLogged(Event, frozen=True, array_like=True, gc=False, tag=True):

@@ -251,7 +251,7 @@ class IndexFold:
             last.cpu_s = _more(last.cpu_s, entry.cpu_s)
             if entry.usage is not None:
                 last.energy_j = _more(last.energy_j, entry.usage.energy_j)
-            last.checkpoint = entry.checkpoint
+            last.checkpoint, last.state = entry.checkpoint, entry.state
             if entry.summary:
                 view.summary = {**view.summary, **entry.summary}
             if entry.defaults:

@@ -49,6 +49,8 @@ class AttemptView(msgspec.Struct, kw_only=True):
     """Its part in the sweep's energy; None when it is not known. While it runs, this and `cpu_s` are what was last reported."""
     usage: Usage | None = None
     """What it has used, as measured on its node; None before its end, and when nobody looked."""
+    state: dict[str, Any] = {}
+    """How far its libraries were seeded and deterministic, by what they said when they were asked."""
 
     def gpu_s(self, now_s: float) -> float:
         """GPU-seconds of this attempt, up to its end or else to `now_s` (Unix seconds)."""

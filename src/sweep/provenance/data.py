@@ -43,6 +43,8 @@ class Seen(msgspec.Struct, frozen=True):
     size: int
     """In bytes."""
     files: int = 1
+    newest_s: float = 0.0
+    """When a file of it, or what is known about one, was changed last (Unix time)."""
     listing: bytes = b""
     """For a folder: its files with sizes and digests, as JSON; empty for a single file."""
 
@@ -60,14 +62,19 @@ class Digests:
         with self._lock:
             try:
                 if not os.path.isdir(path):  # noqa: PTH112
-                    digest, size = self._file(path)
-                    return Seen(digest, size)
-                found = [File(name, size, digest) for name, size, digest in self._files(path)]
+                    digest, size, newest_s = self._file(path)
+                    return Seen(digest, size, 1, newest_s)
+                rows = list(self._files(path))
             except OSError as error:
                 raise DataError(f"{error.filename or path}: {error.strerror or error}") from None
-            files = tuple(sorted(found, key=lambda file: file.path))
+            files = tuple(
+                sorted(
+                    (File(name, size, digest) for name, size, digest, _ in rows), key=lambda file: file.path
+                )
+            )
+            newest_s = max((row[3] for row in rows), default=0.0)
             listing = msgspec.json.encode([[file.path, file.size, file.digest] for file in files])
-            return Seen(digest_of(files), sum(file.size for file in files), len(files), listing)
+            return Seen(digest_of(files), sum(file.size for file in files), len(files), newest_s, listing)
 
     def close(self) -> None:
         """Let go of the cache."""
@@ -76,8 +83,8 @@ class Digests:
                 self._known.close()
                 self._known = None
 
-    def _files(self, folder: str) -> Iterator[tuple[str, int, str]]:
-        """(path below `folder`, size, digest) of every file; links to files are followed, links to folders are not."""
+    def _files(self, folder: str) -> Iterator[tuple[str, int, str, float]]:
+        """(path below `folder`, size, digest, time of the last change) of every file; links to files are followed, links to folders are not."""
         count = 0
         for at, _, names in os.walk(folder):
             for name in names:
@@ -85,10 +92,11 @@ class Digests:
                 if count > MAX_FILES:
                     raise DataError(f"{folder} has more than {MAX_FILES:,} files")
                 path = f"{at}/{name}"
-                digest, size = self._file(path)
-                yield os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "replace"), size, digest
+                digest, size, newest_s = self._file(path)
+                name = os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "replace")
+                yield name, size, digest, newest_s
 
-    def _file(self, path: str) -> tuple[str, int]:
+    def _file(self, path: str) -> tuple[str, int, float]:
         from blake3 import blake3
 
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:  # noqa: PTH123
@@ -96,7 +104,7 @@ class Digests:
             key = (stat.st_dev, _signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
             known = self._look_up(key)
             if known is not None:
-                return known, stat.st_size
+                return known, stat.st_size, max(stat.st_mtime, stat.st_ctime)
             hasher, part = blake3(), bytearray(PART_BYTES)
             view = memoryview(part)
             while count := stream.readinto(part):
@@ -106,7 +114,7 @@ class Digests:
         quiet = time.time() - max(stat.st_mtime, stat.st_ctime) > FRESH_S
         if quiet and (after.st_mtime_ns, after.st_ctime_ns) == key[3:]:
             self._remember(key, digest)
-        return digest, after.st_size
+        return digest, after.st_size, max(after.st_mtime, after.st_ctime)
 
     def _look_up(self, key: tuple[int, ...]) -> str | None:
         with contextlib.suppress(sqlite3.Error, OSError):

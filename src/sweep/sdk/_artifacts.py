@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def use_data(run: Run, path: Any) -> Any:
     place = os.path.abspath(os.fspath(path))
     os.stat(place)
     try:
-        tell(run, {"op": "data", "path": os.fsdecode(place)})
+        tell(run, {"op": "data", "path": os.fsdecode(place), "at": time()})
     except OSError as error:
         run._say(f"cannot say that {path} is read: {error.strerror or error}")
     return path

@@ -57,7 +57,8 @@ class Run:
     id: str
     """The run's ID; in a program started by hand, the name of its folder."""
     seed: int
-    """What to seed random generators with. sweep itself neither seeds nor uses them."""
+    """What to seed random generators with. Those of `random`, numpy, torch, tensorflow and keras are seeded with it when the run begins, or
+    when the program imports them, unless the spec says `determinism: off`."""
     attempt: int
     """1, and one more each time the run is started again."""
     config: Config
@@ -246,6 +247,20 @@ class Run:
         if not self.standalone:
             self._control(f'{{"op":"summary",{row_text(values, self._odd)}}}\n')
 
+    def _determine(self) -> None:
+        """Do what the spec's `determinism` asks of this process, and tell the agent what came of it."""
+        level = os.environ.get("SWEEP_DETERMINISM", "")
+        if level in ("seeded", "strict"):
+            from sweep.sdk import _determinism
+
+            _determinism.apply(
+                self.seed,
+                level,
+                lambda state: self._control(
+                    f'{{"op":"state","c":{value_text("state", state, self._odd)}}}\n'
+                ),
+            )
+
     def _control(self, line: str) -> None:
         self._link.control(line.encode())
 
@@ -325,6 +340,7 @@ def init(config: Mapping[str, Any] | None = None, stop: Stop = "signal") -> Run:
         if run is None or (run._finished and run.standalone):
             run = _current = Run(stop)
             _hook()
+            run._determine()
             run._complete(config or {})
             return run
         if run._finished:

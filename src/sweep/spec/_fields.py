@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sweep.spec._problems import nearest, number, shorten, show
@@ -218,6 +218,10 @@ Duration = Annotated[float, *_field(read_duration, anyOf=[{"type": "number", "mi
 Limit = Annotated[
     float, *_field(read_limit, anyOf=[{"type": "number", "exclusiveMinimum": 0}, _DURATION_TEXT])
 ]
+Determinism = Annotated[
+    Literal["off", "seeded", "strict"], BeforeValidator(lambda value: "off" if value is False else value)
+]
+"""YAML reads a bare `off` as false."""
 Text = Annotated[str, *_field(read_text, type="string", minLength=1)]
 Word = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Bool = Annotated[bool, *_field(read_bool, type="boolean")]

@@ -333,9 +333,9 @@ class SweepFile(Model):
         description="Modules that a warm process imports once; runs are forked from it. For commands that run a Python program; Linux. See the guide.",
         examples=[["numpy", "sklearn"]],
     )
-    determinism: Literal["off", "seeded", "strict"] = Field(
+    determinism: f.Determinism = Field(
         default="seeded",
-        description="What is set before a run starts so that it repeats: nothing, its hash seed, or also what makes GPU and maths libraries deterministic. Not `strict` together with `preload`.",
+        description="What is set so that a run repeats: nothing; its hash seed and the seeds of random, numpy, torch, tensorflow and keras; or also what makes GPU and maths libraries deterministic. Not `strict` together with `preload`.",
         examples=["strict"],
     )
     workdir: f.Text | None = Field(

@@ -1,0 +1,106 @@
+"""Data that runs read: recorded, looked at again at the end, and verified before a run is executed again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from tests.integration.conftest import Project
+from tests.integration.test_reproduce import git, state_of, verdict
+
+SPEC = """
+program: train.py
+method: grid
+seed: 7
+metric: {name: loss, goal: minimize}
+inputs: [data]
+parameters:
+  x: {values: [1]}
+"""
+TRAIN = """
+import sweep
+run = sweep.init()
+with open(run.use("data/train.csv")) as file:
+    text = file.read()
+for step in range(3):
+    run.log({"loss": sum(map(ord, text)) / (step + 1)})
+"""
+
+
+@pytest.fixture
+def with_data(project: Project) -> Project:
+    project.write("data/train.csv", "1,2\n")
+    project.write("data/more.csv", "3,4\n")
+    project.write(".gitignore", "data\n.sweep\n")
+    git(project.folder, "init", "-q")
+    return project
+
+
+def data_of(found: dict[str, Any]) -> dict[str, Any]:
+    return {one["path"]: one for one in found["data"]}
+
+
+def test_what_runs_read_is_recorded_and_verified(with_data: Project) -> None:
+    with_data.work_off(SPEC, TRAIN)
+    shown = with_data.json("show", "latest-0")
+    found = data_of(shown)
+    assert sorted(found) == ["data", "data/train.csv"]
+    assert found["data/train.csv"]["digest"] == blake3(b"1,2\n").hexdigest()
+    assert (found["data"]["files"], found["data"]["size"], found["data"]["changed"]) == (2, 8, False)
+    assert shown["reproducible"] == {"grade": "reproducible", "lacks": []}
+
+    same = verdict(with_data, "latest-0", code=0)
+    assert (state_of(same, "data"), state_of(same, "data/train.csv")) == ("same", "same")
+
+    with_data.write("data/more.csv", "5,6\n")  # changed, and no value depends on it
+    other = verdict(with_data, "latest-0", code=0)
+    assert (other["verdict"], state_of(other, "data"), state_of(other, "data/train.csv")) == (
+        "identical",
+        "changed",
+        "same",
+    )
+
+    with_data.write("data/train.csv", "9,9\n")
+    changed = verdict(with_data, "latest-0", code=13)
+    assert (changed["verdict"], state_of(changed, "data/train.csv")) == ("inconclusive", "changed")
+
+    (with_data.folder / "data").rename(with_data.folder / "moved")
+    gone = verdict(with_data, "latest-0", code=14)
+    assert (gone["verdict"], state_of(gone, "data/train.csv")) == ("unreproducible", "missing")
+
+
+def test_data_that_changes_while_a_run_reads_it_taints_the_run(with_data: Project) -> None:
+    with_data.work_off(SPEC, TRAIN + "open('data/train.csv', 'a').write('5,6')\n")
+    shown = with_data.json("show", "latest-0")
+    assert {path: one["changed"] for path, one in data_of(shown).items()} == {
+        "data": True,
+        "data/train.csv": True,
+    }
+    assert shown["reproducible"]["grade"] == "partly"
+    assert "tainted" in with_data.sweep("show", "latest-0")
+    assert "data changed while these ran" in with_data.sweep("status", "latest")
+
+
+def test_an_input_that_is_not_there(with_data: Project) -> None:
+    with_data.write("train.py", "import sweep\nsweep.init().log({'loss': 1.0})\n")
+    with_data.write("sweep.yaml", SPEC.replace("[data]", "[nowhere.csv]"))
+    said = with_data.run("create", "sweep.yaml").stderr
+    assert "not there, although `inputs` says that runs read it: nowhere.csv" in said
+    with_data.sweep("agent", "latest")
+    shown = with_data.json("show", "latest-0")
+    assert "No such file" in data_of(shown)["nowhere.csv"]["problem"]
+    assert shown["reproducible"]["lacks"] == ["data that could not be read: nowhere.csv"]
+
+
+def test_mistakes_in_the_spec(with_data: Project) -> None:
+    with_data.write("train.py", "")
+    for inputs, words in (
+        ("['s3://bucket/x']", "is an address"),
+        ("[data, data]", "is named twice"),
+        ("['']", "inputs"),
+    ):
+        with_data.write("sweep.yaml", SPEC.replace("[data]", inputs))
+        done = with_data.run("create", "sweep.yaml")
+        assert done.returncode == 2 and words in done.stderr, done.stderr
