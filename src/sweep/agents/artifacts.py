@@ -102,7 +102,9 @@ class Artifacts:
             elif line.get("op") == "use":
                 followed.jobs.append(self._use(followed, line))
             elif line.get("op") == "data":
-                self._data.used(run, attempt, str(line.get("path", "")), _time(line.get("at")))
+                self._data.used(
+                    run, attempt, str(line.get("path", "")), _time(line.get("at")), _whole(line.get("stamp"))
+                )
         self._until_s = time.monotonic() + WAITS_S
 
     def ended(self, run: int, attempt: int, place: str | None) -> None:
@@ -317,6 +319,12 @@ def _none_such(sweep: str, name: str, alias: str, rows: dict[str, ArtifactView])
 def _time(value: Any) -> float:
     """A Unix time that a program sent; now where it sent none."""
     return float(value) if isinstance(value, int | float) else time.time()
+
+
+def _whole(value: Any) -> tuple[int, ...]:
+    """Whole numbers that a program sent; none where it sent something else."""
+    sound = isinstance(value, list) and all(type(number) is int for number in value)
+    return tuple(value) if sound else ()
 
 
 def _small(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ MOST = 1_000
 class _Piece:
     """A file or a folder that an attempt reads."""
 
-    def __init__(self, path: str, name: str, since_s: float) -> None:
-        self.path, self.name, self.since_s = path, name, since_s
+    def __init__(self, path: str, name: str, since_s: float, stamp: Sequence[int]) -> None:
+        self.path, self.name, self.since_s, self.stamp = path, name, since_s, tuple(stamp)
         self.found: Seen | str | None = None
         """What it was at first; in words why it cannot be read; None before that is known."""
 
@@ -58,15 +58,15 @@ class Data:
         for path in inputs:
             self.used(run, attempt, path, since_s)
 
-    def used(self, run: int, attempt: int, path: str, since_s: float) -> None:
-        """An attempt says that it reads this file or folder, from this time on (Unix time)."""
+    def used(self, run: int, attempt: int, path: str, since_s: float, stamp: Sequence[int] = ()) -> None:
+        """An attempt says that it reads this file or folder, from this time on (Unix time). `stamp`: as `Seen.stamp` was then."""
         here = self._attempts.get((run, attempt))
         if here is None or here.over:
             return
         path = os.path.normpath(os.path.join(here.workdir, os.path.expanduser(path)))  # noqa: PTH111, PTH118
         if path in here.pieces or len(here.pieces) >= MOST:
             return
-        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir), since_s)
+        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir), since_s, stamp)
         self._start(partial(self._look, piece), partial(self._report, here, piece))
 
     def ended(self, run: int, attempt: int) -> None:
@@ -155,8 +155,12 @@ class Data:
 
 def _changed(piece: _Piece, now: Seen | str | None) -> bool:
     """Whether nobody can say what the attempt read: it is another content now, or was changed before it was looked at first."""
-    late = isinstance(piece.found, Seen) and piece.found.newest_s > piece.since_s
-    return late or _digest(now) != _digest(piece.found)
+    found = piece.found
+    if isinstance(found, Seen):
+        stamped = piece.stamp and found.stamp
+        if found.stamp != piece.stamp if stamped else found.newest_s > piece.since_s:
+            return True
+    return _digest(now) != _digest(found)
 
 
 def _digest(found: Seen | str | None) -> str:

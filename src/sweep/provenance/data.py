@@ -45,6 +45,8 @@ class Seen(msgspec.Struct, frozen=True):
     files: int = 1
     newest_s: float = 0.0
     """When a file of it, or what is known about one, was changed last (Unix time)."""
+    stamp: tuple[int, ...] = ()
+    """Of a single file: inode, size, time of change, time of the inode's change (in ns), when it was read."""
     listing: bytes = b""
     """For a folder: its files with sizes and digests, as JSON; empty for a single file."""
 
@@ -62,8 +64,9 @@ class Digests:
         with self._lock:
             try:
                 if not os.path.isdir(path):  # noqa: PTH112
-                    digest, size, newest_s = self._file(path)
-                    return Seen(digest, size, 1, newest_s)
+                    digest, stat = self._file(path)
+                    stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+                    return Seen(digest, stat.st_size, 1, _newest_s(stat), stamp)
                 rows = list(self._files(path))
             except OSError as error:
                 raise DataError(f"{error.filename or path}: {error.strerror or error}") from None
@@ -74,7 +77,9 @@ class Digests:
             )
             newest_s = max((row[3] for row in rows), default=0.0)
             listing = msgspec.json.encode([[file.path, file.size, file.digest] for file in files])
-            return Seen(digest_of(files), sum(file.size for file in files), len(files), newest_s, listing)
+            return Seen(
+                digest_of(files), sum(file.size for file in files), len(files), newest_s, listing=listing
+            )
 
     def close(self) -> None:
         """Let go of the cache."""
@@ -92,11 +97,11 @@ class Digests:
                 if count > MAX_FILES:
                     raise DataError(f"{folder} has more than {MAX_FILES:,} files")
                 path = f"{at}/{name}"
-                digest, size, newest_s = self._file(path)
+                digest, stat = self._file(path)
                 name = os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "replace")
-                yield name, size, digest, newest_s
+                yield name, stat.st_size, digest, _newest_s(stat)
 
-    def _file(self, path: str) -> tuple[str, int, float]:
+    def _file(self, path: str) -> tuple[str, os.stat_result]:
         from blake3 import blake3
 
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:  # noqa: PTH123
@@ -104,17 +109,17 @@ class Digests:
             key = (stat.st_dev, _signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
             known = self._look_up(key)
             if known is not None:
-                return known, stat.st_size, max(stat.st_mtime, stat.st_ctime)
+                return known, stat
             hasher, part = blake3(), bytearray(PART_BYTES)
             view = memoryview(part)
             while count := stream.readinto(part):
                 hasher.update(view[:count])
             after = os.fstat(stream.fileno())
         digest = str(hasher.hexdigest())
-        quiet = time.time() - max(stat.st_mtime, stat.st_ctime) > FRESH_S
+        quiet = time.time() - _newest_s(stat) > FRESH_S
         if quiet and (after.st_mtime_ns, after.st_ctime_ns) == key[3:]:
             self._remember(key, digest)
-        return digest, after.st_size, max(after.st_mtime, after.st_ctime)
+        return digest, after
 
     def _look_up(self, key: tuple[int, ...]) -> str | None:
         with contextlib.suppress(sqlite3.Error, OSError):
@@ -141,6 +146,10 @@ class Digests:
             self._known.execute("pragma synchronous = off")
             self._known.execute(_SCHEMA)
         return self._known
+
+
+def _newest_s(stat: os.stat_result) -> float:
+    return max(stat.st_mtime, stat.st_ctime)
 
 
 def _signed(number: int) -> int:

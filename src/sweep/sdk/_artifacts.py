@@ -128,9 +128,10 @@ def tell(run: Run, line: dict[str, Any]) -> None:
 def use_data(run: Run, path: Any) -> Any:
     """Tell the agent that the run reads what is at `path`. Raises FileNotFoundError when nothing is."""
     place = os.path.abspath(os.fspath(path))
-    os.stat(place)
+    found = os.stat(place)
+    stamp = [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
     try:
-        tell(run, {"op": "data", "path": os.fsdecode(place), "at": time()})
+        tell(run, {"op": "data", "path": os.fsdecode(place), "at": time(), "stamp": stamp})
     except OSError as error:
         run._say(f"cannot say that {path} is read: {error.strerror or error}")
     return path
