@@ -38,7 +38,6 @@ KINDS: tuple[str, ...] = (
     "run promoted",
     "promoted run paused again",
     "paused until the end",
-    "paused until the rule changed",
     "proposed under a constraint",
     "proposed without an inactive parameter",
     "wanted first",
