@@ -62,7 +62,6 @@ def test_where_runs_are_judged() -> None:
     assert rungs(60, 1.1, 75, False) == pytest.approx((60, 66, 72.6))
     assert rungs(1, 1.5, 9, True) == (1, 2, 3, 5, 7)
     assert [first_rung(own("asha", max_iter=m)) for m in (4, 27, 100)] == [1, 3, 10]
-    assert [first_rung(own("asha", max_iter=m, resume=True)) for m in (None, 27, 52)] == [3, 2, 4]
     assert (first_rung(own("median")), first_rung(own("threshold", max_iter=90))) == (8, 1)
     assert kept_eta(own("percentile", percentile=25)) == 4
     assert all(rung < 2**54 for rung in rungs(1, 1.1, None, True))

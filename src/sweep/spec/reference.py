@@ -184,7 +184,7 @@ _EARLY = """\
 | `type` | ends a run | keys (default) |
 | --- | --- | --- |
 | `hyperband` | whose value at min_iter·eta^k iterations is not among the best 1/eta of the runs that came so far: the rule of W&B | `min_iter`, or `max_iter` and `s`; `eta` (3); `strict` (true); `step` (count) |
-| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8), `resume` (false; with it `min_iter` is 3, or a sixteenth of `max_iter`, and `min_runs` 3), `step` (logged) |
+| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8), `resume` (false), `step` (logged) |
 | `median` | whose best value is worse than the median of the runs that came as far, looked at ever again from `min_iter` on | `min_iter` (8, or a sixth of `max_iter`), `max_iter`, `min_runs` (8), `step` (logged) |
 | `percentile` | the same, with the best `percentile` percent going on instead of the better half | `percentile` (65), `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5), `step` (logged) |
 | `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` (half of the iterations done), `min_delta` (0), `step` (logged) |

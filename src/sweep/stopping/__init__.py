@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 
 from sweep.core.plugins import Stopper
-from sweep.core.spec import EarlyTerminate, Metric, SweepSpec, pauses, unit_of
+from sweep.core.spec import EarlyTerminate, Metric, SweepSpec, unit_of
 
-RESUMING = "asha, resume"
-"""What `asha` is called here where it pauses runs: a mistake can be mended then, so it may judge sooner."""
-MIN_ITER = {"asha": 5, RESUMING: 3, "median": 8, "percentile": 5, "plateau": 15, "threshold": 1}
+MIN_ITER = {"asha": 5, "median": 8, "percentile": 5, "plateau": 15, "threshold": 1}
 """The first iteration at which a rule judges runs where neither min_iter nor max_iter says it."""
-MIN_SHARE = {"asha": 10, RESUMING: 16, "median": 6, "percentile": 10, "plateau": 3}
+MIN_SHARE = {"asha": 10, "median": 6, "percentile": 10, "plateau": 3}
 """With max_iter alone, runs are judged from this part of it on."""
-MIN_RUNS = {"asha": 8, RESUMING: 3, "median": 8, "percentile": 5}
+MIN_RUNS = {"asha": 8, "median": 8, "percentile": 5}
 PERCENTILE = 65.0
 _GROWTH = 1.1
 _FARTHEST = 2.0**53
@@ -62,7 +60,7 @@ def _own(early: EarlyTerminate, metric: Metric) -> Stopper:
         eta,
         step=step,
         judged="sound best",
-        least=early.min_runs if early.min_runs is not None else MIN_RUNS[_called(early)],
+        least=early.min_runs if early.min_runs is not None else MIN_RUNS[early.type],
         spares_leader=True,
         end=end,
     )
@@ -72,14 +70,9 @@ def first_rung(early: EarlyTerminate) -> float:
     """The first iteration at which one of our own rules judges a run."""
     if early.min_iter is not None:
         return early.min_iter
-    name = _called(early)
-    if early.max_iter is None or name not in MIN_SHARE:
-        return MIN_ITER[name]
-    return max(1, math.ceil(early.max_iter / MIN_SHARE[name]))
-
-
-def _called(early: EarlyTerminate) -> str:
-    return RESUMING if pauses(early) else early.type
+    if early.max_iter is None or early.type not in MIN_SHARE:
+        return MIN_ITER[early.type]
+    return max(1, math.ceil(early.max_iter / MIN_SHARE[early.type]))
 
 
 def kept_eta(early: EarlyTerminate) -> float:

@@ -101,8 +101,6 @@ def naive_first(settings: EarlyTerminate) -> int:
     if settings.type == "threshold":
         return 1
     usual, share = {"plateau": (15, 3), "median": (8, 6)}.get(settings.type, (5, 10))
-    if settings.type == "asha" and settings.resume:
-        usual, share = 3, 16
     return usual if settings.max_iter is None else max(1, math.ceil(settings.max_iter / share))
 
 
@@ -153,8 +151,7 @@ def naive_condemned(
 
     here = sorted(judged(curve) for curve in bad.values() if curve and curve[-1][0] >= rung)
     if own:
-        careful = {"percentile": 5}.get(settings.type, 8)
-        least = settings.min_runs or (3 if settings.type == "asha" and settings.resume else careful)
+        least = settings.min_runs or {"percentile": 5}.get(settings.type, 8)
         best = min((value for curve in bad.values() for _, value in curve), default=math.inf)
         if bad[run][-1][0] >= (settings.max_iter or math.inf):
             return False
