@@ -64,6 +64,41 @@ def a_run_is_assigned_out_of_turn(patch: pytest.MonkeyPatch) -> None:
 
 
 @plant
+def constraints_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    from sweep.core.constraints import Constraints
+
+    patch.setattr(Constraints, "allow", lambda self, values: True)
+    patch.setattr(Constraints, "refused_until", lambda self, points, number: None)
+
+
+@plant
+def what_is_wanted_first_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    from sweep.search._initial import InitialFirst
+
+    patch.setattr(InitialFirst, "propose", lambda self, seen, n: self._then.propose(seen, n))
+
+
+@plant
+def conditions_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    from sweep.core.conditions import Conditions
+
+    around(
+        patch,
+        Conditions,
+        "__init__",
+        lambda real: (
+            lambda self, space: real(
+                self,
+                msgspec.structs.replace(
+                    space,
+                    parameters=tuple(msgspec.structs.replace(p, when=()) for p in space.parameters),
+                ),
+            )
+        ),
+    )
+
+
+@plant
 def a_pause_has_no_effect(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(evolve._HANDLERS, e.PauseRequested, lambda folded, entry: None)
 

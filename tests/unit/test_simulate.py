@@ -79,7 +79,7 @@ def test_verdicts_say_what_is_saved_and_lost() -> None:
     curves = Curves("here", tuple(curve(level / 7) for level in range(40)))
     told = []
     asha, *_, hyperband = simulate(curves, LOSS, rules_for(10), 4, 5, 1, lambda: told.append(1))
-    assert len(told) == 5 * 6
+    assert len(told) == 5 * 7
     assert (asha.kept, asha.lost, asha.replays) == (1, 0, 5)
     assert 0.2 < asha.clock_saved < 1
     assert asha.clock_interval[0] <= asha.clock_saved <= asha.clock_interval[1]
@@ -157,9 +157,10 @@ def test_the_command_shows_every_rule(tmp_path: Path) -> None:
     lines = said.splitlines()
     assert lines[0].endswith("curves.csv: 12 whole runs of 10 steps")
     assert lines[1] == "3 replays of 10 runs each on 2 slots"
-    assert [line.split("  ")[0] for line in lines[4:10]] == [
+    assert [line.split("  ")[0] for line in lines[4:11]] == [
         "median (this file's)",
         "asha",
+        "asha, resume",
         "median",
         "percentile",
         "plateau",
@@ -176,6 +177,33 @@ def test_the_command_for_programs(tmp_path: Path) -> None:
     assert found["rules"][0]["type"] == "asha"
     assert found["rules"][0]["rule"] == "{type: asha, max_iter: 10}"
     assert not any(rule["from_file"] for rule in found["rules"])
+
+
+def test_the_command_draws(tmp_path: Path) -> None:
+    spec = SPEC.replace("{name: loss}", "{name: <b>loss$}") + "early_terminate: {type: median, min_iter: 2}\n"
+    for name, begins in (("a.png", b"\x89PNG\r\n"), ("b.html", b"<!DOCTYPE html>")):
+        said = run(tmp_path, "--out", str(tmp_path / name), spec=spec)
+        assert said.endswith(f"\n{tmp_path / name}\n")
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    page = (tmp_path / "b.html").read_text()
+    data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    drawn = json.loads(data)["data"]
+    assert [mark["name"] for mark in drawn][:3] == ["median (this file&#x27;s)", "asha", "asha, resume"]
+    assert all(0 <= mark["x"][0] <= 1 and 0 <= mark["y"][0] <= 1 for mark in drawn)
+    assert "{type: median, min_iter: 2}</td>" in page
+    assert "<b>loss" not in page.replace(data, ""), "a name is no markup"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("a.pdf", "ends in .html or .png"), ("none/a.png", "cannot write to")]
+)
+def test_what_cannot_be_drawn_is_told(tmp_path: Path, out: str, message: str) -> None:
+    file = table(tmp_path / "sweep.yaml", SPEC)
+    curves = table(tmp_path / "c.csv", "run,step,value\na,1,2\nb,1,1\nc,1,3\n")
+    words = ["simulate", str(file), "--like", str(curves), "--replays", "1", "-o", str(tmp_path / out)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code != 0
+    assert message in str(done.exception or done.output) + done.output
 
 
 def test_without_a_metric_there_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def rules_for(length: float) -> list[EarlyTerminate]:
     eta: dict[StopperType, float] = {"asha": 2.0}
     own: tuple[StopperType, ...] = ("asha", "median", "percentile", "plateau")
     rules = [EarlyTerminate(type=kind, max_iter=whole, eta=eta.get(kind, 3.0)) for kind in own]
+    rules.insert(1, EarlyTerminate(type="asha", max_iter=whole, eta=2.0, resume=True))
     return [*rules, EarlyTerminate(type="hyperband", min_iter=max(1, math.ceil(whole / 10)))]
 
 

@@ -18,6 +18,7 @@ from sweep.cli.main import UserMistake
 from sweep.core.spec import EarlyTerminate, Metric
 from sweep.spec import load
 
+FORMATS = (".html", ".png")
 ENOUGH = 0.95
 """A rule is recommended that keeps the best run in so large a part of the replays."""
 
@@ -41,10 +42,26 @@ ENOUGH = 0.95
     help="How many sweeps to replay, each of other runs in another order.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which runs and orders.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw it, too: a page (FILE.html) or a picture (FILE.png).",
+)
+@click.option("--open", "show", is_flag=True, help="Open that in a browser (default: simulate.html).")
 @store_option
 @json_option
 def simulate_command(
-    file: Path, like: str, slots: int, replays: int, seed: int, store_url: str | None, as_json: bool
+    file: Path,
+    like: str,
+    slots: int,
+    replays: int,
+    seed: int,
+    out: Path | None,
+    show: bool,
+    store_url: str | None,
+    as_json: bool,
 ) -> None:
     """Replay recorded learning curves under the real controller, with the clock running as fast as it can, and tell what each rule
     that ends runs early would have saved and lost.
@@ -52,6 +69,8 @@ def simulate_command(
     The metric, its goal and `early_terminate` are taken from FILE; beside that rule, every other one is shown with its defaults for
     curves of this length. Nothing is recorded, and nothing is started.
     """
+    if out is not None and out.suffix not in FORMATS:
+        raise UserMistake(f"--out takes a file that ends in .html or .png, not {str(out)!r}")
     parsed = load(file, draw_seed=draw_seed)
     tell_warnings(parsed)
     metric, own = parsed.spec.metric, parsed.spec.early_terminate
@@ -68,6 +87,13 @@ def simulate_command(
         print_json(_as_json(curves, verdicts, slots, own is not None))
     else:
         _print(curves, verdicts, slots, metric, own is not None)
+    if out is not None or show:
+        path = out or Path("simulate.html")
+        _draw(curves, verdicts, slots, metric, own is not None, path)
+        if not as_json:
+            click.echo(f"\n{path}")
+        if show:
+            click.launch(str(path))
 
 
 def _curves(like: str, store_url: str | None, metric: Metric) -> Curves:
@@ -107,9 +133,40 @@ def _print(curves: Curves, verdicts: Sequence[Verdict], slots: int, metric: Metr
     click.echo("\n" + _advice(verdicts))
 
 
+def _draw(
+    curves: Curves, verdicts: Sequence[Verdict], slots: int, metric: Metric, own: bool, path: Path
+) -> None:
+    from sweep.analysis.figures.rules import Rule, picture_of, write_rules
+
+    rules = []
+    for index, verdict in enumerate(verdicts):
+        cells = _cells(verdict, own and index == 0)
+        rules.append(
+            Rule(
+                name=cells[0],
+                saved=verdict.clock_saved,
+                saved_interval=verdict.clock_interval,
+                kept=verdict.kept,
+                kept_interval=verdict.kept_interval,
+                cells=(as_yaml(verdict.rule), *cells[1:]),
+            )
+        )
+    drawn = max(2, round(SHARE * len(curves.runs)))
+    subtitle = f"{metric.name}: {verdicts[0].replays} replays of {drawn} of {len(curves.runs)} runs each on {slots} slots"
+    advice = _advice(verdicts)
+    note = (
+        f"Grey: the best run is kept in {ENOUGH:.0%} of the replays or more. Lines: 95 % intervals. "
+        f"{advice[0].upper()}{advice[1:]}."
+    )
+    try:
+        write_rules(picture_of(rules, subtitle, note, ENOUGH), path, curves.source)
+    except OSError as error:
+        raise UserMistake(f"cannot write to {path}: {error.strerror}") from None
+
+
 def _cells(verdict: Verdict, own: bool) -> tuple[str, ...]:
     return (
-        verdict.rule.type + (" (this file's)" if own else ""),
+        verdict.rule.type + ", resume" * verdict.rule.resume + " (this file's)" * own,
         _share(verdict.clock_saved, verdict.clock_interval),
         f"{verdict.slot_time_saved:.0%}",
         _share(verdict.kept, verdict.kept_interval),

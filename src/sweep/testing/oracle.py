@@ -21,6 +21,7 @@ from sweep.testing.accounts import AttemptAccount, RunAccount, settle, trial_end
 from sweep.testing.ledger import Ledger
 from sweep.testing.naive import naive_score
 from sweep.testing.pauses import check_pause, check_promotion, condemned, pauses, pruned_for_good
+from sweep.testing.proposals import check_proposal
 from sweep.testing.terms import (
     CUTS,
     naive_confirms_more,
@@ -262,11 +263,8 @@ class Account(Ledger):
     # --- trials and runs
 
     def _TrialsProposed(self, entry: e.TrialsProposed, recorded: e.Recorded) -> None:
-        self.need(entry.first == len(self.configs), "trials are not dense")
-        self.need(entry.revision == self.revision, "proposed for another revision of the spec")
         self.need(entry.seen < recorded.position, "the searcher saw the future")
-        self.need(entry.seen >= self.revised, "the searcher was asked under an earlier revision of the spec")
-        self.need(not self.soft[entry.seen - 1], "the searcher was asked in spite of target or patience")
+        check_proposal(self, entry)
         self.configs += [json.dumps(config, sort_keys=True) for config in entry.configs]
         self.exhausted = entry.exhausted
         over = self.cap is not None and len(self.configs) > self.cap

@@ -5,7 +5,7 @@ The rule of this file: a draw is a function of the generator and the spec that i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
@@ -199,7 +199,12 @@ def _space(rng: Random, spec: SweepSpec) -> SweepSpec:
         low = rng.choice((0, 0, 0, 1, 3))
         values = tuple(range(low, low + rng.randint(1, 5)))
         axes[index] = Parameter(axes[index].path, Categorical(values))
-    return replace(spec, space=Space(tuple(axes)))
+    return replace(spec, space=_independent(axes))
+
+
+def _independent(axes: Sequence[Parameter]) -> Space:
+    """Nothing depends on anything any more: what did might be impossible now."""
+    return Space(tuple(replace(axis, when=()) for axis in axes))
 
 
 def _parameters(rng: Random, spec: SweepSpec) -> SweepSpec:
@@ -209,7 +214,7 @@ def _parameters(rng: Random, spec: SweepSpec) -> SweepSpec:
         axes.pop(rng.randrange(len(axes)))
     else:
         axes.append(Parameter((f"r{rng.randrange(10**6)}",), Categorical((1, 2))))
-    return replace(spec, space=Space(tuple(axes)))
+    return replace(spec, space=_independent(axes))
 
 
 def _forbidden(rng: Random, spec: SweepSpec) -> SweepSpec:

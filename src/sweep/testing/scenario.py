@@ -19,9 +19,10 @@ from sweep.controller.searching import Answer, Request, SearchFailed
 from sweep.core import domain
 from sweep.core.agent import Cause
 from sweep.core.plugins import Observation, Proposals, Searcher
-from sweep.core.space import Categorical, Config, Numeric, Parameter, Space
+from sweep.core.space import Categorical, Condition, Config, Numeric, Parameter, Space
 from sweep.core.spec import Metric, Resources, SweepSpec
 from sweep.search import make_searcher
+from sweep.search._initial import InitialFirst
 from sweep.testing.revising import draw_gpus, draw_limits, draw_retry, draw_stopper
 
 ADAPTIVE = "adaptive"
@@ -56,7 +57,29 @@ def draw_spec(rng: Random, many: bool = False) -> SweepSpec:
         retry=draw_retry(rng),
         limits=draw_limits(rng),
     )
+    spec = _with_dependencies(spec, Random(f"dependencies {spec.seed}"))  # it moves none of the other draws
     return without_ends(spec) if many else spec
+
+
+def _with_dependencies(spec: SweepSpec, rng: Random) -> SweepSpec:
+    """Some specs have a constraint, a parameter that is there for some values of another one only, and configs to try first."""
+    axes = [p for p in spec.space.parameters if isinstance(p.distribution, Categorical)]
+    others = [p for p in spec.space.parameters if p not in axes]
+    sizes = [_size(axis) for axis in axes]
+    constraints: tuple[str, ...] = ()
+    most = sizes[0] - 1
+    if len(axes) > 1 and rng.random() < 0.3:
+        most = rng.randint(0, sizes[0] + sizes[1] - 2)
+        constraints = (f"{axes[0].name} + {axes[1].name} <= {most}",)
+    if len(axes) > 2 and rng.random() < 0.5:
+        values = tuple(rng.sample(range(sizes[0]), rng.randint(1, sizes[0])))
+        axes[2] = msgspec.structs.replace(axes[2], when=(Condition(axes[0].path, values),))
+    firsts = rng.sample(range(sizes[0]), rng.randint(1, sizes[0])) if rng.random() < 0.3 else []
+    return msgspec.structs.replace(
+        spec,
+        space=Space((*axes, *others), constraints),
+        initial=tuple({axes[0].name: value} for value in firsts if value <= most),
+    )
 
 
 def without_ends(spec: SweepSpec) -> SweepSpec:
@@ -98,7 +121,7 @@ class AdaptiveSearcher:
 
     def __init__(self, spec: SweepSpec) -> None:
         self._seed = spec.seed
-        grid = SearcherFor(msgspec.structs.replace(spec, method="grid", engine=None))
+        grid = SearcherFor(msgspec.structs.replace(spec, method="grid", engine=None, initial=()))
         self._points = grid.propose([], 10_000).configs
 
     def propose(self, seen: Sequence[Observation], n: int) -> Proposals:
@@ -111,7 +134,10 @@ class AdaptiveSearcher:
 
 def SearcherFor(spec: SweepSpec) -> Searcher:
     """The searcher of a simulated sweep."""
-    return AdaptiveSearcher(spec) if spec.engine == ADAPTIVE else make_searcher(spec)
+    if spec.engine != ADAPTIVE:
+        return make_searcher(spec)
+    adaptive = AdaptiveSearcher(spec)
+    return InitialFirst(spec, adaptive) if spec.initial else adaptive
 
 
 class SlowSearch:

@@ -97,17 +97,39 @@ def naive_notes(tags: Sequence[str], note: str, entry: Annotated) -> tuple[tuple
 
 
 def naive_points(space: Space) -> list[str] | None:
-    """Every config of a space of choices, as text; None where there are infinitely many."""
+    """Every config of a space of choices that its conditions and constraints allow, as text; None where there are infinitely
+    many."""
     values = []
     for parameter in space.parameters:
         if not isinstance(parameter.distribution, Categorical):
             return None
         values.append(parameter.distribution.values)
     names = [parameter.path[-1] for parameter in space.parameters]
-    return [
-        json.dumps(dict(zip(names, point, strict=True)), sort_keys=True)
-        for point in itertools.product(*values)
-    ]
+    found = []
+    for point in itertools.product(*values):
+        config = dict(zip(names, point, strict=True))
+        config = {name: value for name, value in config.items() if name in naive_active(space, config)}
+        if naive_allowed(space, config):
+            found.append(json.dumps(config, sort_keys=True))
+    return sorted(set(found))
+
+
+def naive_active(space: Space, config: Mapping[str, Any]) -> set[str]:
+    """The parameters that are there beside these values; conditions are on parameters that have none themselves."""
+    return {
+        parameter.path[-1]
+        for parameter in space.parameters
+        if all(config.get(condition.path[-1]) in condition.values for condition in parameter.when)
+    }
+
+
+def naive_allowed(space: Space, config: Mapping[str, Any]) -> bool:
+    """Whether the constraints hold, all of which say that a sum is at most so much."""
+    for text in space.constraints:
+        terms, most = text.split(" <= ")
+        if sum(config[name] for name in terms.split(" + ")) > int(most):
+            return False
+    return True
 
 
 def naive_more(old: SweepSpec, new: SweepSpec) -> bool:

@@ -39,21 +39,29 @@ def render(table: SweepTable, pictures: Pictures) -> str:
     runs, left_out = _runs(table)
     data["runs"] = runs
     name = table.spec.name or table.sweep.name or table.sweep.sweep
-    parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{_text(name)} · {_text(table.sweep.sweep)}</title>",
-        f"<style>{_asset('page.css')}</style></head><body>",
+    body = [
         _header(table, pictures, name),
         "<main>",
         *(_picture(picture) for picture in _in_order(pictures)),
         _run_section(left_out),
         "</main>",
+    ]
+    return shell(f"{name} · {table.sweep.sweep}", body, data, _asset("page.js"))
+
+
+def shell(title: str, body: Iterable[str], data: Any, script: str) -> str:
+    """A page that needs nothing but itself. `data` is in the element `data` for the `script`, which has plotly."""
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{_text(title)}</title>",
+        f"<style>{_asset('page.css')}</style></head><body>",
+        *body,
         f'<script type="application/json" id="data">{_json(data)}</script>',
         f"<script>{_plotly()}</script>",
-        f"<script>{_asset('page.js')}</script>",
+        f"<script>{script}</script>",
         "</body></html>",
     ]
     return "\n".join(parts)

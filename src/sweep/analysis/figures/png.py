@@ -63,31 +63,32 @@ _STYLE = {
 
 def render(pictures: Pictures, heading: str) -> dict[str, bytes]:
     """PNG files by name. `heading` says which sweep it is; it stands small above each title."""
+    return {
+        f"{picture.key}.png": drawn(picture, draw, heading)
+        for picture, draw in (
+            (pictures.importance, _importance),
+            (pictures.best, _best),
+            (pictures.curves, _curves),
+            (pictures.parallel, _parallel),
+            (pictures.slices, _slices),
+            *(((pictures.usage, usage.draw),) if pictures.usage is not None else ()),
+        )
+    }
+
+
+def drawn(picture: Any, draw: Callable[[Any, _Sheet], None], heading: str) -> bytes:
+    """A picture as a PNG file: the words around it are put here, and `draw` fills the sheet."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # A name in a script that the font lacks shows boxes; that is no reason to fail or to warn for each glyph.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
-        return {
-            f"{picture.key}.png": _png(picture, draw, heading)
-            for picture, draw in (
-                (pictures.importance, _importance),
-                (pictures.best, _best),
-                (pictures.curves, _curves),
-                (pictures.parallel, _parallel),
-                (pictures.slices, _slices),
-                *(((pictures.usage, usage.draw),) if pictures.usage is not None else ()),
-            )
-        }
-
-
-def _png(picture: Any, draw: Callable[[Any, _Sheet], None], heading: str) -> bytes:
-    sheet = _Sheet(picture, heading)
-    if picture.empty:
-        sheet.say(picture.empty)
-    else:
-        draw(picture, sheet)
-    return sheet.png()
+        sheet = _Sheet(picture, heading)
+        if picture.empty:
+            sheet.say(picture.empty)
+        else:
+            draw(picture, sheet)
+        return sheet.png()
 
 
 class _Sheet:

@@ -47,10 +47,10 @@ def write_plots(
             pictures, " · ".join(filter(None, [text.shorten(name or "", 28), table.sweep.sweep]))
         )
     out.mkdir(parents=True, exist_ok=True)
-    return [_write(out / file_name, data) for file_name, data in files.items()]
+    return [write_file(out / file_name, data) for file_name, data in files.items()]
 
 
-def _write(path: Path, data: bytes) -> Path:
+def write_file(path: Path, data: bytes) -> Path:
     """Atomically: into a temporary file beside it, then renamed."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
