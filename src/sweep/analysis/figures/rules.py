@@ -127,10 +127,10 @@ def _cell(words: str) -> str:
 
 def _figure(picture: RulesPicture) -> web.Figure:
     left, low = _lows(picture)
-    layout = web._layout(
+    layout = web.base_layout(
         height=520,
-        xaxis=web._plain_axis("clock saved") | {"range": [left, 1], "tickformat": ".0%"},
-        yaxis=web._plain_axis("replays that keep the best run") | {"range": [low, 1.02], "tickformat": ".0%"},
+        xaxis=web.plain_axis("clock saved") | {"range": [left, 1], "tickformat": ".0%"},
+        yaxis=web.plain_axis("replays that keep the best run") | {"range": [low, 1.02], "tickformat": ".0%"},
         shapes=[
             {
                 "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": picture.enough, "y1": 1.02,
