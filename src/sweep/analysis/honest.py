@@ -346,7 +346,9 @@ def _confirmed_words(found: Honest, mean: Interval) -> str:
     held = f"{text.plural(mean.n, 'other fresh seed')} that had no part in the choice"
     if mean.half is None:
         return f"On {held}: {found.metric} {_number(mean.mean)}; of one value there is no interval."
-    return f"On {held}: {found.metric} {with_spread(mean)} (n = {mean.n} seeds)."
+    said = f"On {held}: {found.metric} {with_spread(mean)} (n = {mean.n} seeds)."
+    equal = " They are all equal: the interval says nothing of how rarely another value comes."
+    return said if mean.sd else said + equal
 
 
 def _tied_words(found: Honest) -> list[str]:

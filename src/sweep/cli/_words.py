@@ -148,6 +148,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--filter': ('Only runs for which this holds: state, objective, lr, summary.x, …', ()),
             '--sort': ('Order by this field; -KEY for descending', ('-objective', 'duration_s', 'id', 'objective', 'started', 'state', 'trial')),
             '--format': ('How to print them', ('table', 'csv', 'json', 'parquet')),
+            '--group': ('One row per config: mean and 95 % interval over its seeds, and every value', None),
             '--history': ('Every row that they logged instead of one row per run', None),
             '-o': ('Write to this file (.csv, .json, .parquet)', (':file',)),
             '--out': ('Write to this file (.csv, .json, .parquet)', (':file',)),
@@ -169,7 +170,20 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'help': 'Show the best run of a sweep and its config.',
         'arguments': ('id',),
         'options': {
+            '--expected': ('The expected best of m = 1, 2, … trials instead', None),
             '--command': ('Print the command line that repeats it, to copy', None),
+            '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
+            '--json': ('Print JSON for programs', None),
+            '--help': ('Show this message and exit.', None),
+        },
+    },
+    'confirm': {
+        'help': 'Run the best configs again on fresh seeds.',
+        'arguments': ('id',),
+        'options': {
+            '--top': ("So many of the best configs (spec's `confirm`, else 5)", ()),
+            '--seeds': ("On so many fresh seeds each (spec's `confirm`, else 5)", ()),
+            '--choose': ('So many of these seeds choose, the others report (default: half of them, rounded down)', ()),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--json': ('Print JSON for programs', None),
             '--help': ('Show this message and exit.', None),
@@ -369,6 +383,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'options': {
             '--out': ('Folder for the pictures (default: sweep-ID, which git ignores)', (':file',)),
             '--format': ('What to write', ('html', 'html,png', 'png')),
+            '--expected': ('Also the expected best of m trials, where it holds', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--json': ('Print JSON for programs', None),
             '--help': ('Show this message and exit.', None),

@@ -17,7 +17,7 @@ from sweep.analysis.records import duration_s, iso_time, record, records
 from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.choosing import find_one
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
-from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
+from sweep.cli.confirming import has_result, print_groups, print_result, seen_result, show_sweep, withheld
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
 from sweep.core.index import Views
@@ -227,6 +227,11 @@ def print_status(views: Views) -> None:
     show_default=True,
     help="How to print them. Parquet needs `pip install pyarrow`.",
 )
+@click.option(
+    "--group",
+    is_flag=True,
+    help="One row per config: mean and 95 % interval over its seeds, and every value.",
+)
 @click.option("--history", is_flag=True, help="Every row that they logged instead of one row per run.")
 @click.option(
     "-o",
@@ -241,6 +246,7 @@ def runs_command(
     where: str | None,
     sort: str | None,
     how: str,
+    group: bool,
     history: bool,
     out: Path | None,
     store_url: str | None,
@@ -250,6 +256,17 @@ def runs_command(
     gc.disable()  # many objects and no garbage, in a process that ends
     with opened(store_url) as store:
         views = load_views(store, find_sweep(store, sweep_id))
+    if group:
+        if (
+            where is not None
+            or sort is not None
+            or history
+            or out is not None
+            or how not in ("table", "json")
+        ):
+            raise UserMistake("--group goes with --json or --format json only")
+        print_groups(views, as_json or how == "json")
+        return
     now = time.time()
     table = not as_json and how == "table" and not history and out is None
     runs = views.runs if where is None and sort is None else _selected(views.runs, where, sort, now)

@@ -60,7 +60,9 @@ def render(table: SweepTable, pictures: Pictures) -> str:
 
 
 def _in_order(pictures: Pictures) -> Iterable[Picture]:
-    return (pictures.importance, pictures.best, pictures.curves, pictures.parallel, pictures.slices)
+    more = (pictures.confirmed, pictures.expected)
+    first = (pictures.importance, pictures.best, pictures.curves, pictures.parallel, pictures.slices)
+    return (*first, *(picture for picture in more if picture is not None))
 
 
 # --- header ----------------------------------------------------------------------------------------------------
