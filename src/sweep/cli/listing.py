@@ -300,12 +300,13 @@ def _selected(runs: list[RunView], where: str | None, sort: str | None, now: flo
 def _print_runs(views: Views, runs: Sequence[RunView], now: float) -> None:
     names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
     metric = views.spec.metric.name if views.spec.metric is not None else "objective"
-    replicates = views.spec.replicates > 1
+    replicates = views.spec.replicates > 1 or any(run.purpose == "confirm" for run in runs)
     heads, cells = annotation_columns(runs)
     rows = []
     for run, more in zip(runs, cells, strict=True):
         flat = dict(flat_config(run.config))
-        seed = (str(run.replicate),) if replicates else ()
+        fresh = " (fresh seed)" if run.purpose == "confirm" else ""
+        seed = (f"{run.replicate}{fresh}",) if replicates else ()
         length_s = duration_s(run, now)
         rows.append(
             (

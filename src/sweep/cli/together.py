@@ -13,7 +13,7 @@ from sweep.agents.functions import check_program
 from sweep.agents.leaving import announcement
 from sweep.agents.node import whole
 from sweep.agents.together import Together
-from sweep.api import load_best, load_views
+from sweep.api import load_outcome, load_views
 from sweep.api.places import run_root
 from sweep.api.placing import NoPlace, find_place
 from sweep.cli.board import Board
@@ -175,7 +175,7 @@ def _finish(store: Store, ends: dict[str, End], number: int, board: Board) -> in
     for sweep, end in ends.items():
         view = board.of(sweep, None)
         if sweep in store.sweeps():
-            view.finish(load_best(store, sweep))
+            view.finish(load_outcome(store, sweep))
             codes.append(exit_code(end, sweep, view))
     if GAVE_UP in codes:
         return GAVE_UP
