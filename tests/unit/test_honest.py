@@ -144,6 +144,7 @@ def test_independent_seeds_are_not_paired() -> None:
             run.seed += 500
     found = honest(made)
     assert found.rows[1].p is None and found.rows[1].pairs == 0 and not found.rows[1].tied
+    assert any("share no seeds" in one for one in found.words)
 
 
 def test_a_report_metric_is_that_of_the_chosen_config_over_the_reporting_runs() -> None:

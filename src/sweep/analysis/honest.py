@@ -355,7 +355,8 @@ def _tied_words(found: Honest) -> list[str]:
     tied = [row.trial for row in found.rows[1:] if row.tied]
     apart = [row.trial for row in found.rows[1:] if row.p is not None and not row.tied]
     if not tied and not apart:
-        return []
+        alone = any(row.reporting for row in found.rows[1:])
+        return ["The configs share no seeds: there is no paired test of which is better."] if alone else []
     if not tied:
         return ["Every other config is worse or better than it beyond chance (paired sign-flip tests, Holm)."]
     words = [

@@ -59,6 +59,7 @@ def plot(
     """Write the pictures of `sweep` and print the best config, the importance, and where the pictures are."""
     from sweep.analysis.figures import write_plots
     from sweep.analysis.history import History
+    from sweep.analysis.honest import honest, in_brief
     from sweep.analysis.importance import importance
     from sweep.analysis.table import SweepTable
     from sweep.analysis.terminal import importance_lines
@@ -99,6 +100,8 @@ def plot(
         )
         return
     _print_best(views)
+    for sentence in in_brief(honest(table)):
+        click.echo(sentence)
     for line in importance_lines(ranking, encoding=sys.stdout.encoding or "ascii"):
         click.echo(line)
     click.echo("")

@@ -14,7 +14,7 @@ from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis
 from sweep.analysis.expected import ExpectedRow, expected
 from sweep.analysis.figures.prepare import CurvesPicture, Picture, Point, _beyond
-from sweep.analysis.honest import Honest, HonestRow, honest
+from sweep.analysis.honest import Honest, HonestRow, honest, in_words
 from sweep.analysis.table import SweepTable, TrialRow
 
 MOST_ROWS = 12
@@ -161,6 +161,7 @@ def prepare_confirmed(table: SweepTable) -> ConfirmedPicture | None:
                 "× the search's score, which had a part in the choice.",
                 f"{text.plural(left, 'config')} not shown." if left else "",
                 _beyond(axis),
+                *in_words(msgspec.structs.replace(found, report_metric=None))[1:],
             ],
         )
     )
