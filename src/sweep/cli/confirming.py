@@ -201,7 +201,7 @@ def best_command(sweep_id: str, expected: bool, as_line: bool, store_url: str | 
         return
     if as_json:
         found = withheld(record(best, time.time()), views)
-        print_json({**found, "result": msgspec.to_builtins(result)})
+        print_json(found if result is None else {**found, "result": msgspec.to_builtins(result)})
         return
     from sweep.cli.listing import flat_config, print_map
 

@@ -138,7 +138,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
                 "gpu_s": round(_gpu_s(views), 3),
                 "agents": agents,
                 "running": running,
-                "result": msgspec.to_builtins(found),
+                **({} if found is None else {"result": msgspec.to_builtins(found)}),
             }
         )
         return
