@@ -191,7 +191,7 @@ def conditions(folder: Path | None) -> dict[str, Callable[[np.random.Generator],
 
 
 def main() -> int:
-    """The exit code is 1 when a goal is missed."""
+    """The exit code is 1 where a reported value is biased; where an interval covers more or less than it says is told."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--tables", type=Path, help="folder of the real tables; written when they are not there"
@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    begun, results, missed = time.process_time(), {}, []
+    begun, results, missed, biased = time.process_time(), {}, [], False
     heads = ("", "search", "re-run", "confirmed", "covered %", "lost", "by search", "wrongly apart %")
     for plan, confirm in PLANS.items():
         if not options.json:
@@ -208,6 +208,7 @@ def main() -> int:
         for name, make in conditions(options.tables).items():
             got = results[f"{plan}; {name}"] = measure(make, confirm, options.worlds, options.seed)
             if abs(got["confirmed"]) > 0.05:
+                biased = True
                 missed.append(f"{plan}; {name}: a bias of {got['confirmed']:.3f}")
             if not 0.93 <= got["covered"] <= 0.97:
                 missed.append(f"{plan}; {name}: {100 * got['covered']:.1f} % covered")
@@ -230,7 +231,7 @@ def main() -> int:
         print("goals (bias below 0.05, 93-97 % covered) missed:" if missed else "all goals reached")
         for text in missed:
             print(f"  {text}")
-    return 1 if missed else 0
+    return 1 if biased else 0
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -144,6 +147,7 @@ def test_independent_seeds_are_not_paired() -> None:
             run.seed += 500
     found = honest(made)
     assert found.rows[1].p is None and found.rows[1].pairs == 0 and not found.rows[1].tied
+    assert any("share no seeds" in one for one in found.words)
 
 
 def test_a_report_metric_is_that_of_the_chosen_config_over_the_reporting_runs() -> None:
@@ -161,7 +165,40 @@ def test_a_report_metric_is_that_of_the_chosen_config_over_the_reporting_runs() 
 
 def test_it_is_plain_data() -> None:
     found = honest(table([0.1, 0.2], {0: [0.5, 0.3], 1: [0.2, 0.2]}))
-    assert msgspec.json.decode(msgspec.json.encode(found))["rows"][0]["confirmed"][4] == 1
+    assert msgspec.json.decode(msgspec.json.encode(found))["rows"][0]["confirmed"]["n"] == 1
+
+
+# --- where the truth is known ---
+
+
+@pytest.mark.parametrize("kind", ["Gaussian", "heteroscedastic"])
+def test_what_is_reported_is_right_on_average_and_the_search_is_not(kind: str) -> None:
+    honesty = _benchmark()
+    found = honesty.measure(
+        lambda chance: honesty.made_up(kind, chance),
+        honesty.PLANS["5 seeds: 2 choose, 3 report"],
+        500,
+        seed=1,
+    )
+    assert found["search"] > 1, "in standard deviations between seeds"
+    assert abs(found["confirmed"]) < 4 * found["confirmed_se"] < 0.15
+    assert 0.15 < found["rerun"] < 0.45, "chosen and reported on the same seeds"
+    assert found["covered"] == pytest.approx(0.95, abs=0.03) and found["lost"] < found["lost_naive"]
+
+
+def _benchmark() -> Any:
+    """benchmarks/honesty.py as a module."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "honesty.py"
+    before = list(sys.path)
+    try:
+        spec = importlib.util.spec_from_file_location("honesty", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = before
+        sys.modules.pop("tables", None)
+    return module
 
 
 # --- expected best -----------------------------------------------------------------------------------------------

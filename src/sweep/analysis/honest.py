@@ -346,14 +346,17 @@ def _confirmed_words(found: Honest, mean: Interval) -> str:
     held = f"{text.plural(mean.n, 'other fresh seed')} that had no part in the choice"
     if mean.half is None:
         return f"On {held}: {found.metric} {_number(mean.mean)}; of one value there is no interval."
-    return f"On {held}: {found.metric} {with_spread(mean)} (n = {mean.n} seeds)."
+    said = f"On {held}: {found.metric} {with_spread(mean)} (n = {mean.n} seeds)."
+    equal = " They are all equal: the interval says nothing of how rarely another value comes."
+    return said if mean.sd else said + equal
 
 
 def _tied_words(found: Honest) -> list[str]:
     tied = [row.trial for row in found.rows[1:] if row.tied]
     apart = [row.trial for row in found.rows[1:] if row.p is not None and not row.tied]
     if not tied and not apart:
-        return []
+        alone = any(row.reporting for row in found.rows[1:])
+        return ["The configs share no seeds: there is no paired test of which is better."] if alone else []
     if not tied:
         return ["Every other config is worse or better than it beyond chance (paired sign-flip tests, Holm)."]
     words = [

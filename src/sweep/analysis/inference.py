@@ -12,6 +12,8 @@ from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
+import msgspec
+
 LEVEL = 0.95
 EXACT = 14
 """Up to so many pairs every way to flip their signs is looked at."""
@@ -20,7 +22,7 @@ FLIPS = 20_000
 RESAMPLES = 1000
 
 
-class Interval(NamedTuple):
+class Interval(msgspec.Struct, frozen=True):
     """A mean over n independent values, with the interval in which the mean over all possible ones lies."""
 
     mean: float

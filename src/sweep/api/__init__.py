@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sweep.api.finding import NotFound, find_either, find_run, find_sweep
     from sweep.api.reading import (
         load_best,
+        load_outcome,
         load_run,
         load_sweep_view,
         load_sweep_views,
@@ -33,6 +34,7 @@ _HOMES = {
     "find_sweep": "finding",
     "import_lines": "transfer",
     "load_best": "reading",
+    "load_outcome": "reading",
     "load_run": "reading",
     "load_sweep_view": "reading",
     "load_sweep_views": "reading",
@@ -68,6 +70,7 @@ __all__ = [
     "find_sweep",
     "import_lines",
     "load_best",
+    "load_outcome",
     "load_run",
     "load_sweep_view",
     "load_sweep_views",

@@ -72,7 +72,8 @@ def recorded_curves(store: Store, text: str, metric: str) -> Curves:
     sweep = find_sweep(store, text)
     found: list[tuple[str, list[tuple[float, float, float]]]] = []
     left_out = 0
-    for run in load_views(store, sweep).runs:
+    searched = [run for run in load_views(store, sweep).runs if run.purpose == "search"]
+    for run in searched:
         if run.state != "completed":
             left_out += 1
             continue

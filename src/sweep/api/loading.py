@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from sweep.analysis.columns import Column, columns, history_columns, run_columns
 from sweep.analysis.history import History
+from sweep.analysis.inference import mean_interval
 from sweep.analysis.records import Record, flat, iso_time, records
-from sweep.analysis.table import SweepTable
+from sweep.analysis.table import SweepTable, TrialRow
 from sweep.analysis.usage import samples_record, spent, spent_record
 from sweep.api.finding import NotFound, find_sweep
 from sweep.api.reading import load_views
@@ -94,6 +98,15 @@ class Sweep:
         best = self._views.sweep.best_run
         return None if best is None else next(row for row in self._records if row["run"] == best)
 
+    def result(self) -> dict[str, Any]:
+        """The result table: the chosen config, the search's scores, the means on fresh seeds with their 95 % intervals, which configs
+        are tied, and in `words` what may be said of it; as `sweep best ID --json` has it. Seeing `report_metric` is recorded."""
+        from sweep.api.results import look, result
+
+        with self._opened() as opened:
+            found = look(opened, result(self._views), "load", os.environ.get("USER") or "")
+        return msgspec.to_builtins(found)  # type: ignore[no-any-return]
+
     def rows(self) -> list[Record]:
         """One dict per run: id, trial, replicate, state, objective, seed, nested `config`, `defaults` and `summary`, `usage`, times
         (ISO 8601, UTC), host, command, all attempts. Plain JSON data; NaN and infinities are text ("nan")."""
@@ -106,8 +119,8 @@ class Sweep:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row per trial of the search: trial, state, score (the mean over its replicates), runs (how many), ended, and
-        `config.lr`, …. Needs pandas."""
+        """One row per trial of the search: trial, state, score (the mean over its replicates), runs (how many), with replicates
+        also sd, low and high (over seeds; the ends of the 95 % interval of the mean), ended, and `config.lr`, …. Needs pandas."""
         found = SweepTable(self._views.spec, self._views.sweep, self._views.runs)
         rows = [
             flat(
@@ -116,6 +129,7 @@ class Sweep:
                     "state": row.state,
                     "score": row.score,
                     "runs": len(row.runs),
+                    **_spread(row),
                     "ended": iso_time(row.ended_s),
                     "config": row.config,
                 }
@@ -179,6 +193,23 @@ def load(sweep: str = "latest", store: Store | str | Path | None = None) -> Swee
     `.sweep/store.db` in the project around the current folder. Raises NotFound (a LookupError) and StoreError.
     """
     return Sweep(store, sweep)
+
+
+def _spread(row: TrialRow) -> dict[str, float | None]:
+    """How far seeds spread the values of a trial; nothing for one that has a single run."""
+    if len(row.runs) < 2:
+        return {}
+    values = [r.objective for r in row.runs if r.state in ("completed", "pruned") and r.objective is not None]
+    mean = mean_interval([value for value in values if math.isfinite(value)])
+    return (
+        {"sd": None, "low": None, "high": None}
+        if mean is None
+        else {
+            "sd": mean.sd,
+            "low": mean.low,
+            "high": mean.high,
+        }
+    )
 
 
 def _frame(found: Sequence[Column]) -> pd.DataFrame:

@@ -81,6 +81,12 @@ def load_best(store: Store, sweep: str) -> Views:
     return views
 
 
+def load_outcome(store: Store, sweep: str) -> Views:
+    """What is said of a sweep at its end: `load_best`, and all of its runs where some confirm its result. Raises NotFound."""
+    views = load_best(store, sweep)
+    return load_views(store, sweep) if views.spec.confirm is not None else views
+
+
 def load_run(store: Store, sweep: str, number: int) -> RunView:
     """One run. Raises NotFound for an unknown one."""
     row = load_rows(store, sweep, run_key(number))[1].get(run_key(number))

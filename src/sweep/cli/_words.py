@@ -151,6 +151,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--filter': ('Only runs for which this holds: state, objective, lr, summary.x, …', ()),
             '--sort': ('Order by this field; -KEY for descending', ('-objective', 'duration_s', 'id', 'objective', 'started', 'state', 'trial')),
             '--format': ('How to print them', ('table', 'csv', 'json', 'parquet')),
+            '--group': ('One row per config: mean and 95 % interval over its seeds, and every value', None),
             '--history': ('Every row that they logged instead of one row per run', None),
             '--usage': ('With columns of what they used: CPU time, memory, disks, GPUs, energy', None),
             '-o': ('Write to this file (.csv, .json, .parquet)', (':file',)),
@@ -397,6 +398,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         'options': {
             '--out': ('Folder for the pictures (default: sweep-ID, which git ignores)', (':file',)),
             '--format': ('What to write', ('html', 'html,png', 'png')),
+            '--expected': ('Also the expected best of m trials, where it holds', None),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),
             '--json': ('Print JSON for programs', None),
             '--help': ('Show this message and exit.', None),

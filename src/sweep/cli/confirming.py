@@ -119,6 +119,43 @@ def _cells(row: HonestRow, found: Honest) -> list[str]:
     ]
 
 
+def print_groups(views: Views, as_json: bool) -> None:
+    """The configs of a sweep, each with its runs taken together."""
+    from sweep.analysis.groups import groups
+    from sweep.analysis.honest import with_spread
+    from sweep.analysis.table import SweepTable
+    from sweep.cli.listing import print_table
+
+    found = groups(SweepTable(views.spec, views.sweep, views.runs))
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    metric = views.spec.metric.name if views.spec.metric is not None else "objective"
+    fresh = any(group.fresh for group in found)
+    rows = [
+        (
+            str(group.trial),
+            group.state,
+            str(len(group.values)),
+            "" if group.mean is None else with_spread(group.mean),
+            " ".join(f"{value:.5g}" for value in group.values),
+            *(
+                ("" if group.fresh_mean is None else with_spread(group.fresh_mean), str(len(group.fresh)))
+                if fresh
+                else ()
+            ),
+            config_text(group.config, 90),
+        )
+        for group in found
+    ]
+    more = (f"{metric} ON FRESH SEEDS", "N") if fresh else ()
+    print_table(("TRIAL", "STATE", "N", f"{metric} IN SEARCH", "VALUES", *more, "CONFIG"), rows)
+    if any(group.mean is not None and group.mean.half is not None for group in found):
+        click.echo(
+            "± is the half width of a 95 % confidence interval of the mean (Student's t), over N seeds"
+        )
+
+
 def has_result(views: Views) -> bool:
     """Whether more is to be said of the result than which run was the best."""
     return views.spec.metric is not None and (
@@ -164,7 +201,7 @@ def best_command(sweep_id: str, expected: bool, as_line: bool, store_url: str | 
         return
     if as_json:
         found = withheld(record(best, time.time()), views)
-        print_json({**found, "result": msgspec.to_builtins(result)})
+        print_json(found if result is None else {**found, "result": msgspec.to_builtins(result)})
         return
     from sweep.cli.listing import flat_config, print_map
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.api import find_sweep, load_best
+from sweep.api import find_sweep, load_outcome
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.main import UserMistake
@@ -142,7 +142,7 @@ def launch(
             watched = cluster.watch(
                 store, order, started.keeper, view, lambda text: view.say(text, "warning"), arrived
             )
-    view.finish(load_best(store, sweep))
+    view.finish(load_outcome(store, sweep))
     if watched.broken:
         view.say(f"the launch is over: {watched.reason}", "error")
         return GAVE_UP

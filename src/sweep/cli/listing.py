@@ -19,7 +19,7 @@ from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
-from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
+from sweep.cli.confirming import has_result, print_groups, print_result, seen_result, show_sweep, withheld
 from sweep.cli.grounds import print_grounds
 from sweep.cli.live import config_text, duration_text
 from sweep.cli.main import UserMistake
@@ -156,7 +156,7 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
                 "spent": spent_of(views),
                 "agents": agents,
                 "running": running,
-                "result": msgspec.to_builtins(found),
+                **({} if found is None else {"result": msgspec.to_builtins(found)}),
             }
         )
         return
@@ -247,6 +247,11 @@ def print_status(views: Views) -> None:
     show_default=True,
     help="How to print them. Parquet needs `pip install pyarrow`.",
 )
+@click.option(
+    "--group",
+    is_flag=True,
+    help="One row per config: mean and 95 % interval over its seeds, and every value.",
+)
 @click.option("--history", is_flag=True, help="Every row that they logged instead of one row per run.")
 @click.option(
     "--usage", is_flag=True, help="With columns of what they used: CPU time, memory, disks, GPUs, energy."
@@ -264,6 +269,7 @@ def runs_command(
     where: str | None,
     sort: str | None,
     how: str,
+    group: bool,
     history: bool,
     usage: bool,
     out: Path | None,
@@ -274,6 +280,17 @@ def runs_command(
     gc.disable()  # many objects and no garbage, in a process that ends
     with opened(store_url) as store:
         views = load_views(store, find_sweep(store, sweep_id))
+    if group:
+        if (
+            where is not None
+            or sort is not None
+            or history
+            or out is not None
+            or how not in ("table", "json")
+        ):
+            raise UserMistake("--group goes with --json or --format json only")
+        print_groups(views, as_json or how == "json")
+        return
     now = time.time()
     table = not as_json and how == "table" and not history and out is None
     runs = views.runs if where is None and sort is None else _selected(views.runs, where, sort, now)
@@ -307,7 +324,7 @@ def _selected(runs: list[RunView], where: str | None, sort: str | None, now: flo
 def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool = False) -> None:
     names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
     metric = views.spec.metric.name if views.spec.metric is not None else "objective"
-    replicates = views.spec.replicates > 1
+    replicates = views.spec.replicates > 1 or any(run.purpose == "confirm" for run in runs)
     heads, cells = annotation_columns(runs)
     if usage:
         heads = (*HEADS, *heads)
@@ -315,7 +332,8 @@ def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool =
     rows = []
     for run, more in zip(runs, cells, strict=True):
         flat = dict(flat_config(run.config))
-        seed = (str(run.replicate),) if replicates else ()
+        fresh = " (fresh seed)" if run.purpose == "confirm" else ""
+        seed = (f"{run.replicate}{fresh}",) if replicates else ()
         length_s = duration_s(run, now)
         rows.append(
             (

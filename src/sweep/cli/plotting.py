@@ -30,9 +30,12 @@ FORMATS: tuple[Format, ...] = ("html", "png")
 @click.option(
     "--format", "formats", default="html,png", show_default=True, metavar="html,png", help="What to write."
 )
+@click.option("--expected", is_flag=True, help="Also the expected best of m trials, where it holds.")
 @store_option
 @json_option
-def plot_command(sweep_id: str, out: Path | None, formats: str, store_url: str | None, as_json: bool) -> None:
+def plot_command(
+    sweep_id: str, out: Path | None, formats: str, expected: bool, store_url: str | None, as_json: bool
+) -> None:
     """Draw sweep ID: which parameters mattered, best so far, learning curves, parallel coordinates, slices.
 
     Writes one self-contained page (index.html) and one PNG per picture, and prints the importance as text.
@@ -42,16 +45,22 @@ def plot_command(sweep_id: str, out: Path | None, formats: str, store_url: str |
     if not asked or asked - wanted:
         raise UserMistake(f"--format takes {' and '.join(FORMATS)}, separated by commas, not {formats!r}")
     with opened(store_url) as store:
-        plot(store, find_sweep(store, sweep_id), out, wanted, as_json)
+        plot(store, find_sweep(store, sweep_id), out, wanted, as_json, expected)
 
 
 def plot(
-    store: Store, sweep: str, out: Path | None, formats: frozenset[Format], as_json: bool = False
+    store: Store,
+    sweep: str,
+    out: Path | None,
+    formats: frozenset[Format],
+    as_json: bool = False,
+    expected: bool = False,
 ) -> None:
     """Write the pictures of `sweep` and print the best config, the importance, and where the pictures are."""
     from sweep.analysis.figures import write_plots
     from sweep.analysis.figures.usage import sample_of_runs
     from sweep.analysis.history import History
+    from sweep.analysis.honest import honest, in_brief
     from sweep.analysis.importance import importance
     from sweep.analysis.table import SweepTable
     from sweep.analysis.terminal import importance_lines
@@ -65,7 +74,7 @@ def plot(
     folder = out or Path(f"sweep-{sweep}")
     ranking = importance(table)
     try:
-        paths = write_plots(table, folder, formats, ranking)
+        paths = write_plots(table, folder, formats, ranking, expected)
         if out is None:  # a folder of our own making: no code, which the next sweep would record
             (folder / ".gitignore").write_text("*\n")
     except OSError as error:
@@ -86,6 +95,7 @@ def plot(
                 "id": sweep,
                 "method": ranking.method,
                 "n": ranking.n,
+                "interval": "90 % bootstrap over trials",
                 "note": ranking.note,
                 "importance": rows,
                 "files": [str(p) for p in paths],
@@ -93,6 +103,8 @@ def plot(
         )
         return
     _print_best(views)
+    for sentence in in_brief(honest(table)):
+        click.echo(sentence)
     for line in importance_lines(ranking, encoding=sys.stdout.encoding or "ascii"):
         click.echo(line)
     click.echo("")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from sweep.agents import End, Options
 from sweep.agents.leaving import announcement
 from sweep.agents.together import Together
-from sweep.api import load_best
+from sweep.api import load_outcome
 from sweep.api.several import Finder
 from sweep.cli.board import Board
 from sweep.cli.main import UserMistake
@@ -80,7 +80,7 @@ def _finish(store: Store, ends: dict[str, End], number: int, board: Board) -> in
     for sweep, end in ends.items():
         view = board.of(sweep, None)
         if sweep in store.sweeps():
-            view.finish(load_best(store, sweep))
+            view.finish(load_outcome(store, sweep))
             codes.append(exit_code(end, sweep, view))
     if GAVE_UP in codes:
         return GAVE_UP

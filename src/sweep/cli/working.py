@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.api import find_sweep, load_best, load_views
+from sweep.api import find_sweep, load_outcome, load_views
 from sweep.api.places import run_root
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
@@ -303,7 +303,7 @@ def work(
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
-    view.finish(load_best(store, sweep))
+    view.finish(load_outcome(store, sweep))
     return exit_code(end, sweep, view)
 
 

@@ -68,8 +68,9 @@ def shell(title: str, body: Iterable[str], data: Any, script: str) -> str:
 
 
 def _in_order(pictures: Pictures) -> Iterable[Picture]:
-    found = (pictures.importance, pictures.best, pictures.curves, pictures.parallel, pictures.slices)
-    return found if pictures.usage is None else (*found, pictures.usage)
+    more = (pictures.confirmed, pictures.expected, pictures.usage)
+    first = (pictures.importance, pictures.best, pictures.curves, pictures.parallel, pictures.slices)
+    return (*first, *(picture for picture in more if picture is not None))
 
 
 # --- header ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis
-from sweep.analysis.figures import theme, usage
+from sweep.analysis.figures import seeds_png, theme, usage
 from sweep.analysis.figures.prepare import (
     BestPicture,
     Curve,
@@ -71,8 +71,11 @@ def render(pictures: Pictures, heading: str) -> dict[str, bytes]:
             (pictures.curves, _curves),
             (pictures.parallel, _parallel),
             (pictures.slices, _slices),
-            *(((pictures.usage, usage.draw),) if pictures.usage is not None else ()),
+            (pictures.confirmed, seeds_png.confirmed),
+            (pictures.expected, seeds_png.expected),
+            (pictures.usage, usage.draw),
         )
+        if picture is not None
     }
 
 
@@ -263,6 +266,7 @@ def _draw_stairs(ax: Any, stairs: Stairs, picture: BestPicture) -> None:
     _scale(ax, picture.axis, "y")
     ax.set_ylim(picture.low, picture.high)
     ax.set_xlim(stairs.low, stairs.high)
+    seeds_png.draw_singles(ax, stairs.singles)
     for state in ("completed", "pruned", "failed"):
         _marks(ax, [p for p in stairs.points if p.state == state], state)
     ax.step(
@@ -317,10 +321,11 @@ def _curves(picture: CurvesPicture, sheet: _Sheet) -> None:
     many = len(picture.curves) > 60
     named: set[str] = set()
     for curve in picture.curves:
-        _draw_curve(ax, curve, many, named)
+        _draw_curve(ax, curve, many, named, grouped=bool(picture.means))
+    seeds_png.draw_means(ax, picture)
     ax.xaxis.get_major_locator().set_params(integer=all(s == int(s) for c in picture.curves for s in c.steps))
     handles, labels = ax.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: (not labels[i].startswith("run "), -i))
+    order = sorted(range(len(labels)), key=lambda i: (not labels[i].startswith(("run ", "trial ")), -i))
     legend = ax.legend(
         [handles[i] for i in order], [labels[i] for i in order],
         loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, handlelength=2.6,
@@ -329,9 +334,13 @@ def _curves(picture: CurvesPicture, sheet: _Sheet) -> None:
         handle.set(alpha=1.0, linewidth=max(handle.get_linewidth(), 1.3))
 
 
-def _draw_curve(ax: Any, curve: Curve, many: bool, named: set[str]) -> None:
+def _draw_curve(ax: Any, curve: Curve, many: bool, named: set[str], grouped: bool) -> None:
     style = theme.STATES[curve.state]
     dash = theme.matplotlib_dash(style.dash)
+    if curve.rank is not None and grouped:
+        look = {"color": theme.HIGHLIGHTS[curve.rank], "linewidth": 0.9, "alpha": 0.6, "zorder": 3}
+        ax.plot(curve.steps, curve.places, linestyle=dash, **look)
+        return
     if curve.rank is not None:
         score = f"  {text.number(curve.score)}" if curve.score is not None else ""
         look = {"color": theme.HIGHLIGHTS[curve.rank], "linewidth": 2.0, "zorder": 5 - 0.1 * curve.rank}
@@ -473,5 +482,6 @@ def _panel(ax: Any, panel: Panel, objective: Axis, *, first: bool) -> None:
             label.set(rotation=35, ha="right", fontsize=7, rotation_mode="anchor")
     if panel.axis.scale == "category":
         ax.grid(axis="x", visible=False)
+    seeds_png.draw_singles(ax, panel.singles)
     for state in ("completed", "pruned"):
         _marks(ax, [p for p in panel.points if p.state == state], state)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis, parameter_axis
+from sweep.analysis.figures.outline import outline as _outline
+from sweep.analysis.figures.outline import thin as _thin
 from sweep.analysis.history import Series
 from sweep.analysis.importance import Importance, ImportanceRow
 from sweep.analysis.table import ABSENT, SweepTable, TrialRow
 from sweep.core.space import Parameter
 from sweep.core.views import RunView
+
+if TYPE_CHECKING:
+    from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture, MeanCurve
 
 MOST_BARS = 20
 MOST_PANELS = 12
@@ -70,7 +75,10 @@ class Stairs(msgspec.Struct, frozen=True):
     points: tuple[Point, ...]
     best_x: tuple[float, ...]
     best_y: tuple[float, ...]
-    whole: bool = False  # whether x counts something
+    whole: bool = False
+    """Whether x counts something."""
+    singles: tuple[Point, ...] = ()
+    """The runs of trials that have several."""
 
 
 class BestPicture(Picture, kw_only=True):
@@ -100,6 +108,8 @@ class CurvesPicture(Picture, kw_only=True):
     high: float = 1.0
     curves: tuple[Curve, ...] = ()
     """Drawn in this order: highlighted ones last, the best at the very end."""
+    means: tuple[MeanCurve, ...] = ()
+    """Of the best trials, where trials have several runs; the best first."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -121,6 +131,7 @@ class ParallelPicture(Picture, kw_only=True):
 class Panel(msgspec.Struct, frozen=True):
     axis: Axis
     points: tuple[Point, ...]
+    singles: tuple[Point, ...] = ()
 
 
 class SlicesPicture(Picture, kw_only=True):
@@ -136,19 +147,26 @@ class Pictures(msgspec.Struct, kw_only=True):
     curves: CurvesPicture
     parallel: ParallelPicture
     slices: SlicesPicture
+    confirmed: ConfirmedPicture | None = None
+    """The result on fresh seeds, where there are some."""
+    expected: ExpectedPicture | None = None
+    """Where it was asked for."""
     usage: Any = None  # a `usage.UsagePicture`; None where nothing was sampled
 
 
-def prepare(table: SweepTable, importance: Importance) -> Pictures:
+def prepare(table: SweepTable, importance: Importance, expected: bool = False) -> Pictures:
     """Everything that `write_plots` draws."""
+    from sweep.analysis.figures import seeds
     from sweep.analysis.figures.usage import prepare_usage
 
     return Pictures(
         importance=prepare_importance(table, importance),
         best=prepare_best(table),
-        curves=prepare_curves(table),
+        curves=seeds.with_means(table, prepare_curves(table)),
         parallel=prepare_parallel(table, importance),
         slices=prepare_slices(table, importance),
+        confirmed=seeds.prepare_confirmed(table),
+        expected=seeds.prepare_expected(table) if expected else None,
         usage=prepare_usage(table),
     )
 
@@ -181,6 +199,8 @@ def prepare_importance(table: SweepTable, importance: Importance) -> ImportanceP
 
 
 def prepare_best(table: SweepTable) -> BestPicture:
+    from sweep.analysis.figures.seeds import single_values, singles_note
+
     picture = BestPicture(key="best-so-far", title="Best so far")
     ended = sorted(
         (
@@ -194,7 +214,7 @@ def prepare_best(table: SweepTable) -> BestPicture:
     if not scores or table.metric is None:
         picture.empty = _no_scores(table)
         return picture
-    picture.axis = axis = _objective_axis(table, scores)
+    picture.axis = axis = _objective_axis(table, [*scores, *single_values(ended)])
     picture.subtitle = f"{table.metric}, {table.direction}"
     start_s = min(
         a.started_s for row in ended for run in row.runs for a in run.attempts if a.started_s is not None
@@ -211,13 +231,15 @@ def prepare_best(table: SweepTable) -> BestPicture:
         axis.low - (0.0 if worse_is_up else room),
         axis.high + (room if worse_is_up else 0.0),
     )
-    picture.note = _beyond(axis)
+    picture.note = _notes(singles_note(table), _beyond(axis))
     return picture
 
 
 def _stairs(
     label: str, xs: list[float], rows: list[TrialRow], table: SweepTable, axis: Axis, *, whole: bool = False
 ) -> Stairs:
+    from sweep.analysis.figures.seeds import run_points
+
     best: float | None = None
     best_x: list[float] = []
     best_y: list[float] = []
@@ -232,7 +254,8 @@ def _stairs(
         best_y.append(best_y[-1])
     kept = _thin(list(zip(xs, rows, strict=True)), MOST_POINTS, lambda pair: table.rank_key(pair[1]))
     points = tuple(_point(row, x, axis, table.goal == "minimize") for x, row in kept)
-    return Stairs(label, 0.0, high * 1.03, points, tuple(best_x), tuple(best_y), whole)
+    singles = tuple(point for x, row in kept for point in run_points(row, x, axis))
+    return Stairs(label, 0.0, high * 1.03, points, tuple(best_x), tuple(best_y), whole, singles)
 
 
 def _point(row: TrialRow, x: float, axis: Axis, worse_is_up: bool) -> Point:
@@ -258,7 +281,8 @@ def time_unit(longest_s: float) -> tuple[float, str]:
 
 def prepare_curves(table: SweepTable) -> CurvesPicture:
     picture = CurvesPicture(key="learning-curves", title="Learning curves")
-    series = [(run, found) for run in table.runs if (found := table.curve(run)) is not None]
+    searched = [run for run in table.runs if run.purpose == "search"]
+    series = [(run, found) for run in searched if (found := table.curve(run)) is not None]
     kept = _thin(series, MOST_CURVES, lambda pair: _run_key(pair[0], table))
     picture.empty = _no_curves(table, kept)
     if picture.empty:
@@ -324,24 +348,6 @@ def _curve(
     )
 
 
-def _outline(values: Sequence[float], most: int) -> list[int]:
-    """Indices of at most about `most` values that keep the curve's outline: smallest and largest of each stretch, the
-    first and the last value, and one of each stretch that has no finite value."""
-    n = len(values)
-    if n <= most:
-        return list(range(n))
-    kept = {0, n - 1}
-    stretches = max(most // 2 - 1, 1)
-    for number in range(stretches):
-        part = range(number * n // stretches, (number + 1) * n // stretches)
-        finite = [i for i in part if math.isfinite(values[i])]
-        if finite:
-            kept.update((min(finite, key=lambda i: values[i]), max(finite, key=lambda i: values[i])))
-        else:
-            kept.add(part[0])
-    return sorted(kept)
-
-
 def _run_key(run: RunView, table: SweepTable) -> float:
     if run.objective is None or not math.isfinite(run.objective) or run.state in ("failed", "cancelled"):
         return math.inf
@@ -396,25 +402,32 @@ def _inactive(rows: list[TrialRow], parameters: list[Parameter]) -> str:
 
 
 def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
+    from sweep.analysis.figures.seeds import run_points, single_values, singles_note
+
     picture = SlicesPicture(key="slices", title="Slices")
     picture.empty = _too_few(table)
     if picture.empty:
         return picture
     chosen, hidden = _chosen(table, importance, MOST_PANELS)
     rows = _thin(table.scored, MOST_POINTS, table.rank_key)
-    picture.axis = objective = _objective_axis(table, [row.score or 0.0 for row in table.scored])
+    scores = [row.score or 0.0 for row in table.scored]
+    picture.axis = objective = _objective_axis(table, [*scores, *single_values(table.scored)])
     panels = []
     for parameter in chosen:
         axis = parameter_axis(parameter, [row.value(parameter) for row in table.trials])
-        points = [
-            _point(row, _spread(axis, row, parameter), objective, table.goal == "minimize")
+        shown = [
+            (row, _spread(axis, row, parameter))
             for row in rows
             if row.value(parameter) is not ABSENT or not parameter.when
         ]
-        panels.append(Panel(axis, tuple(points)))
+        points = [_point(row, x, objective, table.goal == "minimize") for row, x in shown]
+        singles = [point for row, x in shown for point in run_points(row, x, objective)]
+        panels.append(Panel(axis, tuple(points), tuple(singles)))
     picture.panels = tuple(panels)
     picture.subtitle = f"{table.metric} against each parameter, {table.direction}"
-    picture.note = _notes(_thinned(len(rows), len(table.scored)), hidden, _beyond(objective))
+    picture.note = _notes(
+        singles_note(table), _thinned(len(rows), len(table.scored)), hidden, _beyond(objective)
+    )
     return picture
 
 
@@ -469,17 +482,6 @@ def _too_few(table: SweepTable) -> str:
 
 def _objective_axis(table: SweepTable, values: Iterable[float]) -> Axis:
     return objective_axis(table.metric or "objective", values, table.goal == "minimize")
-
-
-def _thin(items: list[Any], most: int, key: Any) -> list[Any]:
-    """At most `most` of them in their order: the best half by `key`, of the others an even sample."""
-    if len(items) <= most:
-        return items
-    best = set(sorted(range(len(items)), key=lambda i: (key(items[i]), i))[: most // 2])
-    others = [i for i in range(len(items)) if i not in best]
-    room = most - len(best)
-    sample = {others[number * len(others) // room] for number in range(room)}
-    return [item for i, item in enumerate(items) if i in best or i in sample]
 
 
 def _thinned(shown: int, total: int) -> str:

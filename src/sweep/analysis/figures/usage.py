@@ -13,6 +13,7 @@ import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.figures import theme
+from sweep.analysis.figures.packing import pack
 from sweep.analysis.figures.prepare import Picture, time_unit
 from sweep.analysis.table import SweepTable
 from sweep.core.samples import Samples
@@ -195,8 +196,8 @@ def _web_figure(web: Any, picture: UsagePicture, panel: UsagePanel, *, legend: b
             {
                 "type": "scatter",
                 "mode": "lines" if len(line.xs) > 1 else "markers",
-                "x": web.pack(line.xs),
-                "y": web.pack(line.ys),
+                "x": pack(line.xs),
+                "y": pack(line.ys),
                 "line": {"color": theme.HIGHLIGHTS[line.group], "width": 1.2},
                 "marker": {"color": theme.HIGHLIGHTS[line.group], "size": 5},
                 "opacity": 0.8,

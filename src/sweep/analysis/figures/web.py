@@ -6,10 +6,8 @@ hand these dicts to plotly's own validator. Coordinates are packed as 32-bit flo
 
 from __future__ import annotations
 
-import base64
 import html
 import math
-from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ import msgspec
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, Scale
 from sweep.analysis.figures import theme
+from sweep.analysis.figures.packing import pack, pack_ints
 from sweep.analysis.figures.prepare import (
     BestPicture,
     Curve,
@@ -41,7 +40,9 @@ _BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"]
 
 def figures(pictures: Pictures) -> dict[str, list[Figure]]:
     """Figures by picture key; none for a picture that is empty, several for one with panels."""
-    return {
+    from sweep.analysis.figures import seeds_web
+
+    found = {
         pictures.importance.key: [importance_figure(pictures.importance)]
         if not pictures.importance.empty
         else [],
@@ -51,6 +52,12 @@ def figures(pictures: Pictures) -> dict[str, list[Figure]]:
         pictures.slices.key: slice_figures(pictures.slices) if not pictures.slices.empty else [],
         **({} if pictures.usage is None else {pictures.usage.key: web_figures(pictures.usage)}),
     }
+    if pictures.confirmed is not None:
+        found[pictures.confirmed.key] = [seeds_web.confirmed_figure(pictures.confirmed)]
+    if pictures.expected is not None:
+        drawn = not pictures.expected.empty
+        found[pictures.expected.key] = [seeds_web.expected_figure(pictures.expected)] if drawn else []
+    return found
 
 
 # --- importance ------------------------------------------------------------------------------------------------
@@ -166,7 +173,10 @@ def best_figure(picture: BestPicture) -> Figure:
 
 
 def _stairs_traces(stairs: Stairs, axis: Axis, xaxis: str, *, legend: bool) -> list[Figure]:
-    traces = [
+    from sweep.analysis.figures.seeds_web import singles_trace
+
+    traces = [trace | {"xaxis": xaxis} for trace in singles_trace(stairs.singles, axis)]
+    traces += [
         _marks([p for p in stairs.points if p.state == state], state, axis, legend=legend) | {"xaxis": xaxis}
         for state in ("completed", "pruned", "failed")
         if any(p.state == state for p in stairs.points)
@@ -220,6 +230,8 @@ def _marks(points: Sequence[Point], state: str, axis: Axis, *, legend: bool, lab
 
 
 def curves_figure(picture: CurvesPicture) -> Figure:
+    from sweep.analysis.figures.seeds_web import mean_traces
+
     assert picture.axis is not None
     axis = picture.axis
     data = [
@@ -228,7 +240,8 @@ def curves_figure(picture: CurvesPicture) -> Figure:
         if any(c.rank is None and c.state == state for c in picture.curves)
     ]
     best = sorted((c for c in picture.curves if c.rank is not None), key=lambda c: -(c.rank or 0))
-    data.extend(_highlighted(curve, axis) for curve in best)
+    data.extend(_highlighted(curve, axis, grouped=bool(picture.means)) for curve in best)
+    data.extend(mean_traces(picture, axis))
     pad = 0.01 * (picture.high - picture.low)
     xaxis = plain_axis("step") | {"range": [picture.low - pad, picture.high + pad]}
     layout = base_layout(
@@ -287,7 +300,7 @@ def _faded(curves: Sequence[Curve], state: str, axis: Axis) -> Figure:
     }
 
 
-def _highlighted(curve: Curve, axis: Axis) -> Figure:
+def _highlighted(curve: Curve, axis: Axis, grouped: bool) -> Figure:
     score = f"  {text.number(curve.score)}" if curve.score is not None else ""
     return {
         "type": "scatter",
@@ -298,9 +311,11 @@ def _highlighted(curve: Curve, axis: Axis) -> Figure:
         "customdata": pack_ints([curve.run] * len(curve.steps)),
         "line": {
             "color": theme.HIGHLIGHTS[curve.rank or 0],
-            "width": 2.4,
+            "width": 0.9 if grouped else 2.4,
             "dash": theme.STATES[curve.state].dash,
         },
+        "opacity": 0.6 if grouped else 1.0,
+        "showlegend": not grouped,
         "hovertemplate": f"run {curve.run}, {curve.state}<br>step %{{x}}: %{{y:.5g}}<extra></extra>",
         "meta": "runs",
     }
@@ -373,7 +388,9 @@ def slice_figures(picture: SlicesPicture) -> list[Figure]:
 
 
 def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool) -> Figure:
-    data = []
+    from sweep.analysis.figures.seeds_web import singles_trace
+
+    data = singles_trace(panel.singles, objective, panel.axis)
     for state in states:
         points = [p for p in panel.points if p.state == state]
         if points:
@@ -433,26 +450,6 @@ def raw(axis: Axis, places: Iterable[float]) -> list[float]:
     if axis.scale != "log":
         return list(places)
     return [10.0 ** min(place, 300.0) if not math.isnan(place) else math.nan for place in places]
-
-
-def pack(values: Iterable[float]) -> Figure:
-    """Numbers as plotly's packed array of 32-bit floats; of 64 bits where some would not fit."""
-    wide = array("d", values)
-    fits = all(x == 0 or 1e-35 < abs(x) < 1e35 for x in wide if math.isfinite(x))
-    return _packed(array("f", wide), "f4") if fits else _packed(wide, "f8")
-
-
-def pack_ints(values: Iterable[int]) -> Figure:
-    """Whole numbers as plotly's packed array of 32-bit integers."""
-    return _packed(array("i", values), "i4")
-
-
-def _packed(values: array[Any], dtype: str) -> Figure:
-    import sys
-
-    if sys.byteorder == "big":
-        values.byteswap()
-    return {"dtype": dtype, "bdata": base64.b64encode(values.tobytes()).decode("ascii")}
 
 
 def base_layout(*, height: int, **more: Any) -> Figure:

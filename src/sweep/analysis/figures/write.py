@@ -19,10 +19,15 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def write_plots(
-    table: SweepTable, out: Path, formats: Iterable[Format], importance: Importance | None = None
+    table: SweepTable,
+    out: Path,
+    formats: Iterable[Format],
+    importance: Importance | None = None,
+    expected: bool = False,
 ) -> list[Path]:
     """Write the page (`index.html`) and the pictures (`importance.png`, `best-so-far.png`, `learning-curves.png`,
-    `parallel-coordinates.png`, `slices.png`, and where something was sampled `usage.png`) into folder `out`, which is made. Returns the paths, the page first.
+    `parallel-coordinates.png`, `slices.png`; `confirmed.png` where configs ran on fresh seeds; with `expected`
+    `expected-best.png`; `usage.png` where something was sampled) into folder `out`, which is made. Returns the paths, the page first.
 
     `importance`: where it was computed already. Raises ValueError for an unknown format and OSError where the folder
     cannot be written.
@@ -33,7 +38,7 @@ def write_plots(
         raise ValueError(f"unknown format {unknown[0]!r}: choose from {', '.join(FORMATS)}")
     from sweep.analysis.figures.prepare import prepare
 
-    pictures = prepare(table, importance if importance is not None else compute_importance(table))
+    pictures = prepare(table, importance if importance is not None else compute_importance(table), expected)
     files: dict[str, bytes] = {}
     if "html" in wanted:
         from sweep.analysis.figures import page
