@@ -166,6 +166,29 @@ def test_what_is_too_large_for_the_store_goes_to_the_outputs(
     assert "not what was logged" in project.sweep("artifact", "verify", "latest", code=5)
 
 
+def test_one_that_cannot_be_brought_away_is_recorded_and_stays_where_it_is(
+    project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    project.write("sweep.yaml", f"{ONE}outputs: {tmp_path}/file/shared\n")
+    project.write("train.py", LARGE)
+    done = project.run("agent", project.create(), "--slots", "1")
+    assert "the artifact large stays on this node" in done.stdout + done.stderr
+    assert listed(project)["large:v0"]["place"] == ""
+    project.sweep("artifact", "verify", "latest")
+
+
+def test_what_is_kept_is_not_cleared_away_as_long_as_its_sweep_is_there(done: Project) -> None:
+    [sweep] = {run["sweep"] for run in done.runs()}
+    done.sweep("gc", "--yes")
+    done.sweep("artifact", "verify", "latest")
+    with closing(open_store(None, done.folder)) as store:
+        before = store.blobs()
+        done.sweep("rm", sweep, "--yes")
+        assert before
+        assert store.blobs() == {}
+
+
 def test_a_large_one_without_a_place_stays_on_its_node_and_goes_along_in_a_bundle(
     project: Project, tmp_path: Path
 ) -> None:

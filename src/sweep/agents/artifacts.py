@@ -152,8 +152,11 @@ class Artifacts:
         if work.problem:
             self._say(f"{who}: the artifact {name} is not recorded: {work.problem}", "warning")
             return
-        packed: a.Packed = work.result
-        outside = bool(place) and not packed.listed.whole
+        packed: a.Packed
+        packed, lost = work.result
+        outside = bool(place) and not packed.listed.whole and not lost
+        if lost:
+            self._say(f"{who}: the artifact {name} stays on this node, in {folder}: {lost}", "warning")
         if not packed.listed.whole and not place:
             self._say(
                 f"{who}: the artifact {name} has {packed.listed.size / 1e6:,.0f} MB, and the store keeps up to "
@@ -270,19 +273,22 @@ class _InThread:
     def _run(self) -> None:
         try:
             self.result = self._work()
-        except (a.ArtifactError, WholeError) as error:
+        except a.ArtifactError as error:
             self.problem = str(error)
         except Exception as error:  # a thread has nobody else to tell
             self.problem = f"{type(error).__name__}: {error}"
 
 
-def _keep(folder: Path, references: dict[str, str], place: str | None) -> a.Packed:
-    """Read an artifact, and write its files to `place` where the store does not keep them."""
+def _keep(folder: Path, references: dict[str, str], place: str | None) -> tuple[a.Packed, str]:
+    """Read an artifact, and write its files to `place` where the store does not keep them; why that failed, in words."""
     packed = a.pack(folder, references)
-    if place and not packed.listed.whole:
-        for file in packed.listed.files:
-            write_whole(a.address_of(place, file), folder / file.path)
-    return packed
+    try:
+        if place and not packed.listed.whole:
+            for file in packed.listed.files:
+                write_whole(a.address_of(place, file), folder / file.path)
+    except WholeError as error:
+        return packed, str(error)
+    return packed, ""
 
 
 def _written(listed: a.Listed, source: a.Source, target: Path) -> Iterator[None]:
