@@ -220,6 +220,35 @@ def elsewhere(project: Project, folder: Path, bundle: str) -> Project:
     return other
 
 
+WANDB = """
+import wandb
+run = wandb.init()
+if run.config.x == 1:
+    made = wandb.Artifact("data", type="dataset", metadata={"rows": 3})
+    with made.new_file("a.csv") as file:
+        file.write("1,2")
+    made.add_reference("s3://bucket/raw", name="raw")
+    run.log_artifact(made, aliases=["prod"])
+used = run.use_artifact("data:prod")
+run.log({"loss": run.config.x + used.metadata["rows"] + len(open(used.get_entry("a.csv").download()).read())})
+assert used.get_entry("raw").ref_target() == "s3://bucket/raw"
+assert used.logged_by().endswith("-0")
+"""
+
+
+def test_those_of_a_script_written_for_wandb_are_the_same(project: Project) -> None:
+    runs = project.work_off(SPEC, WANDB, "--slots", "1", "--wandb")
+    assert [run["objective"] for run in runs] == [7, 8, 9]
+    row = listed(project)["data:v0"]
+    assert (sorted(row["aliases"]), row["type"], row["metadata"]) == (
+        ["latest", "prod"],
+        "dataset",
+        {"rows": 3},
+    )
+    project.sweep("artifact", "verify", "latest")
+    assert json.loads(project.sweep("reproduce", "latest-2", "--json"))["verdict"] == "identical"
+
+
 # --- bundles ---------------------------------------------------------------------------------------------------
 
 
