@@ -147,15 +147,12 @@ run.log({"loss": os.stat(found.file).st_size})
 ONE = SPEC.replace("[1, 2, 3]", "[1]")
 
 
-@pytest.mark.parametrize("scheme", ["", "file://"])
-def test_what_is_too_large_for_the_store_goes_to_the_outputs(
-    scheme: str, project: Project, tmp_path: Path
-) -> None:
+def test_what_is_too_large_for_the_store_goes_to_the_outputs(project: Project, tmp_path: Path) -> None:
     place = tmp_path / "shared"
-    [run] = project.work_off(f"{ONE}outputs: {scheme}{place}\n", LARGE, "--slots", "1")
+    [run] = project.work_off(f"{ONE}outputs: file://{place}\n", LARGE, "--slots", "1")
     assert run["objective"] == 51_000_000
     row = listed(project)["large:v0"]
-    assert (row["place"], row["size_bytes"]) == (f"{scheme}{place}", 51_000_000)
+    assert (row["place"], row["size_bytes"]) == (f"file://{place}", 51_000_000)
     [kept] = list((place / "artifacts").glob("*/*"))
     assert project.folder.joinpath(".sweep/store.db").stat().st_size < 30_000_000
     shutil.rmtree(project.folder / ".sweep/runs")

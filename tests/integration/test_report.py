@@ -18,7 +18,7 @@ from sweep.stores import open_store
 from tests.integration.conftest import Project
 
 DIGITS = Path(__file__).parents[2] / "sweeps/digits"
-RUNS = 4
+RUNS = 3
 NOT_SHOWN = "The record does not show it."
 AUTHOR = {
     1: "data_statistics",
