@@ -30,6 +30,7 @@ from sweep.core.index import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.names import run_id
 from sweep.core.views import ArtifactView, VersionView
 from sweep.provenance import artifact as a
+from sweep.sdk._artifacts import check_name
 from sweep.stores.base import Store, StoreError, sound_blob
 from sweep.stores.whole import WholeError, read_whole, write_whole
 
@@ -144,7 +145,13 @@ class Artifacts:
         name = str(line.get("name", ""))
         who = run_id(self._sweep, followed.run)
         folder = Path(str(line.get("folder", "")))
-        if not folder.is_relative_to(followed.folder) or not name:
+        try:
+            check_name(name)
+        except ValueError as error:
+            self._say(f"{who}: {error}", "warning")
+            return
+        if ".." in folder.parts or not folder.is_relative_to(followed.folder):
+            self._say(f"{who}: the artifact {name} is not recorded: it is not in the run's folder", "warning")
             return
         work = _InThread(partial(_keep, folder, line.get("refs") or {}, place))
         while not work.over:
@@ -213,7 +220,7 @@ class Artifacts:
             raise NoneSuch(_none_such(sweep, name, alias, rows))
         version: VersionView = view.versions[number]
         listed = a.parse(sound_blob(self._store, version.manifest))
-        target = followed.folder / USED / name / f"v{number}-{version.digest[:12]}"
+        target = followed.folder / USED / a.folder_name(name, number, version.digest)
         if not target.exists():
             source = a.Source(
                 self._store.get_blob, read_whole, version.place, version.folder, str(self._root)

@@ -128,7 +128,7 @@ def give_used(store: Store, run: RunView, folder: Path) -> None:
         return
     given: dict[str, list[dict[str, Any]]] = {}
     for used in run.used:
-        target = folder / USED / used.name / f"v{used.version}-{used.digest[:12]}"
+        target = folder / USED / a.folder_name(used.name, used.version, used.digest)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             fetch(store, used, target)
