@@ -91,6 +91,8 @@ def test_what_runs_log_and_use(where: str, project: Project, request: pytest.Fix
     assert [(u.run, u.asked, u.name, u.version, u.digest) for u in used] == [
         (n, "data:first", "data", 0, found["data:v0"]["digest"]) for n in range(3)
     ]
+    digest = found["data:v0"]["digest"][:12]
+    assert f"used      artifact data:first: data:v0, {digest}" in project.sweep("show", "latest-1")
     assert "has no never; it has v0" in project.sweep("logs", "latest-0")
 
     project.sweep("artifact", "get", "latest", "model:x1", "--out", "got")

@@ -321,7 +321,9 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     if as_json:
         ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
         again = [msgspec.to_builtins(one) for one in view.reproduced]
-        print_json({**found, "reproduced": again, "history_rows": rows, "code": code, "node": ran_on})
+        used = [msgspec.to_builtins(one) for one in view.used]
+        about = {"reproduced": again, "used": used, "history_rows": rows, "code": code, "node": ran_on}
+        print_json({**found, **about})
         return
     reason = f" ({view.reason})" if view.reason else ""
     click.echo(f"run {view.id} is {view.state}{reason}")
@@ -342,6 +344,8 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
             click.echo(f"  {name:<10}{value}")
     for one in view.reproduced:
         click.echo(f"  again     {one.verdict}, {iso_time(one.at_s)}: {one.report.get('reason', '')}")
+    for use in view.used:
+        click.echo(f"  used      artifact {use.asked}: {use.name}:v{use.version}, {use.digest[:12]}")
     _print_map("config", dict(flat_config(view.config)))
     _print_map("defaults of the program", dict(flat_config(view.defaults)))
     _print_map("summary", view.summary)
