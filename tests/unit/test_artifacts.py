@@ -164,6 +164,13 @@ def test_names() -> None:
             check_name(text)
 
 
+@pytest.mark.parametrize("name", ["..", "../../x", "/etc/x", "a/../../b", "", ".", "\0", "x" * 1000])
+def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    place = tmp_path / a.folder_name(name, 3, "../../../0123456789abcdef")
+    assert place.resolve().parent.parent == tmp_path.resolve()
+    assert place.name == "v3-0123456789ab"
+
+
 def test_the_picture_goes_from_left_to_right_and_escapes_names() -> None:
     boxes = [("d", "artifact", "<data>", "x"), ("r", "run", "run 0", ""), ("m", "artifact", "model", "")]
     picture = svg(boxes, [("d", "r"), ("r", "m")])

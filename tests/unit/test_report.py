@@ -25,7 +25,7 @@ from sweep.core.spec import EarlyTerminate
 from sweep.core.views import AttemptView, ReproductionView, RunView
 from sweep.spec import keys_of_spec
 
-NASTY = '<script>alert(1)</script> | [x](http://e) `b` *c* _d_ & "q" # \x07'
+NASTY = '\x1b[31m\u202e<script>alert(1)</script> | [x](http://e) `b` *c* _d_ & "q" # \x07'
 CONFIG = {"lr": 0.01, "batch": 16, "optimizer": {"name": "adam"}, "dropout": 0.1, "layers": 2, "epochs": 8}
 
 
@@ -181,13 +181,14 @@ def test_nothing_of_a_record_becomes_markup_on_the_page_and_it_loads_nothing() -
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert not [source for source in page.sources if not source.startswith("data:image/png;base64,")]
     assert "default-src 'none'" in text
-    assert "\x07" not in text
+    assert not {"\x07", "\x1b", "\u202e"} & set(text)
     assert not re.findall(r"url\(|@import|https?://", re.sub(r"\[x\]\(http://e\)", "", text))
 
 
 def test_nothing_of_a_record_becomes_markup_in_markdown_outside_of_code() -> None:
     text = to_markdown(report(nasty_facts()))
     bare = re.sub(r"(`+).*?\1", "", re.sub(r"(?ms)^(```+).*?^\1$", "", text))
+    assert not {"\x07", "\x1b", "\u202e"} & set(text)
     assert "<script>" not in bare.replace("\\<script\\>", "")
     assert "](http" not in bare.replace("\\]", "")
     anchors = {slug(line.lstrip("# ")) for line in text.splitlines() if line.startswith("#")}

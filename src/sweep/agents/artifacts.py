@@ -31,6 +31,7 @@ from sweep.core.index import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.names import run_id
 from sweep.core.views import ArtifactView, VersionView
 from sweep.provenance import artifact as a
+from sweep.sdk._artifacts import check_name
 from sweep.stores.base import Store, StoreError, sound_blob
 from sweep.stores.whole import WholeError, read_whole, write_whole
 
@@ -150,7 +151,13 @@ class Artifacts:
         name = str(line.get("name", ""))
         who = run_id(self._sweep, followed.run)
         folder = Path(str(line.get("folder", "")))
-        if not folder.is_relative_to(followed.folder) or not name:
+        try:
+            check_name(name)
+        except ValueError as error:
+            self._say(f"{who}: {error}", "warning")
+            return
+        if ".." in folder.parts or not folder.is_relative_to(followed.folder):
+            self._say(f"{who}: the artifact {name} is not recorded: it is not in the run's folder", "warning")
             return
         work = _InThread(partial(_keep, folder, line.get("refs") or {}, place))
         while not work.over:
@@ -158,8 +165,11 @@ class Artifacts:
         if work.problem:
             self._say(f"{who}: the artifact {name} is not recorded: {work.problem}", "warning")
             return
-        packed: a.Packed = work.result
-        outside = bool(place) and not packed.listed.whole
+        packed: a.Packed
+        packed, lost = work.result
+        outside = bool(place) and not packed.listed.whole and not lost
+        if lost:
+            self._say(f"{who}: the artifact {name} stays on this node, in {folder}: {lost}", "warning")
         if not packed.listed.whole and not place:
             self._say(
                 f"{who}: the artifact {name} has {packed.listed.size / 1e6:,.0f} MB, and the store keeps up to "
@@ -216,7 +226,7 @@ class Artifacts:
             raise NoneSuch(_none_such(sweep, name, alias, rows))
         version: VersionView = view.versions[number]
         listed = a.parse(sound_blob(self._store, version.manifest))
-        target = followed.folder / USED / name / f"v{number}-{version.digest[:12]}"
+        target = followed.folder / USED / a.folder_name(name, number, version.digest)
         if not target.exists():
             source = a.Source(
                 self._store.get_blob, read_whole, version.place, version.folder, str(self._root)
@@ -276,19 +286,22 @@ class _InThread:
     def _run(self) -> None:
         try:
             self.result = self._work()
-        except (a.ArtifactError, WholeError) as error:
+        except a.ArtifactError as error:
             self.problem = str(error)
         except Exception as error:  # a thread has nobody else to tell
             self.problem = f"{type(error).__name__}: {error}"
 
 
-def _keep(folder: Path, references: dict[str, str], place: str | None) -> a.Packed:
-    """Read an artifact, and write its files to `place` where the store does not keep them."""
+def _keep(folder: Path, references: dict[str, str], place: str | None) -> tuple[a.Packed, str]:
+    """Read an artifact, and write its files to `place` where the store does not keep them; why that failed, in words."""
     packed = a.pack(folder, references)
-    if place and not packed.listed.whole:
-        for file in packed.listed.files:
-            write_whole(a.address_of(place, file), folder / file.path)
-    return packed
+    try:
+        if place and not packed.listed.whole:
+            for file in packed.listed.files:
+                write_whole(a.address_of(place, file), folder / file.path)
+    except WholeError as error:
+        return packed, str(error)
+    return packed, ""
 
 
 def _written(listed: a.Listed, source: a.Source, target: Path) -> Iterator[None]:

@@ -128,14 +128,30 @@ def give_used(store: Store, run: RunView, folder: Path) -> None:
         return
     given: dict[str, list[dict[str, Any]]] = {}
     for used in run.used:
-        target = folder / USED / used.name / f"v{used.version}-{used.digest[:12]}"
+        target = folder / USED / a.folder_name(used.name, used.version, used.digest)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             fetch(store, used, target)
         listed = a.parse(sound_blob(store, used.manifest))
         answer = a.answer_of(used.name, used.type, used.version, used.digest, str(target), listed)
+        answer |= _described(store, used)
         given.setdefault(used.asked, []).append(answer)
     (folder / GIVEN).write_text(json.dumps(given), "ascii")
+
+
+def _described(store: Store, used: UseView) -> dict[str, Any]:
+    """What was said about a version when it was logged; nothing where its sweep is not in this store."""
+    try:
+        view = load_artifacts(store, used.sweep)[used.name]
+    except (NotFound, KeyError):
+        return {}
+    version = view.versions[used.version]
+    return {
+        "description": version.description,
+        "metadata": version.metadata,
+        "aliases": [alias for alias, number in view.aliases.items() if number == used.version],
+        "run": run_id(used.sweep, version.runs[0]),
+    }
 
 
 # --- lineage ---------------------------------------------------------------------------------------------------

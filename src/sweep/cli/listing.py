@@ -390,6 +390,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
                 "reproduced": again,
                 "reproducible": None if graded is None else msgspec.to_builtins(graded),
                 "data": [msgspec.to_builtins(one) for one in view.data],
+                "used": [msgspec.to_builtins(one) for one in view.used],
                 "history_rows": rows,
                 "code": code,
                 "node": ran_on,
@@ -417,6 +418,8 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     print_grounds(view, graded)
     for one in view.reproduced:
         click.echo(f"  again     {one.verdict}, {iso_time(one.at_s)}: {one.report.get('reason', '')}")
+    for use in view.used:
+        click.echo(f"  used      artifact {use.asked}: {use.name}:v{use.version}, {use.digest[:12]}")
     print_map("config", dict(flat_config(view.config)))
     print_map("defaults of the program", dict(flat_config(view.defaults)))
     print_map("summary", found["summary"])

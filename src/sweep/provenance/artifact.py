@@ -10,6 +10,7 @@ folder; what was written has been hashed, and is what was logged, or it is not t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ MAX_LIST_BYTES = 100_000_000
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_NO_HEX = re.compile(r"[^0-9a-f]")
 
 GetBlob = Callable[[str], bytes | None]
 ReadPlace = Callable[[str], Iterator[bytes]]
@@ -266,6 +270,13 @@ def answer_of(name: str, kind: str, version: int, digest: str, path: str, listed
         "path": path,
         "files": {**files, **{inside: {"ref": uri} for inside, uri in listed.references}},
     }
+
+
+def folder_name(name: str, version: int, digest: str) -> str:
+    """Where a version is put below a folder of ours: `data/v3-0123456789ab`. The name may come from a record that was imported: it
+    cannot lead elsewhere."""
+    safe = _UNSAFE.sub("_", name)[:100].lstrip(".") or "artifact"
+    return f"{safe}/v{version}-{_NO_HEX.sub('', digest)[:12]}"
 
 
 def named(text: str) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """The training side: what runs inside the user's program. Standard library only, Python 3.8 syntax, nearly free to import.
 
-Nothing here may raise or wait because of us: a program trains on when the agent is gone or the disk is full.
+Nothing here may raise or wait because of us: a program trains on when the agent is gone or the disk is full. Only `Run.use_artifact` waits,
+and raises: without the data there is nothing to go on with.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def use_data(run: Run, path: Any) -> Any:
 
 def use(run: Run, name: str, wait_s: float = WAIT_S) -> Artifact:
     """An artifact by name: `name`, `name:v3`, `name:alias`, `SWEEP/name:alias`. Waits for the agent. Raises ArtifactError."""
-    answer = given(run, name) if run.standalone else ask(run, name, wait_s)
+    answer = given_then(run, name) if run.standalone else ask(run, name, wait_s)
     if answer is None:
         return _use_local(run, name)
     if "error" in answer:
@@ -170,7 +170,7 @@ def ask(run: Run, name: str, wait_s: float = WAIT_S) -> dict[str, Any]:
 # --- without an agent ------------------------------------------------------------------------------------------
 
 
-def given(run: Run, name: str) -> dict[str, Any] | None:
+def given_then(run: Run, name: str) -> dict[str, Any] | None:
     """What was put there for a run that is executed again, by the names under which it asked then: the n-th time the n-th."""
     try:
         found = read_facts(os.path.join(run._folder, GIVEN)).get(name)

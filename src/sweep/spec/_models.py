@@ -359,7 +359,7 @@ class SweepFile(Model):
     )
     outputs: f.Text | None = Field(
         default=None,
-        description="Where the whole output of a run goes when it is longer than what the store keeps of it: an absolute path that all nodes share, or a URL for `fsspec` (`pip install 'sweep[fsspec]'`). Not given: it stays on the run's node.",
+        description="Where the whole output of a run goes when it is longer than what the store keeps of it, and artifacts that are too large for the store: an absolute path that all nodes share, or a URL for `fsspec` (`pip install 'sweep[fsspec]'`). Not given: it stays on the run's node.",
         examples=["s3://bucket/outputs"],
     )
     priority: f.Priority = Field(

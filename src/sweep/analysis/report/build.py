@@ -83,7 +83,7 @@ def _figures(facts: Facts) -> tuple[tuple[str, str, str], ...]:
         (f"Best {facts.table.metric}" if facts.table.metric else "Best", best, n),
         ("Trials", f"{found.trials:,}", facts.table.spec.method),
         ("Runs", f"{found.runs:,}", ", ".join(f"{count:,} {state}" for state, count in found.counts.items())),
-        ("Hours, all attempts", hours(total.seconds), f"{hours(total.gpu_s)} GPU-hours"),
+        ("Run time, all attempts", words.duration(total.seconds), f"{hours(total.gpu_s)} GPU-hours"),
         ("Checklist", f"{complete} of {len(items)}", "complete evidence"),
     )
 

@@ -229,7 +229,7 @@ def _numbers(facts: Facts) -> Answer:
     again = sum(len(run.reproduced) for run in facts.runs)
     said = [
         f"{runs_text(facts)} in {words.plural(len(attempts), 'attempt')}, failed and abandoned ones included; "
-        f"{words.plural(values, 'value')} of the objective were reported, one for each evaluation of it"
+        f"{words.plural(values, 'value')} of the objective are on record, one for each evaluation of it"
     ]
     said.append(f"; {words.plural(again, 'run')} executed again to compare" if again else "")
     if facts.others:

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What no document has: control characters, those that turn the direction of writing, halves of characters."""
+
 
 class Code(msgspec.Struct, frozen=True):
     """A name, a value or a command within a sentence."""

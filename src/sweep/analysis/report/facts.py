@@ -94,6 +94,8 @@ def seconds_of(attempt: AttemptView) -> float:
 
 
 def hours(seconds: float) -> str:
-    """With three digits: `0.0123`, `1.25`, `312`."""
+    """With three digits: `0.0123`, `1.25`, `312`; `<0.001` for less than that, and `0` for nothing alone."""
     value = seconds / 3600
-    return "0" if value == 0 else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "<0.001"

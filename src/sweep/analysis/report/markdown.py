@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from sweep.analysis.report.document import (
+    CONTROL,
     Block,
     Bullets,
     Check,
@@ -48,7 +49,7 @@ def to_markdown(document: Document) -> str:
         lines += ["", f"## {section.title}"]
         for block in section.blocks:
             lines += ["", *_block(block)]
-    return "\n".join(lines) + "\n"
+    return CONTROL.sub("\ufffd", "\n".join(lines)) + "\n"
 
 
 def _contents(document: Document) -> Iterator[str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from importlib import resources
 
 from sweep.analysis.report.document import (
+    CONTROL,
     Block,
     Bullets,
     Check,
@@ -142,11 +142,8 @@ def _inline(part: Inline) -> str:
     return _escape(part)
 
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-
-
 def _escape(words: str) -> str:
-    return html.escape(_CONTROL.sub("\ufffd", words))
+    return html.escape(CONTROL.sub("\ufffd", words))
 
 
 def _style() -> str:

@@ -26,6 +26,12 @@ _DIGITS = 5
 def results(facts: Facts) -> list[Block]:
     """The table of the best trials, what its figures are, and the command of each."""
     ranked = ranking(facts)
+    if facts.table.metric is None:
+        return [
+            paragraph(
+                "The spec names no metric: there is nothing by which one run would be better than another."
+            )
+        ]
     if not ranked:
         return [paragraph("No run has ended with a finite value of the metric: there is no result.")]
     shown = ranked[:SHOWN]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sweep.sdk._artifacts import FOLDER, ask, find_local, keep, known_local, read_facts
+from sweep.sdk._artifacts import FOLDER, ask, find_local, given_then, keep, known_local, read_facts
 from sweep.sdk.wandb._errors import CommError
 from sweep.sdk.wandb._say import once
 from sweep.sdk.wandb._util import make_artifact_name_safe
@@ -71,7 +71,7 @@ def use(record: Record, given: Any) -> Artifact:
     name, _, version = word.partition(":")
     found = find_local(record.folder, name, version or "latest", beside=False)
     if found is None and record.records:
-        answer = given(record.run, word) if record.standalone else ask(record.run, word)
+        answer = given_then(record.run, word) if record.standalone else ask(record.run, word)
         if answer is not None and "path" in answer:
             return _fetched(answer)
         if answer is not None and not answer.get("missing"):

@@ -1,8 +1,8 @@
 """`wandb.Artifact`: named, versioned files of a run.
 
 `artifacts/<name>/v<n>/` in the run's folder holds the files of version n, counted per run, `artifacts/<name>/v<n>.json` what is
-known about them. A run finds its own artifacts and those of the other runs of its sweep on this machine; when several
-have the name, the one that was logged last.
+known about them (`sweep.sdk._artifacts`, as for `run.log_artifact`). A run finds its own artifacts here, and those of other runs through
+its agent.
 """
 
 from __future__ import annotations
