@@ -23,7 +23,7 @@ SUBJECTS = {
 NO_TORCH = pytest.mark.skipif(
     find_spec("torch") is None, reason="optuna-gp needs torch: pip install 'sweep[gp]'"
 )
-MARKS = {"skopt-gp": [pytest.mark.slow], "optuna-gp": [pytest.mark.slow, NO_TORCH]}
+MARKS = {"skopt-gp": [pytest.mark.slow], "optuna-gp": [pytest.mark.slow, pytest.mark.timeout(600), NO_TORCH]}
 
 
 def test_every_engine_is_here() -> None:
