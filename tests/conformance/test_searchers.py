@@ -1,5 +1,7 @@
 """The searchers' conformance suite over all engines."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from sweep.search import engines, make_searcher
@@ -10,6 +12,7 @@ SUBJECTS = {
     "random": Subject(make_searcher, "random", asks=60),
     "auto": Subject(make_searcher, "bayes", "auto", asks=24),
     "blend": Subject(make_searcher, "bayes", "blend", asks=24),
+    "optuna-gp": Subject(make_searcher, "bayes", "optuna-gp", asks=4),
     "optuna-cmaes": Subject(make_searcher, "bayes", "optuna-cmaes", asks=24),
     "skopt-rf": Subject(make_searcher, "bayes", "skopt-rf", asks=8),
     "skopt-gp": Subject(make_searcher, "bayes", "skopt-gp", asks=6),
@@ -17,7 +20,10 @@ SUBJECTS = {
     "optuna-tpe": Subject(make_searcher, "bayes", "optuna-tpe", asks=24),
     "skopt-et": Subject(make_searcher, "bayes", "skopt-et", asks=8),
 }
-MARKS = {"skopt-gp": pytest.mark.slow}
+NO_TORCH = pytest.mark.skipif(
+    find_spec("torch") is None, reason="optuna-gp needs torch: pip install 'sweep[gp]'"
+)
+MARKS = {"skopt-gp": [pytest.mark.slow], "optuna-gp": [pytest.mark.slow, pytest.mark.timeout(600), NO_TORCH]}
 
 
 def test_every_engine_is_here() -> None:

@@ -10,7 +10,9 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sweep.search._blended import DRAWN, TURNS, Told, log_discount, log_improvement, ranked, thinned
 from sweep.search._frame import INACTIVE, Array, Column, Frame
 from sweep.search._gaussian import NOISE, PSEUDO, Process, loss_and_gradient
-from sweep.search._parzen import Parzen
+from sweep.search._parzen import Marginals, Parzen
+from sweep.search._sameness import MOST, sameness_of, tied_share
+from sweep.search._sameness import loss_and_gradient as sameness_loss
 from sweep.search._scores import log_scores, power_scores
 from sweep.search._trees import Forest
 
@@ -204,6 +206,92 @@ def test_parzen_draws_where_the_good_rows_are() -> None:
     assert preference[0] > preference[1] + 1
 
 
+def test_marginals_combine_what_is_good_column_by_column() -> None:
+    rng = np.random.default_rng(0)
+    rows = BRANCHED.canonical(BRANCHED.draw(rng, 200))
+    order = np.argsort((rows[:, 0] != 1) + np.abs(rows[:, 5] - 0.7), kind="stable")
+    marginals = Marginals(BRANCHED, rows[order], 10)
+    drawn = marginals.draw(rng, 2000)
+    assert (drawn[:, 0] == 1).mean() == pytest.approx(10 / 11 + 1 / 33, abs=0.03)
+    assert np.unique(drawn[:, 0]).tolist() == [0, 1, 2], "the space's own draws are among them"
+    assert set(drawn[:, 3]) <= {0.1, 0.5, 0.9}
+    assert np.all((drawn >= 0) & (drawn[:, [1, 3, 5]].max() <= 1))
+    asked = BRANCHED.canonical(np.array([[1, 0, 1, 0.5, 0, 0.7], [0, 0.5, 0, 0, 0, 0.1]]))
+    preference = marginals.preference(asked)
+    assert preference[0] > preference[1] + 1
+    alone = Marginals(BRANCHED, rows[:1], 1)
+    assert np.all(np.isfinite(alone.preference(BRANCHED.canonical(alone.draw(rng, 50)))))
+
+
+def cells(rows: Array) -> Array:
+    """A table: four levels of the first column, two of the second, the third by itself."""
+    scores: Array = np.floor(4 * rows[:, 0]) + 10 * np.floor(2 * rows[:, 1]) + 0.1 * rows[:, 2]
+    return scores
+
+
+def test_sameness_learns_how_wide_the_cells_of_a_table_are() -> None:
+    rows = NUMBERS.draw(np.random.default_rng(0), 100)
+    assert sameness_of(NUMBERS, rows, cells(rows)) is None, "the third column makes every score another one"
+    rows[:, 2] = 0.5
+    same = sameness_of(NUMBERS, rows, cells(rows))
+    assert same is not None
+    assert same.rates[0] > same.rates[1], "narrow cells are left sooner"
+    asked = np.array([[0.1, 0.2, 0.5], [0.15, 0.3, 0.5], [0.6, 0.9, 0.5]])
+    novelty = same.log_novelty(asked, np.array([[0.12, 0.2, 0.5]]))
+    assert novelty[0] < novelty[1] < novelty[2] < 0
+
+
+def test_sameness_says_nothing_where_nothing_is_equal() -> None:
+    rows, scores = sample(BRANCHED, 60)
+    assert sameness_of(BRANCHED, rows, scores) is None
+    scores[5] = scores[6] = np.nan
+    assert sameness_of(BRANCHED, rows, scores) is None, "no score is none to compare"
+    choices = Frame([Column(choices=2), Column(choices=3)])
+    assert sameness_of(choices, choices.draw(np.random.default_rng(0), 6), np.zeros(6)) is None
+    assert sameness_of(NUMBERS, np.empty((0, 3)), np.empty(0)) is None
+
+
+def test_sameness_holds_within_a_branch_and_a_choice_only() -> None:
+    rng = np.random.default_rng(1)
+    rows = BRANCHED.canonical(BRANCHED.draw(rng, MOST + 20))
+    same = sameness_of(BRANCHED, rows, np.round(rows[:, 5], 1))
+    assert same is not None
+    tried = BRANCHED.canonical(np.array([[0, 0.5, 0, 0.1, 0, 0.5]]))
+    asked = BRANCHED.canonical(
+        np.array([[0, 0.5, 0, 0.1, 0, 0.5], [1, 0.5, 0, 0.1, 0, 0.5], [2, 0.5, 0, 0.1, 0, 0.5]])
+    )
+    novelty = same.log_novelty(asked, tried)
+    assert novelty[0] < -3 and novelty[1:] == pytest.approx([0, 0])
+
+
+def test_sameness_gradient_is_that_of_finite_differences() -> None:
+    rng = np.random.default_rng(2)
+    gaps, theta = rng.random((300, 3)) * 0.3, np.array([2.0, 1.0, 0.5, 0.7])
+    equal = rng.random(300) < np.exp(-3 * gaps.sum(1))
+    expected = approx_fprime(theta, lambda at: sameness_loss(at, gaps, equal, 0.05)[0], 1e-7)
+    assert sameness_loss(theta, gaps, equal, 0.05)[1] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_share_of_ties() -> None:
+    assert tied_share(np.array([1.0, 2.0, 1.0, 1.0, np.nan, np.nan])) == 0.5
+    assert tied_share(np.array([np.nan])) == 0.0
+
+
+def test_a_table_is_explored_when_nothing_better_comes() -> None:
+    rng = np.random.default_rng(4)
+    rows = NUMBERS.draw(rng, 40)
+    none = np.empty((0, 3))
+    stepped = np.floor(5 * rows[:, 0])
+    stepped[3] = -1.0
+
+    def proposals(scores: Array, seeds: range) -> Array:
+        return np.array([ranked(NUMBERS, Told(rows, scores, none), "process", seed)[0] for seed in seeds])
+
+    smooth = stepped + 1e-6 * rows[:, 1]
+    spread = proposals(stepped, range(12)).std(0).mean()
+    assert spread > 1.5 * proposals(smooth, range(12)).std(0).mean()
+
+
 @pytest.mark.parametrize("transform", [power_scores, log_scores])
 def test_scores_keep_their_order_and_bad_ones_do_not_decide(transform: object) -> None:
     assert callable(transform)
@@ -223,7 +311,7 @@ def test_thinning_keeps_the_best_and_the_latest() -> None:
     assert thinned(scores, 1000).tolist() == list(range(1000))
 
 
-@pytest.mark.parametrize("turn", sorted(set(TURNS)))
+@pytest.mark.parametrize("turn", sorted({*TURNS, "marginals"}))
 def test_every_turn_ranks_rows_that_are_new(turn: str) -> None:
     rows, scores = sample(BRANCHED, 30)
     scores[3] = np.nan

@@ -37,7 +37,7 @@ def whole(method: Method, over: Space, batch: int = 7, seed: int = 7) -> list[Co
 
 def test_engines_and_unknown_ones() -> None:
     assert engines() == (
-        *("grid", "random", "auto", "blend", "optuna-tpe", "optuna-cmaes"),
+        *("grid", "random", "auto", "blend", "optuna-tpe", "optuna-gp", "optuna-cmaes"),
         *("skopt-et", "skopt-rf", "skopt-gp", "sobol"),
     )
     assert make_searcher(SweepSpec(method="bayes", space=space(), seed=0)).name == "auto"

@@ -317,8 +317,8 @@ TOP: list[tuple[str, list[str]]] = [
     (
         "engine: optuna",
         [
-            "4:1 engine: must be auto, blend, optuna-tpe, optuna-cmaes, skopt-et, skopt-rf, skopt-gp or sobol, "
-            "not 'optuna'; did you mean `optuna-tpe`?"
+            "4:1 engine: must be auto, blend, optuna-tpe, optuna-gp, optuna-cmaes, skopt-et, skopt-rf, skopt-gp or sobol, "
+            "not 'optuna'; did you mean `optuna-gp`?"
         ],
     ),
     (

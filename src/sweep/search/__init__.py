@@ -22,7 +22,7 @@ def engines() -> tuple[str, ...]:
 def make_searcher(spec: SweepSpec) -> Searcher:
     """The searcher that `spec` names: its method's, or for `method: bayes` the one of `engine` (default: auto).
 
-    Raises ValueError for an unknown engine, and for a grid over a continuous parameter.
+    Raises ValueError for an unknown engine, one whose library is not installed, and for a grid over a continuous parameter.
     """
     name = engine_of(spec)
     if name not in _MAKERS:
@@ -71,6 +71,12 @@ def _forest(name: str) -> Callable[[SweepSpec], Searcher]:
     return make
 
 
+def _gp(spec: SweepSpec) -> Searcher:
+    from sweep.search._optuna_gp import OptunaGpSearcher
+
+    return OptunaGpSearcher(spec)
+
+
 def _cma(spec: SweepSpec) -> Searcher:
     from sweep.search._cma import CmaSearcher
 
@@ -98,6 +104,7 @@ _MAKERS: dict[str, Callable[[SweepSpec], Searcher]] = {
     "auto": _blend("auto"),
     "blend": _blend("blend"),
     "optuna-tpe": _tpe,
+    "optuna-gp": _gp,
     "optuna-cmaes": _cma,
     "skopt-et": _forest("skopt-et"),
     "skopt-rf": _forest("skopt-rf"),

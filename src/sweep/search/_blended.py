@@ -1,5 +1,8 @@
 """The model behind `blend`: a Gaussian process, a forest and Parzen estimators take turns at proposing.
 
+Where the scores say that the function has steps (many are equal to the last bit), configs that are likely to be one already
+tried are worth less, and while nothing better is found, every second turn of the first two goes to an explorer.
+
 The rule of this file: an answer is a function of the rows and scores told and of the seed, computed from scratch for each
 question, so that no state has to survive a restart. Costs are bounded by thinning the history, never by caching.
 """
@@ -16,11 +19,12 @@ from scipy.special import erfcx, log_ndtr
 
 from sweep.search._frame import INACTIVE, Array, Frame
 from sweep.search._gaussian import Process
-from sweep.search._parzen import SHARE, Parzen
+from sweep.search._parzen import DRAWS, FEW_DRAWS, SHARE, Marginals, Parzen
+from sweep.search._sameness import sameness_of, tied_share
 from sweep.search._scores import log_scores, power_scores
 from sweep.search._trees import Forest
 
-Turn = Literal["process", "forest", "parzen"]
+Turn = Literal["process", "forest", "parzen", "marginals"]
 TURNS: tuple[Turn, ...] = ("process", "forest", "process", "parzen")
 FIT_MOST = 120
 """Scores that the process' parameters are fitted to at most; the best and a spread of the others."""
@@ -28,6 +32,10 @@ KNOW_MOST = 400
 """Scores that a model is told at most: a cubic cost ends here."""
 NEAR = 0.06
 """A candidate closer than this to what has been tried, in every column, would show little new."""
+STALLED = 15
+"""Scores without a better one after which every second turn of a model explores, on a function with steps."""
+TIED = 0.05
+"""Share of scores equal to an earlier one from which a function counts as one with steps."""
 DRAWN, MUTATED, ROUNDS, BEAM, CHILDREN = 256, 256, 3, 8, 16
 
 
@@ -44,17 +52,36 @@ def ranked(frame: Frame, told: Told, turn: Turn, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     if np.count_nonzero(~np.isnan(told.scores)) < 2:
         return frame.draw(rng, DRAWN)
+    turn = _turn_now(told.scores, turn, rng)
+    same = sameness_of(frame, told.rows, told.scores)
     scores = np.where(np.isnan(told.scores), np.nanmax(told.scores), told.scores)
     keep = thinned(scores, KNOW_MOST)
     rows, scores = told.rows[keep], scores[keep]
     pending = told.pending[-KNOW_MOST // 2 :]
-    if turn == "parzen":
-        found, value = _by_parzen(frame, rows, scores, pending, rng)
-    elif turn == "process":
-        found, value = _by_process(frame, rows, scores, pending, rng)
+    tried = np.concatenate([told.rows, told.pending])
+    near = np.concatenate([rows, pending])
+
+    def novelty(at: Array) -> Array:
+        return same.log_novelty(at, near) if same is not None else np.zeros(len(at))
+
+    if turn in ("parzen", "marginals"):
+        found, value = _by_parzen(frame, rows, scores, pending, rng, marginals=turn == "marginals")
+        value = value + novelty(frame.canonical(found))
     else:
-        found, value = _by_forest(frame, rows, scores, pending, rng)
-    return _apart_first(frame, found, value, np.concatenate([told.rows, told.pending]))
+        if turn == "process":
+            improvement = _by_process(frame, rows, scores, pending)
+        else:
+            improvement = _by_forest(frame, rows, scores, pending, rng)
+        found, value = _climb(frame, lambda at: improvement(at) + novelty(at), rows, scores, rng)
+    return _apart_first(frame, found, value, tried)
+
+
+def _turn_now(scores: Array, turn: Turn, rng: np.random.Generator) -> Turn:
+    """`turn`, or at every second one of a model an explorer's, where a function with steps has shown nothing better for long."""
+    stalled = len(scores) - 1 - int(np.nanargmin(scores))
+    if stalled < STALLED or tied_share(scores) < TIED or turn not in ("process", "forest"):
+        return turn
+    return "marginals" if rng.random() < 0.5 else turn
 
 
 def thinned(scores: Array, most: int) -> NDArray[np.int64]:
@@ -91,9 +118,8 @@ def log_discount(spread: Array, noise: float) -> Array:
     return result
 
 
-def _by_process(
-    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
-) -> tuple[Array, Array]:
+def _by_process(frame: Frame, rows: Array, scores: Array, pending: Array) -> Callable[[Array], Array]:
+    """Log of the improvement that the process expects."""
     values = power_scores(scores)
     process = Process(frame)
     fitted = thinned(values, FIT_MOST)
@@ -109,12 +135,13 @@ def _by_process(
         mean, spread = process.predict(at)
         return log_improvement(mean, spread, best) + log_discount(spread, process.variance * process.noise)
 
-    return _climb(frame, improvement, rows, values, rng)
+    return improvement
 
 
 def _by_forest(
     frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
-) -> tuple[Array, Array]:
+) -> Callable[[Array], Array]:
+    """Log of the improvement that the forest expects."""
     values = log_scores(scores)
     forest = Forest(frame, rows, values, rng)
     if len(pending):
@@ -126,16 +153,21 @@ def _by_forest(
         mean, spread = forest.predict(at)
         return log_improvement(mean, np.maximum(spread, 1e-6), best)
 
-    return _climb(frame, improvement, rows, values, rng)
+    return improvement
 
 
 def _by_parzen(
-    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
+    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator, *, marginals: bool
 ) -> tuple[Array, Array]:
+    """Draws with their values, from the densities of whole rows or of each column by itself."""
     order = np.argsort(scores, kind="stable")
-    good = max(2, math.ceil(SHARE * len(rows)))
-    parzen = Parzen(frame, np.concatenate([rows[order], pending]), good)
-    drawn = parzen.draw(rng, 64)
+    known = np.concatenate([rows[order], pending])
+    parzen: Parzen | Marginals
+    if marginals:
+        parzen, draws = Marginals(frame, known, max(1, math.ceil(0.25 * math.sqrt(len(rows))))), FEW_DRAWS
+    else:
+        parzen, draws = Parzen(frame, known, max(2, math.ceil(SHARE * len(rows)))), DRAWS
+    drawn = parzen.draw(rng, draws)
     return drawn, parzen.preference(frame.canonical(drawn))
 
 
@@ -143,12 +175,12 @@ def _climb(
     frame: Frame,
     value_of: Callable[[Array], Array],
     rows: Array,
-    values: Array,
+    scores: Array,
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Candidates with their values: draws from the space, changes of the best rows, and rounds of changes of the most
     promising candidates."""
-    elite = frame.filled(rng, rows[np.argsort(values, kind="stable")[:5]])
+    elite = frame.filled(rng, rows[np.argsort(scores, kind="stable")[:5]])
     start = elite[rng.integers(len(elite), size=MUTATED)]
     found = np.concatenate([frame.draw(rng, DRAWN), frame.mutated(rng, start, 0.15, 0.3)])
     value = value_of(frame.canonical(found))

@@ -55,7 +55,7 @@ class _Tpe:
 
     def update(self, seen: Sequence[Observation]) -> None:
         """Make the study hold the usable trials of `seen`, and nothing else that the sampler minds."""
-        with _quiet():
+        with quiet():
             for number in self._pending if self._study is not None else ():
                 self._drop(number)
             self._pending = []
@@ -65,7 +65,7 @@ class _Tpe:
 
     def ask(self, seed: int) -> Point:
         """A point with a high ratio of the good trials' density to the others'."""
-        with _quiet():
+        with quiet():
             self._study.sampler = self._sampler(seed)
             try:
                 trial, point = self._asked()
@@ -82,16 +82,16 @@ class _Tpe:
         axes = self._axes.axes
         if not self._axes.conditional:
             trial = self._study.ask(fixed_distributions=self._distributions)
-            return trial, [trial.params[_key(i)] for i in range(len(axes))]
+            return trial, [trial.params[key_of(i)] for i in range(len(axes))]
         trial, point = self._study.ask(), [axis.rest for axis in axes]
         for i in self._axes.order:
             if self._axes.active(point)[i]:
-                point[i] = _suggested(trial, _key(i), axes[i])
+                point[i] = _suggested(trial, key_of(i), axes[i])
         return trial, point
 
     def pend(self, config: Config) -> None:
         """Count `config` as running until the next update."""
-        with _quiet():
+        with quiet():
             number = self._add(config, None, "open")
         assert number is not None
         self._pending.append(number)
@@ -105,7 +105,7 @@ class _Tpe:
     def _rebuild(self, seen: Sequence[Observation]) -> None:
         import optuna
 
-        self._distributions = {_key(i): _distribution(axis) for i, axis in enumerate(self._axes.axes)}
+        self._distributions = {key_of(i): distribution_of(axis) for i, axis in enumerate(self._axes.axes)}
         self._sampler = _sampler_over(self._distributions, self._groups())
         self._study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(), direction=self._goal, study_name="sweep"
@@ -118,7 +118,7 @@ class _Tpe:
         groups: dict[Any, dict[str, Any]] = {}
         for i, axis in enumerate(self._axes.axes):
             conditions = tuple((c.path, tuple(map(canonical, c.values))) for c in axis.parameter.when)
-            groups.setdefault(conditions, {})[_key(i)] = self._distributions[_key(i)]
+            groups.setdefault(conditions, {})[key_of(i)] = self._distributions[key_of(i)]
         return list(groups.values())
 
     def _tell_changes(self, seen: Sequence[Observation]) -> bool:
@@ -165,7 +165,7 @@ class _Tpe:
         if status != "open" and score is None:
             state = TrialState.PRUNED
         active = self._axes.active(point)
-        params = {_key(i): coordinate for i, coordinate in enumerate(point) if active[i]}
+        params = {key_of(i): coordinate for i, coordinate in enumerate(point) if active[i]}
         distributions = {key: self._distributions[key] for key in params}
         trial = create_trial(state=state, value=score, params=params, distributions=distributions)
         self._study.add_trial(trial)
@@ -205,12 +205,12 @@ def _suggested(trial: Any, key: str, axis: Axis) -> float | int:
     return found
 
 
-def _key(index: int) -> str:
+def key_of(index: int) -> str:
     """Name of an axis in the study: positions keep their order when sorted, whatever the parameters are called."""
     return f"{index:06d}"
 
 
-def _distribution(axis: Axis) -> Any:
+def distribution_of(axis: Axis) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if axis.kind == "choice":
@@ -221,7 +221,7 @@ def _distribution(axis: Axis) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna's information and warnings are about its own use, which is ours to answer for."""
     import optuna
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from sweep.core.links import link_problem
@@ -285,6 +286,11 @@ def _check_together(file: SweepFile, report: Report) -> None:
     if file.engine is not None and file.method != "bayes":
         report.error(
             ("engine",), f"only `method: bayes` has engines, and the method is {file.method}; remove it"
+        )
+    if file.engine == "optuna-gp" and find_spec("torch") is None:
+        report.warn(
+            ("engine",),
+            "needs torch where the sweep is worked off, and it is not installed here: pip install 'sweep[gp]'",
         )
     if file.metric is not None and (file.metric.impute != "worst" or file.metric.impute_while_running):
         report.warn(

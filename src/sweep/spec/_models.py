@@ -27,7 +27,9 @@ from sweep.spec._distribution_models import (
     WeightedParameter,
 )
 
-Engine = Literal["auto", "blend", "optuna-tpe", "optuna-cmaes", "skopt-et", "skopt-rf", "skopt-gp", "sobol"]
+Engine = Literal[
+    "auto", "blend", "optuna-tpe", "optuna-gp", "optuna-cmaes", "skopt-et", "skopt-rf", "skopt-gp", "sobol"
+]
 
 
 # --- the other groups of keys ----------------------------------------------------------------------------------
