@@ -39,7 +39,7 @@ from sweep.stores._redis_url import parse, shown
 from sweep.stores.base import EntriesLost
 from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
-from tests.redis_server import Proxy, RedisServer, free_port
+from tests.redis_server import Proxy, RedisServer, find_server, free_port
 
 PAUSE = e.PauseRequested()
 PLANTED = "planted-pa55word"
@@ -220,6 +220,22 @@ def test_a_read_only_replica(start: Callable[..., RedisServer]) -> None:
     with closing(RedisStore(primary.url)) as store:
         append(store)
     fails(replica.url, "read-only replica; name its primary server")
+
+
+def test_a_sentinel(start: Callable[..., RedisServer], tmp_path: Path) -> None:
+    port, config = free_port(), tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n")
+    with (tmp_path / "log").open("wb") as log:
+        command = [find_server(), str(config), "--sentinel"]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        with pytest.raises(
+            StoreError, match="is a Redis Sentinel, which keeps no data itself; name the primary"
+        ):
+            RedisStore(f"redis://127.0.0.1:{port}", patience_s=60.0)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_user_who_may_too_little(start: Callable[..., RedisServer]) -> None:

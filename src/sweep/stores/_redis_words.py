@@ -63,6 +63,8 @@ def in_words(error: BaseException, address: Address) -> StoreError:
             ", and does it speak TLS at this port (redis:// is without)?" if address.tls is not None else "?"
         )
         return StoreError(f"the Redis server {where} does not answer; is it running, and {question}")
+    if "SELECT is not allowed in cluster mode" in said:
+        return StoreError(f"{where}: a Redis cluster has database 0 only; take the number out of the address")
     if isinstance(error, wrong.ClusterDownError):
         return StoreError(f"the Redis cluster {where} is down ({said})")
     if isinstance(error, wrong.ConnectionError | OSError):
@@ -129,7 +131,11 @@ def parse_info(answer: bytes) -> dict[str, str]:
 
 
 def refuse_unfit(info: dict[str, str], address: Address) -> None:
-    """Raise StoreError for a server that is too old, or that throws keys away."""
+    """Raise StoreError for a server that is too old, that keeps no data, or that throws keys away."""
+    if info.get("redis_mode") == "sentinel":
+        raise StoreError(
+            f"{address.shown} is a Redis Sentinel, which keeps no data itself; name the primary server that it watches"
+        )
     version = tuple(int(part) for part in re.findall(r"\d+", info.get("redis_version", ""))[:2])
     if version and version < OLDEST:
         raise StoreError(
@@ -176,6 +182,7 @@ def describe(info: dict[str, str], fsync: str) -> dict[str, Any]:
         "server": f"{server} {info.get('valkey_version') or info.get('redis_version', '?')}",
         "memory_bytes": int(info.get("used_memory", 0)),
         "max_memory_bytes": int(info.get("maxmemory", 0)),
+        "replica": info.get("role") in ("slave", "replica"),
         "eviction": info.get("maxmemory_policy", "unknown"),
         "appendonly": info.get("aof_enabled") == "1",
         "appendfsync": fsync,
