@@ -30,7 +30,7 @@ from sweep.api.places import (
 )
 from sweep.api.reading import load_views
 from sweep.core import entries as e
-from sweep.core.index import RUN_PREFIX, Views, decode_run, run_key
+from sweep.core.index import Views, decode_run, run_key
 from sweep.core.lifecycle import ENDED
 from sweep.core.names import AGENT_LEASES, output_cache
 from sweep.core.views import RunView
@@ -41,8 +41,6 @@ from sweep.stores.output import HEAD, RING
 Kind = Literal["folders", "blobs", "checkpoints", "logs", "local", "code"]
 BATCH = 100
 """So many things are taken away in one transaction."""
-FEW = 8
-"""Of more runs of a sweep than these, all rows are read at once."""
 _REVIVES = (e.ResumeRequested, e.SweepReopened, e.SpecRevised, e.ExtendRequested)
 """Entries after which runs that were cancelled wait again."""
 _AGENT_LOG_S = 3600.0
@@ -303,10 +301,9 @@ def _still_free(store: Store, kind: Kind, part: Iterable[Item]) -> Iterator[Item
 def _ended_now(store: Store, sweep: str, runs: Iterable[int]) -> set[int]:
     """Which of `runs`, of which each has ended once, nobody has asked to go on. The index may lag behind."""
     found, cancelled = set[int](), set[int]()
-    wanted, upto = set(runs), store.position(sweep)
-    whole = store.read_index(sweep, RUN_PREFIX) if len(wanted) > FEW else None
-    for run in wanted:
-        index = whole or store.read_index(sweep, run_key(run))
+    upto = store.position(sweep)
+    for run in runs:
+        index = store.read_index(sweep, run_key(run))
         upto = min(upto, index.upto)
         if (row := index.rows.get(run_key(run))) is not None:
             view = decode_run(row)
