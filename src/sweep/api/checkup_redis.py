@@ -40,6 +40,8 @@ def _about(facts: dict[str, Any]) -> Iterator[Finding]:
 
 def _durability(facts: dict[str, Any]) -> Finding:
     name, found = "store's durability", facts["durability"]
+    if found.startswith("not known"):
+        return Finding(name, "warning", found, "as the server's administrator: ACL SETUSER NAME +info")
     if not facts["appendonly"]:
         return Finding(name, "warning", found, "set `appendonly yes` and `appendfsync always` (or everysec)")
     if facts["appendfsync"] == "always":

@@ -161,6 +161,8 @@ def is_written(persistence: bytes) -> bool:
 
 def durability(info: dict[str, str], fsync: str) -> str:
     """What "recorded" means on such a server. `fsync`: its `appendfsync`, empty when it does not tell."""
+    if not info:
+        return "not known, and with `appendfsync everysec` less than it could be: the server does not let this user ask INFO"
     if info.get("aof_enabled") != "1":
         return "none but Redis's snapshots: what was recorded since the last one is lost when the server ends (appendonly no)"
     if fsync == "always":
@@ -172,7 +174,10 @@ def durability(info: dict[str, str], fsync: str) -> str:
         )
     if fsync == "no":
         return "every commit survives when the Redis process is killed; a power cut loses what the system had not written yet (appendfsync no)"
-    return "append-only file; the server does not tell this user its appendfsync: with `always` a commit survives a power cut"
+    return (
+        "every commit survives when the Redis process is killed; the server does not tell this user its appendfsync: with `always` it "
+        "survives a power cut as well"
+    )
 
 
 def describe(info: dict[str, str], fsync: str) -> dict[str, Any]:
