@@ -218,7 +218,7 @@ def test_a_read_only_replica(start: Callable[..., RedisServer]) -> None:
     with closing(replica.client()) as client:
         client.execute_command("REPLICAOF", "127.0.0.1", str(primary.port))
     with closing(RedisStore(primary.url)) as store:
-        append(store)
+        append(store, sweep="another")  # whether the replica has it already or not, it is asked to write
     fails(replica.url, "read-only replica; name its primary server")
 
 
