@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,16 +40,19 @@ def holds(text: str | bytes, *wanted: str) -> bool:
 def test_no_message_has_it(project: Project, address: str) -> None:
     project.write("train.py", TRAIN)
     project.write("sweep.yaml", SPEC)
-    for words in (
+    commands = (
         ["ls"],
         ["create", "sweep.yaml"],
         ["agent", "latest", "-d"],
         ["doctor"],
         ["logs", "latest-0"],
-    ):
-        for done in (project.run(*words, SWEEP_STORE=address), project.run(*words, "--store", address)):
-            assert done.returncode != 0
-            assert not holds(done.stdout + done.stderr), words
+    )
+    with ThreadPoolExecutor(2 * len(commands)) as pool:  # each waits a while for a server that is not there
+        tried = [pool.submit(project.run, *words, SWEEP_STORE=address) for words in commands]
+        tried += [pool.submit(project.run, *words, "--store", address) for words in commands]
+    for done in (one.result() for one in tried):
+        assert done.returncode != 0
+        assert not holds(done.stdout + done.stderr), done.args
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

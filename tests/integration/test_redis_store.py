@@ -112,6 +112,40 @@ def test_two_agents_work_off_a_sweep(over_redis: Project) -> None:
         assert PLANTED not in repr(store.read_index(sweep)) + repr(store.describe())
 
 
+def test_a_cluster_of_one_node(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All that a sweep writes, by all commands that have to do with it, goes to keys of one slot."""
+    server = RedisServer(tmp_path_factory.mktemp("c"), cluster_enabled="yes").start()
+    try:
+        with closing(server.client()) as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        project.env["SWEEP_STORE"] = f"redis://127.0.0.1:{server.port}"
+        project.write("train.py", TRAIN % 0.01)
+        project.write("sweep.yaml", SPEC % list(range(8)))
+        first, second = project.create(), project.create()
+        agents = [project.agent("--all", "--slots", "2") for _ in range(2)]
+        for agent in agents:
+            project.wait_end(agent)
+        for sweep in (first, second):
+            assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 8
+            assert project.json("best", sweep)["config"]["x"] == 0
+        project.sweep("rm", first, "--yes")
+        project.sweep("gc", "--yes")
+        assert [row["id"] for row in project.json("ls")] == [second]
+        with closing(server.client()) as client:
+            slots = {
+                client.execute_command("CLUSTER", "KEYSLOT", key)
+                for key in client.keys("*")
+                if second.encode() in key
+            }
+        assert len(slots) == 1
+        assert "Redis" in project.sweep("doctor")
+        mistake = project.mistake("ls", SWEEP_STORE=f"redis://127.0.0.1:{server.port}/3")
+        assert "a Redis cluster has database 0 only" in mistake
+    finally:
+        project.end()
+        server.kill()
+
+
 def test_redis_is_killed_and_comes_back(over_redis: Project, server: RedisServer) -> None:
     sweep = create(over_redis, 8, 0.05)
     agents = [over_redis.agent(sweep, "--slots", "2", SWEEP_LEASE_S="30") for _ in range(2)]

@@ -90,7 +90,7 @@ def test_a_full_disk_is_waited_for_and_training_goes_on(disk: Project) -> None:
     disk.wait_for(lambda: "is full; free some space (training goes on" in disk.agent_output())
     said = disk.mistake("create", "sweep.yaml")
     assert said.startswith(f"sweep: the disk of {disk.folder}/.sweep/store.db is full; free some space")
-    time.sleep(6)  # three leases
+    time.sleep(4.5)  # two leases
     assert len(disk.runs(sweep)) == 3, "reading goes on"
     ballast.unlink()
     disk.wait_for(lambda: "the store works again" in disk.agent_output())

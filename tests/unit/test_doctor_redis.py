@@ -62,6 +62,20 @@ def test_what_a_redis_server_guarantees(
         server.kill()
 
 
+def test_a_replica_is_no_place_for_agents(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    server = RedisServer(tmp_path_factory.mktemp("r")).start()
+    try:
+        with closing(server.client()) as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))
+        found = {finding.name: finding for finding in checkup_store.store(place(tmp_path, server.url))}
+        assert found["store"].status == "broken" and "it is a read-only replica" in found["store"].found
+        assert "primary" in found["store"].advice
+    finally:
+        server.kill()
+
+
 def test_a_redis_server_that_throws_keys_away(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ from sweep.stores._redis_url import parse, shown
 from sweep.stores.base import EntriesLost
 from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
-from tests.redis_server import Proxy, RedisServer, free_port
+from tests.redis_server import Proxy, RedisServer, find_server, free_port
 
 PAUSE = e.PauseRequested()
 PLANTED = "planted-pa55word"
@@ -218,12 +218,28 @@ def test_a_read_only_replica(start: Callable[..., RedisServer]) -> None:
     with closing(replica.client()) as client:
         client.execute_command("REPLICAOF", "127.0.0.1", str(primary.port))
     with closing(RedisStore(primary.url)) as store:
-        append(store)
+        append(store, sweep="another")  # whether the replica has it already or not, it is asked to write
     fails(replica.url, "read-only replica; name its primary server")
 
 
+def test_a_sentinel(start: Callable[..., RedisServer], tmp_path: Path) -> None:
+    port, config = free_port(), tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n")
+    with (tmp_path / "log").open("wb") as log:
+        command = [find_server(), str(config), "--sentinel"]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        with pytest.raises(
+            StoreError, match="is a Redis Sentinel, which keeps no data itself; name the primary"
+        ):
+            RedisStore(f"redis://127.0.0.1:{port}", patience_s=60.0)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_user_who_may_too_little(start: Callable[..., RedisServer]) -> None:
-    server = start()
+    server = start(appendonly="yes", appendfsync="everysec")
     with closing(server.client()) as client:
         client.execute_command(
             "ACL", "SETUSER", "me", "on", f">{PLANTED}", "~sweep:*", "+@read", "+@write", "+info"
@@ -258,7 +274,13 @@ def test_a_user_who_may_too_little(start: Callable[..., RedisServer]) -> None:
         assert hears(listener)
         listener.close()
         store.delete_sweep("s")
-        assert "does not tell" in store.describe()["durability"] or not store.describe()["appendonly"]
+        told = "survives when the Redis process is killed; the server does not tell this user its appendfsync"
+        assert told in store.describe()["durability"]
+    with closing(server.client()) as client:
+        client.execute_command("ACL", "SETUSER", "fine", "-info")
+    with closing(RedisStore(f"redis://fine:pw@127.0.0.1:{server.port}")) as store:
+        work(store, range(3))
+        assert "does not let this user ask INFO" in store.describe()["durability"]
 
 
 def test_a_server_that_is_too_old() -> None:

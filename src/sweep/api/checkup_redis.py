@@ -26,6 +26,9 @@ def server(place: Place) -> list[Finding]:
     agents = f", {len(leases)} agent{'s' if len(leases) != 1 else ''} at work" if leases else ""
     count = f"{len(sweeps):,} sweep{'s' if len(sweeps) != 1 else ''}"
     found = f"{facts['url']}: {facts['server']}, format {facts['schema']}, {count}{agents}"
+    if facts["replica"]:
+        advice = "name its primary server: agents must write"
+        return [Finding("store", "broken", f"{found}; it is a read-only replica", advice), *_about(facts)]
     return [Finding("store", "ok", found), *_about(facts)]
 
 
@@ -37,6 +40,8 @@ def _about(facts: dict[str, Any]) -> Iterator[Finding]:
 
 def _durability(facts: dict[str, Any]) -> Finding:
     name, found = "store's durability", facts["durability"]
+    if found.startswith("not known"):
+        return Finding(name, "warning", found, "as the server's administrator: ACL SETUSER NAME +info")
     if not facts["appendonly"]:
         return Finding(name, "warning", found, "set `appendonly yes` and `appendfsync always` (or everysec)")
     if facts["appendfsync"] == "always":

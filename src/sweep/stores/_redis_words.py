@@ -63,6 +63,8 @@ def in_words(error: BaseException, address: Address) -> StoreError:
             ", and does it speak TLS at this port (redis:// is without)?" if address.tls is not None else "?"
         )
         return StoreError(f"the Redis server {where} does not answer; is it running, and {question}")
+    if "SELECT is not allowed in cluster mode" in said:
+        return StoreError(f"{where}: a Redis cluster has database 0 only; take the number out of the address")
     if isinstance(error, wrong.ClusterDownError):
         return StoreError(f"the Redis cluster {where} is down ({said})")
     if isinstance(error, wrong.ConnectionError | OSError):
@@ -129,7 +131,11 @@ def parse_info(answer: bytes) -> dict[str, str]:
 
 
 def refuse_unfit(info: dict[str, str], address: Address) -> None:
-    """Raise StoreError for a server that is too old, or that throws keys away."""
+    """Raise StoreError for a server that is too old, that keeps no data, or that throws keys away."""
+    if info.get("redis_mode") == "sentinel":
+        raise StoreError(
+            f"{address.shown} is a Redis Sentinel, which keeps no data itself; name the primary server that it watches"
+        )
     version = tuple(int(part) for part in re.findall(r"\d+", info.get("redis_version", ""))[:2])
     if version and version < OLDEST:
         raise StoreError(
@@ -155,6 +161,8 @@ def is_written(persistence: bytes) -> bool:
 
 def durability(info: dict[str, str], fsync: str) -> str:
     """What "recorded" means on such a server. `fsync`: its `appendfsync`, empty when it does not tell."""
+    if not info:
+        return "not known, and with `appendfsync everysec` less than it could be: the server does not let this user ask INFO"
     if info.get("aof_enabled") != "1":
         return "none but Redis's snapshots: what was recorded since the last one is lost when the server ends (appendonly no)"
     if fsync == "always":
@@ -166,7 +174,10 @@ def durability(info: dict[str, str], fsync: str) -> str:
         )
     if fsync == "no":
         return "every commit survives when the Redis process is killed; a power cut loses what the system had not written yet (appendfsync no)"
-    return "append-only file; the server does not tell this user its appendfsync: with `always` a commit survives a power cut"
+    return (
+        "every commit survives when the Redis process is killed; the server does not tell this user its appendfsync: with `always` it "
+        "survives a power cut as well"
+    )
 
 
 def describe(info: dict[str, str], fsync: str) -> dict[str, Any]:
@@ -176,6 +187,7 @@ def describe(info: dict[str, str], fsync: str) -> dict[str, Any]:
         "server": f"{server} {info.get('valkey_version') or info.get('redis_version', '?')}",
         "memory_bytes": int(info.get("used_memory", 0)),
         "max_memory_bytes": int(info.get("maxmemory", 0)),
+        "replica": info.get("role") in ("slave", "replica"),
         "eviction": info.get("maxmemory_policy", "unknown"),
         "appendonly": info.get("aof_enabled") == "1",
         "appendfsync": fsync,
