@@ -222,7 +222,9 @@ class Session:
                 position, seq, written = self._write(history, heard)
                 latest = position
                 if self.driver is not None:
-                    given = sorted([*heard.events, *written], key=attrgetter("position"))
+                    given = sorted(
+                        [*written, *heard.events], key=attrgetter("position")
+                    )  # what was written counts first
                     self.driver.step(self.time.now_s(), given, position)
                     if self.driver.wrote_s is not None:
                         self.time.saw(self.driver.wrote_s)
