@@ -126,11 +126,12 @@ def a_failed_batch_is_taken_for_done(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def an_own_append_that_came_late_is_not_counted(patch: pytest.MonkeyPatch) -> None:
-    def catch_up(self: Driver) -> None:
+    def catch_up(self: Driver, position: int | None = None) -> None:
         state, fold = self.state, self._fold
         assert fold is not None
         for recorded in self.store.read(self.sweep, state.position):
             fold.fold(recorded)
+            self._note(recorded)
 
     patch.setattr(Driver, "catch_up", catch_up)
 

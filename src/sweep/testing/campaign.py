@@ -50,7 +50,6 @@ KINDS: tuple[str, ...] = (
     "failed on a node set aside",
     "controller took the lead",
     "controller lost the lead",
-    "told by the store",
 )
 """What must have happened in a campaign of some hundred seeds."""
 

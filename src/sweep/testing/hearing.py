@@ -15,8 +15,11 @@ from sweep.stores import Heard, Told
 if TYPE_CHECKING:
     from sweep.testing.world import World
 
-HEARING, LOOKS, MISSED, AGAIN = 0.7, 0.5, 0.1, 0.1
-"""How many worlds without batches have such a store; how often an agent looks all the same, misses a message, hears one again."""
+FIRST = 1400
+"""From this seed on half of those worlds whose store has no batches have one that tells; earlier ones are known for what happens in
+them."""
+LOOKS, MISSED, AGAIN = 0.5, 0.1, 0.1
+"""How often an agent looks all the same, misses a message, hears one again."""
 
 
 class Hearing:
@@ -25,8 +28,7 @@ class Hearing:
     def __init__(self, world: World, agent: str) -> None:
         self._world, self._agent = world, agent
         self._chance = Random(f"hearing/{world.seed}/{agent}")
-        hears = Random(f"hearing/{world.seed}").random() < HEARING
-        self._hears = hears and not world.atomic
+        self._hears = world.seed >= FIRST and world.seed % 2 == 1 and not world.atomic
         self._upto = self._order = 0
         """Position of the last entry that was told, or missed; of the last one for this agent among them."""
 
