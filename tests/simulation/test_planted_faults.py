@@ -23,7 +23,7 @@ FIRST = {
     "a_node_set_aside_goes_on_to_get_runs": 120,
     "a_restarted_attempt_counts_its_seconds_anew": 395,
     "a_tag_cannot_be_taken_away": 158,
-    "an_agent_believes_that_it_has_been_told_everything": 1401,
+    "an_agent_believes_that_it_has_been_told_everything": 1549,
     "an_own_append_that_came_late_is_not_counted": 834,
     "bad_nodes_are_never_set_aside": 120,
     "failures_on_a_bad_node_stay_charged": 122,
