@@ -112,7 +112,7 @@ class Agent:
         self._session.join(e.AgentJoined(name, "host", os.getpid(), slots))
         self._news = News(selector)
         self._news.follow(self._store, SWEEP, name)
-        self._offers = self._looks_at_s = self._started_at_s = 0.0
+        self._offers = self._started_at_s = 0.0
         self._ending: list[tuple[float, int, e.RunAssigned]] = []
         self._asked: dict[int, float] = {}
         for slot in range(slots if took_s else 0):
@@ -120,22 +120,23 @@ class Agent:
 
     def due_s(self) -> float:
         """When it has something to do, by the monotonic clock."""
-        return min([self._looks_at_s, *(end[0] for end in self._ending[:1])])
+        return min([self._news.next_s, *(end[0] for end in self._ending[:1])])
 
     def turn(self, now_s: float) -> Iterator[float]:
         """Does what is due, as the real loop would; gives how long each answer took, in seconds."""
         session = self._session
         while self._ending and self._ending[0][0] <= now_s:
             self._end(heapq.heappop(self._ending)[2], now_s)
-        news = self._news.beyond(session.seen) if session.leads else self._news.fresh
-        if not news and not session.urgent and not (session.pending and now_s >= self._started_at_s):
-            self._news.take(session.leads)
-            if now_s < self._looks_at_s:
+        due = session.urgent or (session.pending and now_s >= self._started_at_s)
+        if not due and not self._news.calls(session.leads, session.seen):
+            if now_s < self._news.next_s:
                 return
-            self._looks_at_s = now_s + self._news.pause_s(session.settled, _TIMING.controller_ttl_s)
+            self._news.looks(session.settled, _TIMING.controller_ttl_s, now_s)
             if not session.behind() and session.driver is not None:
                 return
-        for entry in session.commit(heard=self._news.take(session.leads)):
+        orders = session.commit(heard=self._news.take(session.leads))
+        self._news.stir(session.stirred, now_s)
+        for entry in orders:
             if isinstance(entry, e.RunAssigned):
                 now_s = time.monotonic()
                 if entry.slot in self._asked:

@@ -10,7 +10,9 @@ from planting import around, plant
 from sweep.agents.session import Session
 from sweep.controller.driver import Driver
 from sweep.core import decide
+from sweep.core import entries as e
 from sweep.core.agent import AgentCore
+from sweep.stores import Heard
 from sweep.stores.base import StoreError
 from sweep.stores.memory import MemoryStore
 
@@ -129,7 +131,7 @@ def an_own_append_that_came_late_is_not_counted(patch: pytest.MonkeyPatch) -> No
         assert fold is not None
         for recorded in self.store.read(self.sweep, state.position):
             fold.fold(recorded)
-            self._keeper.last = recorded
+            self._note(recorded)
 
     patch.setattr(Driver, "catch_up", catch_up)
 
@@ -137,3 +139,28 @@ def an_own_append_that_came_late_is_not_counted(patch: pytest.MonkeyPatch) -> No
 @plant
 def history_is_not_written(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "append_history", lambda self, sweep, chunks: None)
+
+
+@plant
+def an_agent_believes_that_it_has_been_told_everything(patch: pytest.MonkeyPatch) -> None:
+    def follow(real: Any) -> Any:
+        def followed(session: Session, heard: Heard) -> Any:
+            orders = [told._replace(before=0) for told in heard.orders]
+            return real(session, heard._replace(orders=orders))
+
+        return followed
+
+    around(patch, Session, "_follow", follow)
+
+
+@plant
+def a_controller_takes_its_orders_to_others_for_its_own(patch: pytest.MonkeyPatch) -> None:
+    def note(real: Any) -> Any:
+        def noted(driver: Driver, recorded: e.Recorded) -> None:
+            real(driver, recorded)
+            if recorded.addressee not in (None, driver.lease.holder):
+                driver._mine.append(recorded)
+
+        return noted
+
+    around(patch, Driver, "_note", note)

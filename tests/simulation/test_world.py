@@ -32,6 +32,11 @@ def test_every_fault_and_every_transition_happens() -> None:
     assert campaign.missing() == []
 
 
+def test_agents_may_believe_what_a_store_tells_them() -> None:
+    campaign = run_seeds(range(1401, 1441, 2))
+    assert campaign.counts["told by the store"] > 100
+
+
 FOUND = {
     2458: "the account of budgets was stricter than clocks of several nodes can be compared",
     4158: "of more than a hundred failures in a row on a bad node the first ones stayed charged to their runs",

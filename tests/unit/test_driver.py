@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from folded import make_spec
 from led import SWEEP, Led, Search
+from sweep.controller.standing import Standing
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.names import controller_lease
@@ -470,3 +472,21 @@ def test_closing_ends_the_searcher() -> None:
 def test_the_leases_name_is_the_sweeps() -> None:
     led = Led(make_spec())
     assert led.driver.lease.name == controller_lease(SWEEP)
+
+
+def test_what_a_driver_has_put_aside_it_gives_back() -> None:
+    gc.unfreeze()
+    led = Led(make_spec(run_cap=3))
+    led.join()
+    led.step()
+    assert gc.get_freeze_count() > 0
+    led.driver.close()
+    assert gc.get_freeze_count() == 0
+    standing = Standing()
+    gc.freeze()  # somebody else's
+    other = Standing()
+    other.consider(1)
+    other.close()
+    assert gc.get_freeze_count() > 0
+    standing.close()
+    gc.unfreeze()

@@ -18,11 +18,12 @@ from sweep.agents.session import Session, Timing
 from sweep.controller.ports import InlineSearch
 from sweep.controller.searching import Request
 from sweep.core import entries as e
+from sweep.core.entries import Recorded
 from sweep.core.index import SWEEP_KEY, run_key
 from sweep.core.names import controller_lease
 from sweep.core.plugins import Proposals
 from sweep.core.views import RunView, SweepView
-from sweep.stores import Index, IndexUpdate, Lease, Moved, look
+from sweep.stores import Index, IndexUpdate, Lease, Moved, Told, look
 from sweep.stores._redis_keys import Keys
 from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
@@ -129,6 +130,36 @@ def test_where_publishing_is_forbidden_an_idle_agent_looks_as_often_as_ever(
         client.execute_command("ACL", "DELUSER", "mute")
 
 
+def test_what_is_told_is_what_stands_in_the_journal(redis_server: RedisServer) -> None:
+    with closing(RedisStore(redis_server.url)) as store:
+        listener = store.listener("s", "a")
+        listener.leading = True
+        until(lambda: listener.take() and listener.hears)
+        events, orders, unclear = list[Recorded](), list[Told](), False
+
+        def hear() -> None:
+            nonlocal unclear
+            heard = listener.take()
+            events.extend(heard.events)
+            orders.extend(heard.orders)
+            unclear |= heard.unclear
+
+        store.append("s", [PAUSE, e.RunStarted(0, 1, "b", 7, "höst", 0)], writer="b", first_seq=1)
+        lease = leads(store)
+        decisions = [assigned("a"), assigned("b"), assigned("a", 2)]
+        store.append("s", decisions, writer="c", first_seq=1, fence=lease, after=2, based_on=2)
+        store.append("s", [assigned("a", 3)], writer="c", first_seq=4, fence=lease, after=5, based_on=5)
+        until(lambda: hear() or (len(events) >= 2 and len(orders) >= 2))
+        assert events == store.read("s", 0)[:2], "what controllers write is no event"
+        assert [entry for told in orders for entry in told.entries] == store.read("s", 0, addressee="a")
+        assert [(told.before, told.position, told.seen) for told in orders] == [(0, 5, 2), (5, 6, 5)]
+        assert not unclear
+        store.append("s", [e.PauseRequested("x" * 100_000)], writer="b", first_seq=3)
+        until(lambda: hear() or unclear)
+        assert len(events) == 2, "what is very long must be read"
+        listener.close()
+
+
 def test_all_agents_hear_when_the_sweep_changes_but_not_when_a_run_does(redis_server: RedisServer) -> None:
     with closing(redis_server.client()) as client, closing(RedisStore(redis_server.url)) as store:
         store.append("s", [PAUSE], writer="w", first_seq=1)
@@ -215,6 +246,32 @@ def test_rows_of_runs_that_go_on_are_not_packed_again_and_again(
         store.compact()
         assert client.hlen(keys.rows) == 0
         assert store.read_index("s", "run/").rows == {run_key(run): rows[run] for run in sorted(rows)}
+
+
+def test_what_is_left_of_a_block_is_packed_when_its_last_runs_have_ended(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    def row(run: int, state: Any) -> bytes:
+        facts: dict[str, Any] = {"trial": run, "replicate": 0, "purpose": "search", "seed": 1, "config": {}}
+        return encode(RunView(sweep="s", run=run, state=state, **facts))
+
+    store._tidy.hot_rows = 20
+    store.append("s", [PAUSE], writer="w", first_seq=1)
+    lease = leads(store)
+    with closing(redis_server.client()) as client:
+        hot = Keys("s").rows
+
+        def listed(runs: range, state: str) -> None:
+            changed = IndexUpdate(1, {run_key(run): row(run, state) for run in runs})
+            store.append("s", [], writer="c", first_seq=1, fence=lease, index=changed, existing=True)
+
+        listed(range(40), "completed")
+        assert client.hlen(hot) == 0, "enough of a block"
+        listed(range(40, 70), "running")
+        listed(range(40, 64), "completed")  # the rest of it: fewer than are worth while otherwise
+        listed(range(70, 90), "queued")
+        assert set(client.hkeys(hot)) == {run_key(run).encode() for run in range(64, 90)}
+        assert len(store.read_index("s", "run/").rows) == 90
 
 
 def test_a_cheap_searcher_is_asked_further_ahead_while_trials_run_out() -> None:

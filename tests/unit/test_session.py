@@ -14,6 +14,7 @@ from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.names import agent_lease, controller_lease
 from sweep.core.spec import Limits
+from sweep.stores import Heard, Told
 from sweep.stores.base import HistoryChunk, StoreError
 from sweep.stores.memory import MemoryStore
 
@@ -330,3 +331,85 @@ def test_orders_are_carried_to_the_core(entry: e.AnyEntry, check: Callable[[list
     core.assigned(e.RunAssigned(0, 1, "a", 0, 1, 0, 0, 5, {}), 0.0)
     core.started(0, e.RunStarted(0, 1, "a", 7, "h", 0), 0.0)
     assert check(carry_orders(core, [entry], 1.0))
+
+
+# --- what a store tells ------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A store that counts what it is asked."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name in ("read", "read_index", "position"):
+            self.asked.append(name)
+        return found
+
+
+def told(journal: list[e.Recorded], agent: str, before: int = 0) -> list[Told]:
+    """What a store would have told of the orders in `journal`, one by one."""
+    orders: list[Told] = []
+    for recorded in journal:
+        if recorded.addressee == agent:
+            orders.append(Told(before, recorded.position, recorded.based_on or 0, (recorded,)))
+            before = recorded.position
+    return orders
+
+
+def test_orders_that_were_told_need_not_be_looked_for() -> None:
+    world = World(run_cap=4)
+    leader, worker = world.session("a"), world.session("b")
+    leader.commit()
+    worker.commit()
+    leader.commit()
+    orders = told(world.led.memory.read(SWEEP, 0), "b")
+    assert len(orders) == 1
+    worker.store = counting = Counting(worker.store)  # type: ignore[assignment]
+    (order,) = worker.commit(heard=Heard(orders=orders))
+    assert isinstance(order, e.RunAssigned) and order.agent == "b"
+    assert counting.asked == []
+    assert worker.settled, "the controller had seen what this agent wrote"
+    assert worker.commit(heard=Heard(orders=orders)) == [], "told again"
+    assert worker.commit() == [], "nor does a look give it once more"
+
+
+def test_who_misses_an_order_looks() -> None:
+    world = World(run_cap=4)
+    leader, worker = world.session("a"), world.session("b")
+    leader.commit()
+    worker.commit()
+    leader.commit()
+    [first] = told(world.led.memory.read(SWEEP, 0), "b")
+    worker.add(e.SlotOffered("b", 1, 2))
+    assert worker.commit(heard=Heard()) == [], "it will be told"
+    leader.commit()
+    *_, second = told(world.led.memory.read(SWEEP, 0), "b")
+    assert second.before == first.position
+    orders = worker.commit(heard=Heard(orders=[second]))
+    assert [order.run for order in orders if isinstance(order, e.RunAssigned)] == [1, 2]
+
+
+def test_a_controller_folds_what_it_was_told_and_reads_only_what_is_missing() -> None:
+    world = World(run_cap=4)
+    leader, worker = world.session("a"), world.session("b")
+    leader.commit()
+    known = world.led.memory.position(SWEEP)
+    worker.commit()
+    journal = world.led.memory.read(SWEEP, known)
+    assert leader.driver is not None
+    reading = Counting(leader.store)
+    leader.store = leader.driver.store = reading  # type: ignore[assignment,attr-defined]
+    leader.commit(heard=Heard(events=journal))
+    assert reading.asked == []
+    assert len(worker.commit()) == 1, "it has decided on them"
+    worker.add(e.SlotOffered("b", 1, 2))
+    worker.add(e.SlotWithdrawn("b", 1, 2))
+    worker.commit()
+    last = world.led.memory.read(SWEEP, world.led.memory.position(SWEEP) - 1)
+    leader.commit(heard=Heard(events=last))
+    assert "read" in reading.asked
+    assert not leader.behind()

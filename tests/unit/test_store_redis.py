@@ -73,7 +73,7 @@ def append(store: RedisStore, count: int = 1, sweep: str = "s") -> None:
 def fails(url: str, pattern: str, kind: type[StoreError] = StoreError) -> None:
     with pytest.raises(kind, match=pattern) as caught:
         store = RedisStore(url, patience_s=0.05)
-        store.append("s", [PAUSE], writer="w", first_seq=1)
+        store.append("s", [PAUSE], writer="another", first_seq=1)  # nobody has written it anywhere
     assert PLANTED not in str(caught.value)
 
 

@@ -25,6 +25,8 @@ class Leading(Protocol):
     """Store's time of the last entry that its last step wrote; None when it wrote none."""
     latest: int
     """The highest position of the journal that its last step saw; it may have folded less."""
+    stirred: bool
+    """Whether its last step found what others than this process had written."""
 
     def step(self, now_s: float, written: Sequence[Recorded] = (), position: int | None = None) -> None: ...
     def forget(self) -> None: ...

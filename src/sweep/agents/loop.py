@@ -91,7 +91,7 @@ class Loop:
         """The signal that made this agent leave, 0 for none."""
         self._history_due: float | None = None
         self._objective_due: float | None = None
-        self._next_poll = self._next_show = self._next_watch = 0.0
+        self._next_show = self._next_watch = 0.0
         self._trouble = Trouble(view)
         self._search = SearchWatch(self.selector)
         self._said_phase = "active"
@@ -204,7 +204,7 @@ class Loop:
 
     def due_s(self, now: float) -> float:
         """When something is due, by the monotonic clock."""
-        times = [self._next_poll, self._next_show, now + self.options.timing.agent_ttl_s / 4]
+        times = [self.news.next_s, self._next_show, now + self.options.timing.agent_ttl_s / 4]
         times += [
             due
             for due in (
@@ -442,13 +442,11 @@ class Loop:
             if self._search.take() or now >= self._next_watch:
                 self._next_watch = now + waits.WATCH_S
                 return True
-        leads = self.session.leads
-        if self.news.beyond(self.session.seen) if leads else self.news.fresh:
+        if self.news.calls(self.session.leads, self.session.seen):
             return True  # the commit takes them
-        self.news.take(leads)
-        if now < self._next_poll:
+        if now < self.news.next_s:
             return False
-        self._next_poll = now + self.news.pause_s(self.session.settled, self.options.timing.controller_ttl_s)
+        self.news.looks(self.session.settled, self.options.timing.controller_ttl_s, now)
         try:
             return self.session.behind() or self.session.driver is None
         except StoreError as error:
@@ -470,6 +468,7 @@ class Loop:
                 self._trouble.begins(error, now)
                 return
             self.local.history.clear()
+            self.news.stir(self.session.stirred, now)
             caught_up = self._trouble.over()
             self._search.follow(self.session.driver)
             self._follow_spec()

@@ -71,6 +71,7 @@ class Session:
         self._seen = 0
         self._told: int | None = None
         """The journal's position as `behind` has just found it: the commit that follows need not ask again."""
+        self._stirred = False
         self._known = 0
         """The highest position at which this agent has seen the journal."""
         self._gone = ""
@@ -191,6 +192,11 @@ class Session:
         return self._told is not None
 
     @property
+    def stirred(self) -> bool:
+        """Whether the last commit wrote what the controller answers, or, in the controller's process, found what others wrote."""
+        return self._stirred if self.driver is None else self.driver.stirred
+
+    @property
     def seen(self) -> int:
         """The journal's position when this agent last looked at all of it, or brought it to rest."""
         return self._seen
@@ -216,7 +222,9 @@ class Session:
                 position, seq, written = self._write(history, heard)
                 latest = position
                 if self.driver is not None:
-                    given = sorted([*heard.events, *written], key=attrgetter("position"))
+                    given = sorted(
+                        [*written, *heard.events], key=attrgetter("position")
+                    )  # what was written counts first
                     self.driver.step(self.time.now_s(), given, position)
                     if self.driver.wrote_s is not None:
                         self.time.saw(self.driver.wrote_s)
@@ -229,6 +237,7 @@ class Session:
             if self.driver is not None:
                 self.driver.forget()
             raise
+        self._stirred = self.urgent
         self._pending.clear()
         self.blobs.clear()
         self.caches.clear()

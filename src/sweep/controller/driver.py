@@ -70,6 +70,8 @@ class Driver:
         """Store's time of the last entry that the last step wrote; None when it wrote none."""
         self.latest = 0
         """The highest position of the journal that the last step saw; others may have written behind what is folded."""
+        self.stirred = False
+        """Whether the last step found what neither this driver nor whoever holds the lease had written."""
         self._mine: list[Recorded] = []
         """Entries behind `_mine_after` for whoever holds the lease, as far as they are folded and not asked for yet."""
         self._mine_after: int | None = None
@@ -125,7 +127,7 @@ class Driver:
         Raises StaleFence when the lease is lost.
         """
         before, self._at_rest_at = self._at_rest_at, 0
-        self.wrote_s, self.latest = None, position or 0
+        self.wrote_s, self.latest, self.stirred = None, position or 0, False
         if written:
             self._take_in(_following(written, self.state.position))
         overtaken = True
@@ -163,6 +165,8 @@ class Driver:
             self._note(recorded)
             if recorded.writer == self._writer:  # an append of ours that was taken for failed
                 self._seq = max(self._seq, recorded.seq)
+            elif recorded.writer != self.lease.holder:
+                self.stirred = True
 
     def _note(self, recorded: Recorded) -> None:
         """It has been folded."""

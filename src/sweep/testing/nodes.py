@@ -14,6 +14,7 @@ from sweep.core import entries as e
 from sweep.core.spec import unit_of
 from sweep.stores.base import HistoryChunk, Lease, StoreError
 from sweep.testing.faults import Crash, FaultyStore
+from sweep.testing.hearing import Hearing
 from sweep.testing.scenario import far_of
 from sweep.testing.training import GUARD_MARGIN_S, Exited, Guard, GuardDied, Listener, Process, Spawned
 from sweep.testing.watching import WatchedDriver
@@ -58,6 +59,7 @@ class SimAgent(Listener):
             timing=TIMING,
             unix_s=lambda: world.unix_s() + world.skew_s(node),
         )
+        self.hearing = Hearing(world, agent)
         self.guard: Guard | None = None
         self.runs: dict[int, Local] = {}
         self.history: list[HistoryChunk] = []
@@ -197,7 +199,8 @@ class SimAgent(Listener):
                 self._report(local)
             before = self.world.store.position(self.world.sweep)
             try:
-                orders = self.session.commit(self.history)
+                heard = self.hearing.take(self.world.store_out or self.world.now < self.cut_until)
+                orders = self.session.commit(self.history, heard)
             except StoreError:
                 self._in_trouble()
                 return
