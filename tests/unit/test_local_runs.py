@@ -6,6 +6,7 @@ from pathlib import Path
 
 from folded import make_spec
 from sweep.agents.gpus import Slot
+from sweep.agents.guardian import Spawned
 from sweep.agents.inbox import RunInbox
 from sweep.agents.local import LocalRuns
 from sweep.agents.starting import Prepared

@@ -270,9 +270,9 @@ class Telemetry:
         self._step_s = now_s + 1.0
         budget = limits.cpu_hours is not None or limits.energy_kwh is not None
         for (run, attempt), here in self._runs.items():
-            if here.then is not None or not here.metered.fresh:
+            if here.then is not None or not here.metered.sums.count:
                 continue
-            if now_s >= here.keep_s:
+            if here.metered.fresh and now_s >= here.keep_s:
                 here.keep_s = now_s + KEEP_S
                 put(usage_cache(run, attempt), self._packed(here))
             if now_s >= here.told_s + (BUDGET_REPORT_S if budget else REPORT_S):
