@@ -199,7 +199,7 @@ def usage_lines(
     used = usage_of(attempt, now_s)
     found = [
         ("CPU", _cpu(attempt, used, now_s), "cpu.percent"),
-        ("memory", f"{size(used['memory_bytes'])} at most", "memory.bytes"),
+        ("memory", _memory(used), "memory.bytes"),
         ("disk", _disk(used), "disk.written_bytes_per_s"),
         ("network", _network(used), ""),
     ]
@@ -227,6 +227,10 @@ def _cpu(attempt: AttemptView, used: Record, now_s: float) -> str:
     length_s = attempt_s(attempt, now_s)
     busy = f", {100 * used['cpu_s'] / length_s:.0f}% of one CPU" if length_s and attempt.ended_s else ""
     return f"{used['cpu_s']:.3g} s{busy}"
+
+
+def _memory(used: Record) -> str:
+    return "not measured" if used["memory_bytes"] is None else f"{size(used['memory_bytes'])} at most"
 
 
 def _disk(used: Record) -> str:
