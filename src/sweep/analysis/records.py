@@ -79,18 +79,20 @@ def record(run: RunView, now_s: float | None = None) -> Record:
     """Everything about a run. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
     UTC); `duration_s` is the time in execution over all attempts, up to `now_s` (Unix time) for one that still runs;
     host, slot, GPUs, exit code, command and folder are the last attempt's."""
-    return records((run,), now_s)[0]
+    return records((run,), now_s, each=True)[0]
 
 
-def records(runs: Sequence[RunView], now_s: float | None = None) -> list[Record]:
-    """`record` of each of these runs."""
+def records(runs: Sequence[RunView], now_s: float | None = None, each: bool = False) -> list[Record]:
+    """`record` of each of these runs; what each single attempt used only with `each`."""
     fields = field_columns(runs, FIELDS, now_s)
     found = [dict(zip(FIELDS, values, strict=True)) for values in zip(*fields, strict=True)]
-    from sweep.analysis.usage import usage_of_run  # it reads records itself
+    from sweep.analysis.usage import usage_of, usage_of_run  # it reads records itself
 
     for run, row in zip(runs, found, strict=True):
         row["usage"] = usage_of_run(run, now_s)
         row["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
+        for attempt, told in zip(run.attempts, row["attempts"], strict=True) if each else ():
+            told["usage"] = usage_of(attempt, now_s)
     return found
 
 
@@ -208,8 +210,6 @@ def flat(row: Record, usage: bool = False) -> Record:
 
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
-    from sweep.analysis.usage import usage_of
-
     return {
         "attempt": attempt.attempt,
         "agent": attempt.agent,
@@ -230,7 +230,6 @@ def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
         "env": dict(attempt.env),
         "folder": attempt.folder,
         "tail": attempt.tail,
-        "usage": usage_of(attempt, now_s),
     }
 
 

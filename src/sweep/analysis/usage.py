@@ -35,6 +35,7 @@ FIELDS = (
     "samples",
 )
 """What `usage` of a record has, of an attempt and of a run over all its attempts."""
+_NOTHING: Record = dict.fromkeys(FIELDS)
 _LARGEST = ("memory_bytes", "gpu_memory_bytes", "gpu_celsius", "gpu_shared")
 _BARS = "▁▂▃▄▅▆▇█"
 J_PER_KWH = 3.6e6
@@ -96,9 +97,7 @@ def _spent_record(one: Spent) -> Record:
 
 def usage_of(attempt: AttemptView, now_s: float | None) -> Record:
     """What an attempt has used, by FIELDS; None: not measured (`gpu_s` is known from its times)."""
-    found: Record = dict.fromkeys(FIELDS)
-    if attempt.usage is not None:
-        found |= {name: getattr(attempt.usage, name) for name in FIELDS if hasattr(attempt.usage, name)}
+    found = _NOTHING.copy() if attempt.usage is None else _NOTHING | msgspec.structs.asdict(attempt.usage)
     found["cpu_s"], found["energy_j"] = attempt.cpu_s, attempt.energy_j
     found["gpu_s"] = attempt.gpu_s(attempt.started_s or 0.0 if now_s is None else now_s)
     if found["memory_bytes"] is None:  # over before its first sample: the largest of its processes
