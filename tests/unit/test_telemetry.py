@@ -275,6 +275,22 @@ def test_a_gpu_that_hangs_does_not_hold_up_the_end_of_a_run(
     assert usage.gpu_energy_j is None
 
 
+def test_a_library_that_misbehaves_costs_no_run_its_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(handle: str) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(desk.nvml, "nvmlDeviceGetUtilizationRates", broken, raising=False)
+    desk.telemetry.begin((0, 1), os.getpid(), Slot(0, 1.0, (A,)), set(), time.monotonic())
+    wait_for(lambda: desk.sampler._here)
+    assert desk.end(0).gpu_percent is None
+    monkeypatch.undo()
+    monkeypatch.setattr(telemetry, "LINGER_S", 0.0)
+    desk.begin(1, A)
+    wait_for(lambda: "GPU-a" in desk.sampler._energy)
+    desk.nvml.energy_mj["GPU-a"] += 1_000
+    assert desk.end(1).gpu_energy_j == 1.0, "the next one is looked at again"
+
+
 def test_processors_where_they_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "LINGER_S", 0.0)
     desk = Desk(FakeNvml(), zone(tmp_path, 999_000_000))
