@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -61,7 +62,7 @@ def test_what_runs_used_in_every_output(project: Project) -> None:
         assert used["memory_bytes"] > 60_000_000
         assert used["written_bytes"] >= 2_000_000
         assert (used["gpu_percent"], used["gpu_celsius"], used["gpu_shared"]) == (50.0, 61.0, False)
-        assert 300 < used["gpu_energy_j"] < 300 * (run["duration_s"] + 2)
+        assert 0 < used["gpu_energy_j"] < 300 * (run["duration_s"] + 10)
         if used["node_cpu_energy_j"] is None:  # as on most machines
             assert used["energy_j"] == pytest.approx(used["gpu_energy_j"])
     total = project.json("status", "latest")["spent"]
@@ -70,7 +71,9 @@ def test_what_runs_used_in_every_output(project: Project) -> None:
     sums = sum(run["usage"]["energy_j"] for run in runs) / 3.6e6
     assert total["total"]["energy_kwh"] == pytest.approx(sums)
     shown = project.sweep("show", runs[0]["id"])
-    assert "% of one CPU" in shown and "2 MB written" in shown and "50% busy" in shown and " J" in shown
+    assert "% of one CPU" in shown and "50% busy" in shown
+    assert re.search(r"disk      .* read, \d.* MB written", shown)
+    assert re.search(r"GPU energy [\d.]+ (J|Wh)", shown)
     assert "network   not measured (systems tell it by node only)" in shown
     [sampled] = project.json("show", runs[0]["id"])["sampled"]
     assert sampled["attempt"] == 1
@@ -92,6 +95,12 @@ def test_what_runs_used_in_every_output(project: Project) -> None:
     assert "pictures/usage.png" in files
     page = (project.folder / "pictures/index.html").read_text()
     assert 'id="usage"' in page and "GPU power (W)" in page
+    sampled_before = project.json("show", runs[0]["id"])["sampled"]
+    exported = project.sweep("export", "latest")
+    project.write("exported.jsonl", exported)
+    project.sweep("import", "exported.jsonl", SWEEP_STORE="sqlite:///elsewhere.db")
+    imported = project.sweep("show", runs[0]["id"], "--json", SWEEP_STORE="sqlite:///elsewhere.db")
+    assert json.loads(imported)["sampled"] == sampled_before
     loaded = sweep.load("latest", project.folder / ".sweep/store.db")
     assert loaded.spent["total"]["attempts"] == 2
     assert loaded.usage(0)[0]["attempt"] == 1
