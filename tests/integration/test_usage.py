@@ -73,7 +73,7 @@ def test_what_runs_used_in_every_output(project: Project) -> None:
     shown = project.sweep("show", runs[0]["id"])
     assert "% of one CPU" in shown and "50% busy" in shown
     assert re.search(r"disk      .* read, \d.* MB written", shown)
-    assert re.search(r"GPU energy [\d.]+ (J|Wh)", shown)
+    assert re.search(r"GPU energy [\d.,]+ (J|Wh)", shown)
     assert "network   not measured (systems tell it by node only)" in shown
     [sampled] = project.json("show", runs[0]["id"])["sampled"]
     assert sampled["attempt"] == 1

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from folded import Lab, make_spec, refold
-from sweep.analysis.usage import spark, spent, spent_record, usage_lines, usage_of_run
+from sweep.analysis.usage import energy, hours, size, spark, spent, spent_record, usage_lines, usage_of_run
 from sweep.api.requests import limit_over
 from sweep.core import entries as e
 from sweep.core.ending import cpu_spent_s, energy_spent_j
@@ -151,6 +151,16 @@ def test_words_for_what_was_not_measured() -> None:
     assert "GPU" not in words, "it had none"
     gone = dict(usage_lines(attempt(1, "lost", None, None), 200.0, None))
     assert (gone["CPU"], gone["memory"]) == ("not measured", "not measured")
+
+
+def test_numbers_for_people() -> None:
+    assert [energy(j) for j in (None, 0.5, 1180.0, 5400.0, 3.6e6, 9e9)] == [
+        "not measured", "0.5 J", "1,180 J", "1.5 Wh", "1 kWh", "2,500 kWh",
+    ]  # fmt: skip
+    assert [size(n) for n in (None, 0, 999, 999_600, 34e6, 1.5e12)] == [
+        "not measured", "0 B", "999 B", "1 MB", "34 MB", "1.5 TB",
+    ]  # fmt: skip
+    assert [hours(s) for s in (36.0, 5400.0, 3.6e7)] == ["0.01", "1.5", "10,000"]
 
 
 def test_small_curves() -> None:

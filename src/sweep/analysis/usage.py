@@ -182,13 +182,18 @@ def energy(joules: float | None) -> str:
     if joules is None:
         return "not measured"
     if joules >= 0.9995 * J_PER_KWH:
-        return f"{joules / J_PER_KWH:.3g} kWh"
-    return f"{joules / 3600:.3g} Wh" if joules >= 3600 else f"{joules:.3g} J"
+        return f"{three(joules / J_PER_KWH)} kWh"
+    return f"{three(joules / 3600)} Wh" if joules >= 3600 else f"{three(joules)} J"
 
 
 def hours(seconds: float) -> str:
     """0.0123, 1.5, 210: hours to three digits."""
-    return f"{seconds / 3600:.3g}"
+    return three(seconds / 3600)
+
+
+def three(value: float) -> str:
+    """To three digits, larger ones whole: 0.0123, 1.5, 210, 12,345."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def usage_lines(
@@ -225,7 +230,7 @@ def _cpu(attempt: AttemptView, used: Record, now_s: float) -> str:
         return "not measured" if attempt.ended_s is not None else "not known yet"
     length_s = attempt_s(attempt, now_s)
     busy = f", {100 * used['cpu_s'] / length_s:.0f}% of one CPU" if length_s and attempt.ended_s else ""
-    return f"{used['cpu_s']:.3g} s{busy}"
+    return f"{three(used['cpu_s'])} s{busy}"
 
 
 def _memory(used: Record) -> str:

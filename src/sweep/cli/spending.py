@@ -16,6 +16,7 @@ from sweep.analysis.usage import (
     size,
     spent,
     spent_record,
+    three,
     usage_lines,
     usage_of_run,
 )
@@ -49,7 +50,7 @@ def print_spent(views: Views) -> None:
     if total.gpu_s or limits.gpu_hours is not None:
         parts.append(f"{hours(total.gpu_s)}{of_gpu} GPU-hours")
     if total.no_energy < total.attempts or limits.energy_kwh is not None:
-        parts.append(f"{total.energy_j / J_PER_KWH:.3g}{of_kwh} kWh")
+        parts.append(f"{three(total.energy_j / J_PER_KWH)}{of_kwh} kWh")
     missing = _missing(total.no_cpu, total.no_energy, total.attempts)
     click.echo(f"  spent     {', '.join(parts) or 'nothing that was measured'}{missing}")
     for name, one in sorted(found.items(), key=lambda item: -item[1].wall_s) if len(found) > 1 else ():
