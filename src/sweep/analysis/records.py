@@ -79,20 +79,18 @@ def record(run: RunView, now_s: float | None = None) -> Record:
     """Everything about a run. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
     UTC); `duration_s` is the time in execution over all attempts, up to `now_s` (Unix time) for one that still runs;
     host, slot, GPUs, exit code, command and folder are the last attempt's."""
-    return records((run,), now_s, each=True)[0]
+    return records((run,), now_s)[0]
 
 
-def records(runs: Sequence[RunView], now_s: float | None = None, each: bool = False) -> list[Record]:
-    """`record` of each of these runs; what each single attempt used only with `each`."""
+def records(runs: Sequence[RunView], now_s: float | None = None) -> list[Record]:
+    """`record` of each of these runs."""
     fields = field_columns(runs, FIELDS, now_s)
     found = [dict(zip(FIELDS, values, strict=True)) for values in zip(*fields, strict=True)]
-    from sweep.analysis.usage import usage_of, usage_of_run  # it reads records itself
+    from sweep.analysis.usage import usage_of_run  # it reads records itself
 
     for run, row in zip(runs, found, strict=True):
         row["usage"] = usage_of_run(run, now_s)
         row["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
-        for attempt, told in zip(run.attempts, row["attempts"], strict=True) if each else ():
-            told["usage"] = usage_of(attempt, now_s)
     return found
 
 
