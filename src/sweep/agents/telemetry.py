@@ -145,12 +145,14 @@ class Sampler:
             self._look(gpus, here, opened)
         except Exception:  # a library that misbehaves says nothing about a run
             with self.lock:
-                self._here = [one for one in here if one.closing is None and one not in self._dropped]
+                self._here += [one for one in opened if one not in self._dropped and one not in self._here]
+                done = [one for one in here if one.closing is not None]
+                self._here = [one for one in self._here if one not in done]
                 for one in here:
                     one.next_s = time.monotonic() + EVERY_S
-            for one in here:
-                if one.closing is not None:
-                    one.closing()
+            for one in done:
+                assert one.closing is not None
+                one.closing()
         with self.lock:
             self._dropped.clear()
         return True
@@ -204,9 +206,8 @@ class Sampler:
                 one.sums.shared = one.sums.shared or (bool(device) and len(having) > 1)
                 if device in self._energy:
                     one.sums.spend(device, used_j, used_j / len(having))
-        had = {
-            uuid for one in here for uuid in one.sums.gpus
-        }  # one that gave no answer this time may the next
+        # One that gave no answer this time may the next.
+        had = {uuid for one in here for uuid in one.sums.gpus}
         self._energy = {device: old for device, old in self._energy.items() if device in had} | now
 
 
@@ -270,9 +271,9 @@ class Telemetry:
         self._step_s = now_s + 1.0
         budget = limits.cpu_hours is not None or limits.energy_kwh is not None
         for (run, attempt), here in self._runs.items():
-            if here.then is not None or not here.metered.fresh:
+            if here.then is not None or not here.metered.sums.count:
                 continue
-            if now_s >= here.keep_s:
+            if here.metered.fresh and now_s >= here.keep_s:
                 here.keep_s = now_s + KEEP_S
                 put(usage_cache(run, attempt), self._packed(here))
             if now_s >= here.told_s + (BUDGET_REPORT_S if budget else REPORT_S):

@@ -208,8 +208,6 @@ def flat(row: Record, usage: bool = False) -> Record:
 
 
 def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
-    from sweep.analysis.usage import usage_of
-
     return {
         "attempt": attempt.attempt,
         "agent": attempt.agent,
@@ -231,7 +229,6 @@ def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
         "determinism": dict(attempt.state),
         "folder": attempt.folder,
         "tail": attempt.tail,
-        "usage": usage_of(attempt, now_s),
     }
 
 

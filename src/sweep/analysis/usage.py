@@ -35,6 +35,7 @@ FIELDS = (
     "samples",
 )
 """What `usage` of a record has, of an attempt and of a run over all its attempts."""
+_NOTHING: Record = dict.fromkeys(FIELDS)
 _LARGEST = ("memory_bytes", "gpu_memory_bytes", "gpu_celsius", "gpu_shared")
 _BARS = "▁▂▃▄▅▆▇█"
 J_PER_KWH = 3.6e6
@@ -96,9 +97,7 @@ def _spent_record(one: Spent) -> Record:
 
 def usage_of(attempt: AttemptView, now_s: float | None) -> Record:
     """What an attempt has used, by FIELDS; None: not measured (`gpu_s` is known from its times)."""
-    found: Record = dict.fromkeys(FIELDS)
-    if attempt.usage is not None:
-        found |= {name: getattr(attempt.usage, name) for name in FIELDS if hasattr(attempt.usage, name)}
+    found = _NOTHING.copy() if attempt.usage is None else _NOTHING | msgspec.structs.asdict(attempt.usage)
     found["cpu_s"], found["energy_j"] = attempt.cpu_s, attempt.energy_j
     found["gpu_s"] = attempt.gpu_s(attempt.started_s or 0.0 if now_s is None else now_s)
     if found["memory_bytes"] is None:  # over before its first sample: the largest of its processes
@@ -183,13 +182,18 @@ def energy(joules: float | None) -> str:
     if joules is None:
         return "not measured"
     if joules >= 0.9995 * J_PER_KWH:
-        return f"{joules / J_PER_KWH:.3g} kWh"
-    return f"{joules / 3600:.3g} Wh" if joules >= 3600 else f"{joules:.3g} J"
+        return f"{three(joules / J_PER_KWH)} kWh"
+    return f"{three(joules / 3600)} Wh" if joules >= 3600 else f"{three(joules)} J"
 
 
 def hours(seconds: float) -> str:
     """0.0123, 1.5, 210: hours to three digits."""
-    return f"{seconds / 3600:.3g}"
+    return three(seconds / 3600)
+
+
+def three(value: float) -> str:
+    """To three digits, larger ones whole: 0.0123, 1.5, 210, 12,345."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def usage_lines(
@@ -199,7 +203,7 @@ def usage_lines(
     used = usage_of(attempt, now_s)
     found = [
         ("CPU", _cpu(attempt, used, now_s), "cpu.percent"),
-        ("memory", f"{size(used['memory_bytes'])} at most", "memory.bytes"),
+        ("memory", _memory(used), "memory.bytes"),
         ("disk", _disk(used), "disk.written_bytes_per_s"),
         ("network", _network(used), ""),
     ]
@@ -226,7 +230,11 @@ def _cpu(attempt: AttemptView, used: Record, now_s: float) -> str:
         return "not measured" if attempt.ended_s is not None else "not known yet"
     lasted_s = length_s(attempt, now_s)
     busy = f", {100 * used['cpu_s'] / lasted_s:.0f}% of one CPU" if lasted_s and attempt.ended_s else ""
-    return f"{used['cpu_s']:.3g} s{busy}"
+    return f"{three(used['cpu_s'])} s{busy}"
+
+
+def _memory(used: Record) -> str:
+    return "not measured" if used["memory_bytes"] is None else f"{size(used['memory_bytes'])} at most"
 
 
 def _disk(used: Record) -> str:

@@ -1,6 +1,7 @@
 """Export and import: a whole sweep as JSON lines, without loss.
 
-Lines: one header, then every journal entry, every chunk of history, every blob that the record names.
+Lines: one header, then every journal entry, every chunk of history, what each attempt used over time, every blob that the
+record names.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from sweep.core import entries as e
 from sweep.core.index import rebuild
 from sweep.core.journal import from_jsonable, to_jsonable
+from sweep.core.names import usage_cache
 from sweep.core.state import State
 from sweep.provenance import blobs_of
 from sweep.provenance.artifact import blobs_of_artifact
@@ -33,12 +35,14 @@ def export_lines(store: Store, sweep: str, wanted: Callable[[str], bool] = lambd
     store keeps them; the manifest itself does."""
     journal = store.read(sweep, 0)
     yield _line({"format": FORMAT, "sweep": sweep, "entries": len(journal)})
-    runs, digests = 0, list[str]()
+    runs, digests, attempts = 0, list[str](), list[tuple[int, int]]()
     for recorded in journal:
         yield _line({"entry": to_jsonable(recorded)})
         entry = recorded.entry
         if isinstance(entry, e.RunAdded):
             runs += 1
+        elif isinstance(entry, e.RunAssigned):
+            attempts.append((entry.run, entry.attempt))
         elif isinstance(entry, e.SweepCreated | e.AgentJoined):
             digests += blobs_of(entry.record, store.get_blob)
         elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
@@ -53,10 +57,15 @@ def export_lines(store: Store, sweep: str, wanted: Callable[[str], bool] = lambd
             yield _line(
                 {"history": {**_chunk_fields(chunk), "data": chunk.data.decode("utf-8", "surrogateescape")}}
             )
+    for run, attempt in attempts:
+        samples = store.get_cache(sweep, usage_cache(run, attempt))
+        if samples:
+            data = base64.b64encode(samples).decode("ascii")
+            yield _line({"usage": {"run": run, "attempt": attempt, "data": data}})
     for digest in dict.fromkeys(digests):
-        data = store.get_blob(digest)
-        if data is not None:
-            yield _line({"blob": {"digest": digest, "data": base64.b64encode(data).decode("ascii")}})
+        blob = store.get_blob(digest)
+        if blob is not None:
+            yield _line({"blob": {"digest": digest, "data": base64.b64encode(blob).decode("ascii")}})
     yield _line({"end": sweep})
 
 
@@ -106,6 +115,9 @@ def _import(
                 fields = record["history"]
                 data = fields.pop("data").encode("utf-8", "surrogateescape")
                 store.append_history(sweep, [HistoryChunk(data=data, **fields)])
+            elif "usage" in record:
+                name = usage_cache(int(record["usage"]["run"]), int(record["usage"]["attempt"]))
+                store.put_cache(sweep, name, base64.b64decode(record["usage"]["data"], validate=True))
             elif "blob" in record:
                 _put(store, record["blob"])
             else:

@@ -15,6 +15,7 @@ import msgspec
 
 from sweep.analysis.grading import grade
 from sweep.analysis.records import duration_s, iso_time, record, records
+from sweep.analysis.usage import usage_of
 from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
@@ -384,6 +385,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
     if as_json:
         ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
         again = [msgspec.to_builtins(one) for one in view.reproduced]
+        used = [{"attempt": one.attempt, **usage_of(one, time.time())} for one in view.attempts]
         print_json(
             {
                 **found,
@@ -394,6 +396,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
                 "history_rows": rows,
                 "code": code,
                 "node": ran_on,
+                "attempt_usage": used,
                 "sampled": sampled_records(samples),
             }
         )

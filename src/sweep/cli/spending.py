@@ -16,6 +16,7 @@ from sweep.analysis.usage import (
     size,
     spent,
     spent_record,
+    three,
     usage_lines,
     usage_of_run,
 )
@@ -43,14 +44,17 @@ def print_spent(views: Views) -> None:
     if not total.attempts and not any(budgets):
         return
     of_gpu, of_cpu, of_kwh = ("" if budget is None else f" of {budget:g}" for budget in budgets)
-    parts = [f"{hours(total.cpu_s)}{of_cpu} CPU-hours"]
+    parts = []
+    if total.no_cpu < total.attempts or limits.cpu_hours is not None:
+        parts.append(f"{hours(total.cpu_s)}{of_cpu} CPU-hours")
     if total.gpu_s or limits.gpu_hours is not None:
         parts.append(f"{hours(total.gpu_s)}{of_gpu} GPU-hours")
     if total.no_energy < total.attempts or limits.energy_kwh is not None:
-        parts.append(f"{total.energy_j / J_PER_KWH:.3g}{of_kwh} kWh")
-    click.echo(f"  spent     {', '.join(parts)}{_missing(total.no_cpu, total.no_energy, total.attempts)}")
+        parts.append(f"{three(total.energy_j / J_PER_KWH)}{of_kwh} kWh")
+    missing = _missing(total.no_cpu, total.no_energy, total.attempts)
+    click.echo(f"  spent     {', '.join(parts) or 'nothing that was measured'}{missing}")
     for name, one in sorted(found.items(), key=lambda item: -item[1].wall_s) if len(found) > 1 else ():
-        used = [f"{hours(one.cpu_s)} CPU-hours"]
+        used = [f"{hours(one.cpu_s)} CPU-hours"] if one.no_cpu < one.attempts else ["CPU time not measured"]
         used += [f"{hours(one.gpu_s)} GPU-hours"] if total.gpu_s else []
         used += [energy(one.energy_j)] if one.no_energy < one.attempts else []
         many = f"{one.attempts} attempt{'s' if one.attempts != 1 else ''}"
@@ -60,13 +64,15 @@ def print_spent(views: Views) -> None:
 def _missing(no_cpu: int, no_energy: int, attempts: int) -> str:
     """What is not in the sums."""
     parts = []
-    if no_cpu:
+    if no_cpu == attempts:
+        parts += ["CPU time"] if attempts else []
+    elif no_cpu:
         parts.append(f"CPU time of {no_cpu} of {attempts} attempts")
     if no_energy == attempts:
-        parts.append("energy")
+        parts += ["energy"] if attempts else []
     elif no_energy:
         parts.append(f"energy of {no_energy} of {attempts} attempts")
-    return f" (not measured: {', '.join(parts)})" if parts else ""
+    return f" (not measured, or not yet: {', '.join(parts)})" if parts else ""
 
 
 def samples_of(store: Store, run: RunView) -> dict[int, Samples]:

@@ -127,6 +127,8 @@ def _portable(value: Any) -> Any:
         return {_portable_key(key): _portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_portable(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return _portable(msgspec.structs.asdict(value))
     return value
 
 
@@ -237,6 +239,10 @@ def _to_json(value: Any) -> Any:
         return {"$datetime": value.isoformat()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, msgspec.Struct):  # part of an entry (`Usage`): what it does not say is not written
+        return {
+            name: _to_json(item) for name, item in msgspec.structs.asdict(value).items() if item is not None
+        }
     raise JournalError(f"a value of type {type(value).__name__} cannot be exported")
 
 
