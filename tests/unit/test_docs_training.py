@@ -101,6 +101,7 @@ def test_the_lines_of_the_protocol_page_are_json_and_known_to_the_agent() -> Non
         "row",
         "summary",
         "config",
+        "state",
         "artifact",
         "end",
         "stop",

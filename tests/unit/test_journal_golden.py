@@ -82,7 +82,26 @@ V4_AGAIN: list[AnyEntry] = [
     e.RunReproduced(0, "identical", 40, 40),
 ]
 
-VERSIONS = {"v1": V1, "v2": V2, "v3-nodes": V3_NODES, "v4-again": V4_AGAIN}
+V5_GROUNDS: list[AnyEntry] = [
+    e.ConfirmRequested(3, 8, 4, "ada"),
+    e.ReportShown("test/accuracy", "best", "ada"),
+    e.SlotKept("a1", 0, "GPU-0 fell off the bus", True),
+    e.SlotKept("a1", 0),
+    e.UsageReported(0, 1, "a1", 12.5, None),
+    e.AttemptEnded(
+        0, 1, "a1", "completed", "", 0, "", 0.5, cpu_s=1.0, wall_s=2.5,
+        usage=e.Usage(memory_bytes=2**33, gpu_percent=12.5), state={"level": "strict", "numpy": {"version": "2.4", "seeded": True}},
+    ),
+    e.ArtifactLogged(
+        0, 1, "model", "model", "d1", 12, 2, "b1", ("best",), "s3://bucket/x", "/r/0/artifacts/model/v0", "a model", {"a": 1}
+    ),
+    e.ArtifactUsed(1, 1, "model:best", "k3x9", "model", 0, "d1", "model", "b1", "", "/r/0"),
+    e.DataUsed(0, 1, "data", "d2", 8, 2, "b2", "/home/ada/data"),
+    e.DataUsed(0, 1, "gone.csv", place="/home/ada/gone.csv", problem="No such file or directory"),
+    e.DataChecked(0, 1, ("data",)),
+]  # fmt: skip
+
+VERSIONS = {"v1": V1, "v2": V2, "v3-nodes": V3_NODES, "v4-again": V4_AGAIN, "v5-grounds": V5_GROUNDS}
 
 
 def expected(version: str) -> list[Recorded]:
