@@ -14,13 +14,16 @@ from analysed import run_view, spec_of, table_of
 from sweep.analysis.figures.prepare import prepare
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep, checklist, report
-from sweep.analysis.report.compute import taken
+from sweep.analysis.report.compute import cpu_hours, energy_text
 from sweep.analysis.report.document import slug
-from sweep.analysis.report.facts import Used
+from sweep.analysis.report.environment import gaps
+from sweep.analysis.report.facts import Used, spent_by
 from sweep.analysis.report.markdown import to_markdown
 from sweep.analysis.report.page import to_html
 from sweep.analysis.report.results import interval
 from sweep.analysis.report.settings import all_settings, given_keys
+from sweep.analysis.usage import Spent
+from sweep.core.entries import Usage
 from sweep.core.spec import EarlyTerminate
 from sweep.core.views import AttemptView, ReproductionView, RunView
 from sweep.spec import keys_of_spec
@@ -105,15 +108,40 @@ def test_compute_counts_every_attempt_and_calls_what_is_unknown_so() -> None:
         CONFIG,
         attempts=[attempt(1, "lost", None), attempt(2, "failed", 1800.0), attempt(3, "completed", 3600.0)],
     )
-    found = taken(run.attempts)
-    assert (found.attempts, found.seconds, found.gpu_s) == (3, 3 * 3600.0, 3 * 1800.0)
-    assert found.cpu == "1.5 (without 1 attempt, not measured)"
-    assert taken(run.attempts[:1]).cpu == "not measured"
-    others = (OtherSweep("oth1", "before", "ended", 7, 9, 7200.0, 0.0),)
+    found = spent_by(run.attempts)
+    assert (found.attempts, found.wall_s, found.gpu_s) == (3, 3 * 3600.0, 3 * 1800.0)
+    assert cpu_hours(found) == "1.5 (without 1 attempt, not measured)"
+    assert cpu_hours(spent_by(run.attempts[:1])) == energy_text(found) == "not measured"
+    others = (OtherSweep("oth1", "before", "ended", 7, 9, Spent(attempts=9, wall_s=7200.0)),)
     text = to_markdown(report(facts_of([run], others=others)))
     row = next(line for line in text.splitlines() if "all 2 sweeps of this store" in line)
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["8", "12", "5"]
     assert all(f"ended as {outcome}" in text for outcome in ("lost", "failed", "completed"))
+
+
+def test_energy_is_told_with_what_it_is_of_and_what_lacks_it() -> None:
+    used = Usage(gpu_energy_j=7.2e6, energy_j=3.6e6, gpu_shared=True)
+    run = run_view(1, CONFIG)
+    measured = msgspec.structs.replace(run.attempts[0], cpu_s=5.0, energy_j=3.6e6, usage=used)
+    lost = msgspec.structs.replace(run.attempts[0], attempt=2, outcome="lost")
+    facts = facts_of([msgspec.structs.replace(run, attempts=[measured, lost])])
+    said = words(checklist(facts)[14])
+    assert (
+        "Energy: 1 kWh (without 1 attempt, not measured). It is what counters of devices told, GPUs in 1 attempt,"
+        in said
+    )
+    assert "divided evenly" in said
+    assert gaps(facts) == [
+        "nothing was recorded when the sweep was created: no code, no packages, no hardware",
+        "CPU time was not measured in 1 of 2 attempts that ended",
+        "energy was not measured in 1 of 2 attempts that ended",
+        "what memory, disks and GPUs saw was not measured in 1 of 2 attempts that ended",
+        "the energy of processors was not measured in 1 of 2 attempts that ended",
+    ]
+    assert "energy" not in to_markdown(report(facts)).split("No record of a sweep has")[1].split("\n")[0]
+    bare = words(checklist(facts_of([run]))[14])
+    assert "CPU-hours: not measured. Energy: not measured." in bare
+    assert "counters" not in bare
 
 
 def test_every_key_of_the_spec_has_a_line_with_what_was_used() -> None:

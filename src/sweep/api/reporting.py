@@ -12,7 +12,7 @@ from sweep.analysis.figures.prepare import prepare
 from sweep.analysis.history import History
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep
-from sweep.analysis.report.facts import Proposals, Revised, Used, seconds_of
+from sweep.analysis.report.facts import Proposals, Revised, Used, spent_by
 from sweep.analysis.table import SweepTable
 from sweep.api.artifacts import load_artifacts
 from sweep.api.finding import NotFound
@@ -104,7 +104,6 @@ def _other(store: Store, sweep: str) -> OtherSweep | None:
             views.sweep.state,
             len(views.runs),
             len(attempts),
-            sum(seconds_of(attempt) for attempt in attempts),
-            sum(attempt.gpu_s(attempt.started_s or 0.0) for attempt in attempts),
+            spent_by(attempts),
         )
     return None

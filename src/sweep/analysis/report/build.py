@@ -9,7 +9,7 @@ from sweep.analysis import text as words
 from sweep.analysis.records import iso_time
 from sweep.analysis.report import titles
 from sweep.analysis.report.checklist import checklist
-from sweep.analysis.report.compute import compute, runs_text, taken
+from sweep.analysis.report.compute import compute, runs_text
 from sweep.analysis.report.document import (
     Block,
     Bullets,
@@ -30,7 +30,7 @@ from sweep.analysis.report.document import (
     text,
 )
 from sweep.analysis.report.environment import code, environment, not_captured
-from sweep.analysis.report.facts import Facts, hours
+from sweep.analysis.report.facts import Facts, hours, spent_by
 from sweep.analysis.report.results import config_text, counted, ranking, results
 from sweep.analysis.report.settings import settings
 from sweep.analysis.summary import summary
@@ -74,7 +74,7 @@ def report(facts: Facts) -> Document:
 
 def _figures(facts: Facts) -> tuple[tuple[str, str, str], ...]:
     found = summary(facts.table)
-    total = taken([attempt for _, attempt in facts.attempts()])
+    total = spent_by(attempt for _, attempt in facts.attempts())
     best = "–" if found.best_objective is None else words.number(found.best_objective, 5)
     n = f"trial {found.best_trial}, n = {found.best_replicates}" if found.best_trial is not None else ""
     items = checklist(facts)
@@ -83,7 +83,7 @@ def _figures(facts: Facts) -> tuple[tuple[str, str, str], ...]:
         (f"Best {facts.table.metric}" if facts.table.metric else "Best", best, n),
         ("Trials", f"{found.trials:,}", facts.table.spec.method),
         ("Runs", f"{found.runs:,}", ", ".join(f"{count:,} {state}" for state, count in found.counts.items())),
-        ("Run time, all attempts", words.duration(total.seconds), f"{hours(total.gpu_s)} GPU-hours"),
+        ("Run time, all attempts", words.duration(total.wall_s), f"{hours(total.gpu_s)} GPU-hours"),
         ("Checklist", f"{complete} of {len(items)}", "complete evidence"),
     )
 

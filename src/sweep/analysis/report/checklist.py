@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sweep.analysis import text as words
-from sweep.analysis.report.compute import NOT_MEASURED, runs_text, taken
+from sweep.analysis.report.compute import cpu_hours, energy_text, energy_words, runs_text
 from sweep.analysis.report.document import Check, Code, Text, Words, text
 from sweep.analysis.report.environment import cpu_text, gpu_text, memory_text, nodes
-from sweep.analysis.report.facts import Facts, hours
+from sweep.analysis.report.facts import Facts, hours, spent_by
 from sweep.analysis.report.results import command_line, counted, interval_text, ranking
 from sweep.analysis.report.titles import (
     ABOUT,
@@ -282,16 +282,20 @@ def _variation(facts: Facts) -> Answer:
 
 def _runtime(facts: Facts) -> Answer:
     mean = summary(facts.table).mean_duration_s
-    total = taken([attempt for _, attempt in facts.attempts()])
-    if not total.seconds:
+    total = spent_by(attempt for _, attempt in facts.attempts())
+    if not total.wall_s:
         return NONE, text("No run has been executed."), (), ""
     whole = (
         f"A run that completed took {words.duration(mean)} on average"
         if mean is not None
         else "No run completed"
     )
-    said = f"{whole}; all attempts together {hours(total.seconds)} hours, {total.cpu} CPU-hours and {hours(total.gpu_s)} GPU-hours. Energy: {NOT_MEASURED}."
-    return (COMPLETE if mean is not None else PARTIAL), text(said), (COMPUTE,), ""
+    said = (
+        f"{whole}; all attempts together {hours(total.wall_s)} hours, {hours(total.gpu_s)} GPU-hours. "
+        f"CPU-hours: {cpu_hours(total)}. Energy: {energy_text(total)}."
+    )
+    of_what = energy_words(facts)
+    return (COMPLETE if mean is not None else PARTIAL), text(f"{said} {of_what}".rstrip()), (COMPUTE,), ""
 
 
 def _infrastructure(facts: Facts) -> Answer:

@@ -137,6 +137,7 @@ def gaps(facts: Facts) -> list[str]:
                 found.append(
                     f"on {host} runs executed other code than was recorded: {', '.join(map(str, place['differs']))[:300]}"
                 )
+    found += _unmeasured(facts)
     if facts.table.spec.determinism == "off":
         found.append("chance was left alone (determinism: off): two executions of a run may differ")
     unset = [run for run in facts.runs if run.attempts and not any(a.command for a in run.attempts)]
@@ -149,11 +150,29 @@ def gaps(facts: Facts) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _unmeasured(facts: Facts) -> list[str]:
+    """Of what no sum of the section on compute has everything."""
+    started = [attempt for _, attempt in facts.attempts() if attempt.started_s is not None]
+    ended = [attempt for attempt in started if attempt.ended_s is not None]
+    of = f"of {words.plural(len(ended), 'attempt')} that ended"
+    kinds = (
+        ("CPU time", sum(attempt.cpu_s is None for attempt in ended)),
+        ("energy", sum(attempt.energy_j is None for attempt in ended)),
+        ("what memory, disks and GPUs saw", sum(attempt.usage is None for attempt in ended)),
+    )
+    found = [f"{what} was not measured in {count:,} {of}" for what, count in kinds if count]
+    known = [a for a in ended if a.energy_j is not None and a.usage is not None]
+    cpus = sum(a.usage is not None and a.usage.node_cpu_energy_j is None for a in known)
+    gpus = sum(bool(a.gpus) and a.usage is not None and a.usage.gpu_energy_j is None for a in known)
+    parts = (("processors", cpus), ("GPUs", gpus))
+    return [*found, *(f"the energy of {what} was not measured in {n:,} {of}" for what, n in parts if n)]
+
+
 def not_captured(facts: Facts) -> list[Block]:
     """The list of gaps, and what no record has."""
     found = gaps(facts)
     always = paragraph(
-        "No record of a sweep has: the data itself, unless it lies among the code; values of variables outside the allowlist; energy."
+        "No record of a sweep has: the data itself, unless it lies among the code; values of variables outside the allowlist."
     )
     if not found:
         return [paragraph("Nothing that sweep records is missing from this record."), always]
