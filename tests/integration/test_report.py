@@ -140,3 +140,41 @@ def test_mistakes(digits: Project) -> None:
 
 def with_about(project: Project, line: str) -> Path:
     return project.write("other.yaml", (DIGITS / "sweep.yaml").read_text() + f"\nabout:\n  {line}\n")
+
+
+HELD_BACK = """\
+program: train.py
+method: grid
+seed: 5
+metric: {name: loss}
+report_metric: test_loss
+confirm: {top: 1, seeds: 4}
+inputs: [data.csv]
+parameters: {x: {values: [0.1, 0.2]}}
+"""
+TRAIN = """
+import random, sweep
+run = sweep.init()
+noise = random.Random(f"{run.seed} {run.config.x}").gauss(0, 0.05)
+run.log({"loss": run.config.x + noise, "test_loss": run.config.x + 1})
+"""
+
+
+def test_a_report_has_the_result_on_fresh_seeds_and_showing_it_is_a_look(project: Project) -> None:
+    project.write("data.csv", "1,2\n")
+    runs = project.work_off(HELD_BACK, TRAIN)
+    found = items(project, "--format", "md")
+    assert found[14]["evidence"] == "complete"
+    assert "n = 2 seeds" in found[14]["answer"]
+    assert project.status().looks == 1
+    said = project.sweep("report", "latest", "-o", "-")
+    assert project.status().looks == 1, "the same figures by the same command"
+    assert "looked at 1 time" in said
+    assert all(run["id"] in said for run in runs)
+    result = project.json("best", "latest")["result"]
+    assert result["looks"] == 2
+    assert f"{result['rows'][0]['confirmed']['mean']:.3f}"[:4] in found[14]["answer"]
+    project.sweep("report", "latest", "-o", "with.html")
+    page = (project.folder / "with.html").read_text()
+    assert "The result on fresh seeds" in page
+    assert "looked at 2 times" in page

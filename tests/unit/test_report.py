@@ -12,6 +12,7 @@ from scipy.stats import t
 
 from analysed import run_view, spec_of, table_of
 from sweep.analysis.figures.prepare import prepare
+from sweep.analysis.honest import honest
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep, checklist, report
 from sweep.analysis.report.compute import cpu_hours, energy_text
@@ -20,11 +21,10 @@ from sweep.analysis.report.environment import gaps
 from sweep.analysis.report.facts import Used, spent_by
 from sweep.analysis.report.markdown import to_markdown
 from sweep.analysis.report.page import to_html
-from sweep.analysis.report.results import interval
 from sweep.analysis.report.settings import all_settings, given_keys
 from sweep.analysis.usage import Spent
 from sweep.core.entries import Usage
-from sweep.core.spec import EarlyTerminate
+from sweep.core.spec import Confirm, EarlyTerminate
 from sweep.core.views import AttemptView, ReproductionView, RunView
 from sweep.spec import keys_of_spec
 
@@ -36,12 +36,14 @@ def facts_of(runs: list[RunView], **more: Any) -> Facts:
     spec = {
         key: more.pop(key)
         for key in list(more)
-        if key in ("about", "replicates", "early_terminate", "description")
+        if key in ("about", "replicates", "early_terminate", "description", "confirm", "report_metric")
     }
     table = table_of(runs, **spec)
     ranking = importance(table)
     fields = {"source": "", "record": {}, "agents": (), "packages": {}, "others": (), **more}
-    return Facts(table=table, importance=ranking, pictures=prepare(table, ranking), **fields)
+    return Facts(
+        table=table, result=honest(table), importance=ranking, pictures=prepare(table, ranking), **fields
+    )
 
 
 def evidence(facts: Facts) -> dict[int, str]:
@@ -80,15 +82,70 @@ def test_variation_is_none_with_one_seed_and_never_more_than_partial_on_the_seed
     ]
     item = checklist(facts_of(runs, replicates=3))[13]
     assert item.evidence == "partial"
-    assert "mean 0.6" in words(item)
+    assert "mean 0.60 ± 0.25" in words(item)
     assert "n = 3" in words(item)
 
 
-def test_the_interval_is_students() -> None:
-    low, high = interval([1.0, 2.0, 4.0]) or (0.0, 0.0)
-    half = float(t.ppf(0.975, 2)) * (7 / 3) ** 0.5 / 3**0.5
-    assert (low, high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
-    assert interval([1.0]) is None
+def confirmed_runs(*fresh: float, state: Any = "completed") -> list[RunView]:
+    """A trial with one search run, and runs of it on fresh seeds with these values, of which the first half chooses."""
+    first = run_view(0, CONFIG, objective=0.1, trial=0, summary={"test": 0.2})
+    again = [
+        run_view(
+            n,
+            CONFIG,
+            state,
+            value,
+            trial=0,
+            replicate=n,
+            purpose="confirm",
+            seed=900 + n,
+            summary={"test": 0.3 + n / 10},
+        )
+        for n, value in enumerate(fresh, 1)
+    ]
+    return [first, *again, run_view(len(fresh) + 1, {**CONFIG, "lr": 0.02}, objective=0.9, trial=1)]
+
+
+def test_a_confirmed_result_stands_with_its_interval_and_what_it_is_of() -> None:
+    spec = {"confirm": Confirm(top=1, seeds=4), "report_metric": "test"}
+    facts = facts_of(confirmed_runs(0.5, 0.5, 0.30, 0.34), **spec)
+    item = checklist(facts)[13]
+    half = float(t.ppf(0.975, 1)) * 0.02
+    assert item.evidence == "complete"
+    for said in (
+        f"0.32 ± {half:.2f} (n = 2 seeds)",
+        "Student's t",
+        "had no part in the choice",
+        "overstates that config by 0.22",
+    ):
+        assert said in words(item), words(item)
+    text = to_markdown(report(facts))
+    assert f"**0.32 ± {half:.2f}** trial 0, 95 %, n = 2 fresh seeds" in text
+    seeds = [line for line in text.splitlines() if "fresh, reports" in line]
+    assert [[cell.strip() for cell in line.split("|")[3:7]] for line in seeds] == [
+        ["903", "fresh, reports", "0.3", "0.6"],
+        ["904", "fresh, reports", "0.34", "0.7"],
+    ]
+    assert "by its mean on 2 fresh seeds" in text.split("## Method")[1].split("##")[0]
+    assert "The result on fresh seeds: on the page" in text
+    assert "the lowest mean on fresh seeds that choose" in words(checklist(facts)[10])
+
+
+def test_variation_is_partial_while_the_confirmation_is_not_whole() -> None:
+    runs = confirmed_runs(0.5, 0.5, 0.30, 0.34)
+    runs[4] = msgspec.structs.replace(runs[4], state="running", objective=None)
+    spec = {"confirm": Confirm(top=1, seeds=4)}
+    assert evidence(facts_of(runs, **spec))[14] == "partial", "of one value there is no interval"
+    more = [*runs, run_view(9, CONFIG, objective=0.4, trial=0, replicate=5, purpose="confirm", seed=905)]
+    item = checklist(facts_of(more, confirm=Confirm(top=1, seeds=5)))[13]
+    assert (item.evidence, "1 confirmation run is still to end" in words(item)) == ("partial", True)
+
+
+def test_what_is_not_confirmed_is_called_so() -> None:
+    text = to_markdown(report(facts_of([run_view(1, CONFIG), run_view(2, CONFIG, objective=0.7)])))
+    assert "**0.5** trial 0, n = 1, not confirmed" in text
+    assert "so that score is too good; `sweep confirm swp1` runs the best again" in text
+    assert "fresh seeds |" not in text
 
 
 def test_compute_counts_every_attempt_and_calls_what_is_unknown_so() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sweep.analysis.figures.prepare import Pictures
+from sweep.analysis.honest import Honest
 from sweep.analysis.importance import Importance
 from sweep.analysis.table import SweepTable
 from sweep.analysis.usage import Spent
@@ -65,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     proposals: Sequence[Proposals] = ()
     revisions: Sequence[Revised] = ()
     artifacts: Sequence[Used] = ()
+    result: Honest
     importance: Importance
     pictures: Pictures
     pngs: Mapping[str, bytes] = {}
