@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from sweep.analysis import text
 from sweep.api import load_views
@@ -166,11 +167,17 @@ def test_a_report_has_the_result_on_fresh_seeds_and_showing_it_is_a_look(project
     found = items(project, "--format", "md")
     assert found[14]["evidence"] == "complete"
     assert "n = 2 seeds" in found[14]["answer"]
+    digest = blake3(b"1,2\n").hexdigest()
+    assert (found[4]["evidence"], found[4]["sources"]) == ("partial", ["Data"])
+    assert f"data.csv ({digest[:12]})" in found[4]["answer"]
     assert project.status().looks == 1
     said = project.sweep("report", "latest", "-o", "-")
     assert project.status().looks == 1, "the same figures by the same command"
     assert "looked at 1 time" in said
     assert all(run["id"] in said for run in runs)
+    assert digest in said
+    assert f"of {len(runs)} runs it has all that executing it again takes" in said
+    assert re.search(rf"`random` +\| seeded true +\| +{len(runs)} \|", said)
     result = project.json("best", "latest")["result"]
     assert result["looks"] == 2
     assert f"{result['rows'][0]['confirmed']['mean']:.3f}"[:4] in found[14]["answer"]

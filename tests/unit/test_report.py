@@ -12,6 +12,7 @@ from scipy.stats import t
 
 from analysed import run_view, spec_of, table_of
 from sweep.analysis.figures.prepare import prepare
+from sweep.analysis.grading import Graded
 from sweep.analysis.honest import honest
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep, checklist, report
@@ -25,7 +26,7 @@ from sweep.analysis.report.settings import all_settings, given_keys
 from sweep.analysis.usage import Spent
 from sweep.core.entries import Usage
 from sweep.core.spec import Confirm, EarlyTerminate
-from sweep.core.views import AttemptView, ReproductionView, RunView
+from sweep.core.views import AttemptView, DataView, ReproductionView, RunView
 from sweep.spec import keys_of_spec
 
 NASTY = '\x1b[31m\u202e<script>alert(1)</script> | [x](http://e) `b` *c* _d_ & "q" # \x07'
@@ -36,7 +37,17 @@ def facts_of(runs: list[RunView], **more: Any) -> Facts:
     spec = {
         key: more.pop(key)
         for key in list(more)
-        if key in ("about", "replicates", "early_terminate", "description", "confirm", "report_metric")
+        if key
+        in (
+            "about",
+            "replicates",
+            "early_terminate",
+            "description",
+            "confirm",
+            "report_metric",
+            "inputs",
+            "determinism",
+        )
     }
     table = table_of(runs, **spec)
     ranking = importance(table)
@@ -199,6 +210,98 @@ def test_energy_is_told_with_what_it_is_of_and_what_lacks_it() -> None:
     bare = words(checklist(facts_of([run]))[14])
     assert "CPU-hours: not measured. Energy: not measured." in bare
     assert "counters" not in bare
+
+
+def piece(path: str, digest: str, changed: bool | None = False, problem: str = "") -> DataView:
+    return DataView(attempt=1, path=path, digest=digest, size=2000, files=1, changed=changed, problem=problem)
+
+
+def test_data_stands_with_its_digest_and_what_became_of_it() -> None:
+    runs = [
+        run_view(1, CONFIG, data=(piece("train.csv", "a" * 64), piece("gone.csv", "", None, "no such file"))),
+        run_view(2, CONFIG, data=(piece("train.csv", "a" * 64, changed=True),)),
+        run_view(3, CONFIG, data=(piece("train.csv", "b" * 64, changed=None),)),
+        run_view(4, CONFIG),
+    ]
+    facts = facts_of(runs, inputs=("train.csv",))
+    item = checklist(facts)[3]
+    assert (item.evidence, item.sources, item.asked.split(":")[0]) == (
+        "partial",
+        ("Data",),
+        "about.data_link",
+    )
+    assert f"train.csv ({'a' * 12}), train.csv ({'b' * 12}). Data changed while 1 run read it." in words(item)
+    assert "gone.csv" not in words(item), "nothing of it is recorded"
+    told = to_markdown(report(facts)).split("## Data")[1].split("## ")[0]
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in told.splitlines()
+        if line.startswith("| `")
+    ]
+    assert cells == [
+        ["`gone.csv`", "could not be read: no such file", "–", "–", "1", "–"],
+        ["`train.csv`", f"`{'a' * 64}`", "1", "2 kB", "2", "the same in 1 run, another one in 1 run"],
+        ["`train.csv`", f"`{'b' * 64}`", "1", "2 kB", "1", "not looked at"],
+    ]
+    assert "there are several under `train.csv`" in told
+    assert (
+        "Tainted: data changed while these runs read it, and nobody can say which content they read: `swp1-2`"
+        in told
+    )
+    assert "1 run that began told of no data." in told
+    stated = checklist(facts_of(runs, about={"data_link": "https://example.org"}))[3]
+    assert (stated.evidence, stated.sources) == ("complete", ("Question and notes", "Data"))
+    assert evidence(facts_of([run_view(1, CONFIG)]))[4] == "none"
+
+
+def test_data_of_an_earlier_attempt_is_not_what_a_run_read() -> None:
+    run = run_view(1, CONFIG, data=(piece("train.csv", "a" * 64, changed=True),))
+    again = msgspec.structs.replace(run.attempts[0], attempt=2)
+    assert evidence(facts_of([msgspec.structs.replace(run, attempts=[run.attempts[0], again])]))[4] == "none"
+
+
+def test_what_the_records_of_runs_lack_is_counted() -> None:
+    lacks = "what was in the linked data: name what runs read in `inputs`"
+    graded = {
+        1: Graded("partly", (lacks, "chance: `determinism: off`")),
+        2: Graded("partly", (lacks,)),
+        3: Graded("reproducible"),
+    }
+    runs = [run_view(n, CONFIG) for n in (1, 2, 3)]
+    told = to_markdown(report(facts_of(runs, grades=graded, determinism="off"))).split(
+        "## What was not captured"
+    )[1]
+    assert "of 1 run it has all that executing it again takes; of 2 runs it has a part of it" in told
+    assert f"- {lacks} (2 of 3 runs)" in told
+    assert "- chance: `determinism: off` (1 of 3 runs)" in told
+    assert "chance was left alone" not in told, "once is enough"
+
+
+def test_chance_is_told_as_the_processes_read_it_back() -> None:
+    def run(number: int, state: dict[str, Any]) -> RunView:
+        found = run_view(number, CONFIG)
+        found.attempts[0].state = state
+        return found
+
+    numpy = {"version": "2.1", "seeded": True}
+    runs = [
+        run(1, {"hash_seed": "1", "numpy": numpy}),
+        run(2, {"hash_seed": "2", "numpy": {**numpy, "seeded": False}}),
+        run(3, {}),
+    ]
+    told = to_markdown(report(facts_of(runs))).split("## Environment")[1].split("## ")[0]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:4]]
+        for line in told.splitlines()
+        if line.startswith("| `")
+    ]
+    assert rows == [
+        ["`hash_seed`", "fixed", "2"],
+        ["`numpy`", "version 2.1, seeded false", "1"],
+        ["`numpy`", "version 2.1, seeded true", "1"],
+    ]
+    assert "1 run told nothing." in told
+    assert "no run's process told how it was seeded" in to_markdown(report(facts_of([run(1, {})])))
 
 
 def test_every_key_of_the_spec_has_a_line_with_what_was_used() -> None:

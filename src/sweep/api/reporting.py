@@ -10,6 +10,7 @@ from typing import Any
 from sweep.analysis.figures import png
 from sweep.analysis.figures.prepare import prepare
 from sweep.analysis.figures.usage import sample_of_runs
+from sweep.analysis.grading import grade
 from sweep.analysis.history import History
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep
@@ -46,6 +47,7 @@ def gather(store: Store, sweep: str, pictures: bool = True, command: str = "repo
         proposals=proposals,
         revisions=revisions,
         artifacts=_artifacts(store, sweep, views),
+        grades={run.run: graded for run in views.runs if (graded := grade(views, run)) is not None},
         result=look(store, result(views), command, by),
         importance=ranking,
         pictures=prepared,

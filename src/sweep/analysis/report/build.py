@@ -9,8 +9,10 @@ from sweep.analysis import text as words
 from sweep.analysis.honest import with_spread
 from sweep.analysis.records import iso_time
 from sweep.analysis.report import titles
+from sweep.analysis.report.chance import chance
 from sweep.analysis.report.checklist import checklist
 from sweep.analysis.report.compute import compute, runs_text
+from sweep.analysis.report.data import data, grades
 from sweep.analysis.report.document import (
     Block,
     Bullets,
@@ -53,12 +55,13 @@ def report(facts: Facts) -> Document:
         (titles.METHOD, _method(facts)),
         (titles.SETTINGS, settings(facts)),
         (titles.COMPUTE, compute(facts)),
-        (titles.ENVIRONMENT, environment(facts)),
+        (titles.ENVIRONMENT, [*environment(facts), *chance(facts)]),
         (titles.CODE, code(facts)),
+        (titles.DATA, data(facts)),
         *([(titles.ARTIFACTS, _artifacts(facts))] if facts.artifacts else []),
         (titles.COMMANDS, _commands(facts)),
         (titles.VERDICTS, _verdicts(facts)),
-        (titles.GAPS, not_captured(facts)),
+        (titles.GAPS, [*grades(facts), *not_captured(facts)]),
         (titles.CHECKLIST, _checks(facts)),
         (titles.CONFIGS, _configs(facts)),
     ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from sweep.analysis import text as words
 from sweep.analysis.report.compute import cpu_hours, energy_text, energy_words, runs_text
+from sweep.analysis.report.data import data_words, taint_words
 from sweep.analysis.report.document import Check, Code, Text, Words, text
 from sweep.analysis.report.environment import cpu_text, gpu_text, memory_text, nodes
 from sweep.analysis.report.facts import Facts, hours, spent_by
@@ -22,6 +23,7 @@ from sweep.analysis.report.titles import (
     COMMANDS,
     COMPUTE,
     CONFIGS,
+    DATA,
     ENVIRONMENT,
     METHOD,
     RESULTS,
@@ -92,14 +94,18 @@ def _stated(said: str, key: str) -> Text:
 def _data_link(facts: Facts) -> Answer:
     said = facts.about("data_link")
     data = [used for used in facts.artifacts if not used.logged]
-    shown: list[Words] = []
+    shown: list[str] = []
     if data:
         names = ", ".join(dict.fromkeys(f"{used.name} ({used.digest[:12]})" for used in data))
         shown = [f" Runs used these artifacts, by digest: {names}."]
+    if digests := data_words(facts):
+        shown.append(f" Runs read this data, by digest: {digests}. {taint_words(facts)}".rstrip())
+    sources = (*([ARTIFACTS] if data else []), *([DATA] if digests else []))
     if said:
-        return COMPLETE, text(_stated(said, "data_link"), *shown), (ABOUT, *([ARTIFACTS] if data else [])), ""
-    if data:
-        return PARTIAL, text(*shown), (ARTIFACTS,), _asked("data_link")
+        return COMPLETE, text(_stated(said, "data_link"), *shown), (ABOUT, *sources), ""
+    if shown:
+        where = " Where others get it the record does not show."
+        return PARTIAL, text("".join(shown).strip(), where), sources, _asked("data_link")
     return NONE, text("The record does not show it."), (), _asked("data_link")
 
 

@@ -138,7 +138,8 @@ def gaps(facts: Facts) -> list[str]:
                     f"on {host} runs executed other code than was recorded: {', '.join(map(str, place['differs']))[:300]}"
                 )
     found += _unmeasured(facts)
-    if facts.table.spec.determinism == "off":
+    said = any(lack.startswith("chance:") for graded in facts.grades.values() for lack in graded.lacks)
+    if facts.table.spec.determinism == "off" and not said:
         found.append("chance was left alone (determinism: off): two executions of a run may differ")
     unset = [run for run in facts.runs if run.attempts and not any(a.command for a in run.attempts)]
     if unset:
@@ -171,12 +172,16 @@ def _unmeasured(facts: Facts) -> list[str]:
 def not_captured(facts: Facts) -> list[Block]:
     """The list of gaps, and what no record has."""
     found = gaps(facts)
+    lacks = any(graded.lacks for graded in facts.grades.values())
     always = paragraph(
-        "No record of a sweep has: the data itself, unless it lies among the code; values of variables outside the allowlist."
+        "No record of a sweep has: the data itself, unless it lies among the code or was logged as an artifact; values of variables outside the allowlist."
     )
     if not found:
-        return [paragraph("Nothing that sweep records is missing from this record."), always]
-    return [bullets(found), always]
+        return [
+            *([] if lacks else [paragraph("Nothing that sweep records is missing from this record.")]),
+            always,
+        ]
+    return [paragraph("Missing from the record of the sweep and of its nodes:"), bullets(found), always]
 
 
 def cpu_text(hardware: Mapping[str, Any]) -> str:

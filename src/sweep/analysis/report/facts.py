@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sweep.analysis.figures.prepare import Pictures
+from sweep.analysis.grading import Graded
 from sweep.analysis.honest import Honest
 from sweep.analysis.importance import Importance
 from sweep.analysis.table import SweepTable
@@ -66,6 +67,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     proposals: Sequence[Proposals] = ()
     revisions: Sequence[Revised] = ()
     artifacts: Sequence[Used] = ()
+    grades: Mapping[int, Graded] = {}
+    """Run -> how far it could be executed again from its record; only runs that have begun."""
     result: Honest
     importance: Importance
     pictures: Pictures
