@@ -36,6 +36,7 @@ def report_command(
     reproduce it, and the reproducibility checklist with the evidence for each item.
 
     It says nothing that the record does not show; what only the author knows stands below `about:` in the spec.
+    Showing `report_metric` is recorded as a look at it.
     """
     wanted = _formats(formats, out)
     if str(out) == "-" and (len(wanted) > 1 or as_json):

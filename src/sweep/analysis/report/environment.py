@@ -18,6 +18,7 @@ from sweep.analysis.report.document import (
     text,
 )
 from sweep.analysis.report.facts import Facts
+from sweep.analysis.report.results import spoken
 from sweep.core.views import AgentView
 
 
@@ -181,7 +182,11 @@ def not_captured(facts: Facts) -> list[Block]:
             *([] if lacks else [paragraph("Nothing that sweep records is missing from this record.")]),
             always,
         ]
-    return [paragraph("Missing from the record of the sweep and of its nodes:"), bullets(found), always]
+    return [
+        paragraph("Missing from the record of the sweep and of its nodes:"),
+        bullets([spoken(sentence) for sentence in found]),
+        always,
+    ]
 
 
 def cpu_text(hardware: Mapping[str, Any]) -> str:
