@@ -185,3 +185,7 @@ def test_a_report_has_the_result_on_fresh_seeds_and_showing_it_is_a_look(project
     page = (project.folder / "with.html").read_text()
     assert "The result on fresh seeds" in page
     assert "looked at 2 times" in page
+    for name in ("a.tar.gz", "b.tar.gz"):
+        project.sweep("bundle", "latest", "-o", name)
+    assert project.status().looks == 3, "both bundles show the same figures"
+    assert (project.folder / "a.tar.gz").read_bytes() == (project.folder / "b.tar.gz").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from html.parser import HTMLParser
 from typing import Any
 
@@ -23,8 +24,10 @@ from sweep.analysis.report.facts import Used, spent_by
 from sweep.analysis.report.markdown import to_markdown
 from sweep.analysis.report.page import to_html
 from sweep.analysis.report.settings import all_settings, given_keys
+from sweep.analysis.table import SweepTable
 from sweep.analysis.usage import Spent
 from sweep.core.entries import Usage
+from sweep.core.samples import Samples
 from sweep.core.spec import Confirm, EarlyTerminate
 from sweep.core.views import AttemptView, DataView, ReproductionView, RunView
 from sweep.spec import keys_of_spec
@@ -140,6 +143,24 @@ def test_a_confirmed_result_stands_with_its_interval_and_what_it_is_of() -> None
     assert "by its mean on 2 fresh seeds" in text.split("## Method")[1].split("##")[0]
     assert "The result on fresh seeds: on the page" in text
     assert "the lowest mean on fresh seeds that choose" in words(checklist(facts)[10])
+
+
+def test_pictures_of_fresh_seeds_and_of_usage_are_there_where_they_have_something_to_show() -> None:
+    runs = confirmed_runs(0.5, 0.5, 0.30, 0.34)
+    facts = facts_of(runs, confirm=Confirm(top=1, seeds=4))
+    samples = Samples(1_700_000_000.0)
+    samples.add(1.0, {"cpu.percent": 50.0})
+    spec, view = facts.table.spec, facts.table.sweep
+    sampled = SweepTable(spec, view, runs, None, {runs[0].run: {1: samples}})
+    shown = prepare(sampled, facts.importance)
+    drawn = {"confirmed.png": b"seeds", "usage.png": b"used"}
+    page = to_html(report(msgspec.structs.replace(facts, table=sampled, pictures=shown, pngs=drawn)))
+    for data in drawn.values():
+        assert b64encode(data).decode() in page
+    bare = to_html(report(msgspec.structs.replace(facts_of(runs[:1]), pngs=drawn)))
+    assert "The result on fresh seeds" not in bare
+    assert "What runs used" not in bare
+    assert "4 runs of these on fresh seeds, to confirm" in words(checklist(facts)[11])
 
 
 def test_variation_is_partial_while_the_confirmation_is_not_whole() -> None:

@@ -244,6 +244,8 @@ def _numbers(facts: Facts) -> Answer:
         f"{runs_text(facts)} in {words.plural(len(attempts), 'attempt')}, failed and abandoned ones included; "
         f"{words.plural(values, 'value')} of the objective are on record, one for each evaluation of it"
     ]
+    fresh = sum(run.purpose == "confirm" for run in facts.runs)
+    said.append(f"; {words.plural(fresh, 'run')} of these on fresh seeds, to confirm" if fresh else "")
     said.append(f"; {words.plural(again, 'run')} executed again to compare" if again else "")
     if facts.others:
         said.append(
