@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from sweep.analysis import text
 from sweep.api import load_views
@@ -85,7 +86,7 @@ def test_what_is_answered_is_what_the_record_says(digits: Project) -> None:
     assert f"sweep reproduce {best['id']}" in found[10]["answer"]
     whole = [run["duration_s"] for run in runs if run["state"] == "completed"]
     assert text.duration(sum(whole) / len(whole)) in found[15]["answer"]
-    assert "Energy: not measured" in found[15]["answer"]
+    assert re.search(r"Energy: (not measured|[\d.,]+ (kWh|Wh|J))", found[15]["answer"])
     with closing(open_store(None, digits.folder)) as store:
         views = load_views(store, best["sweep"])
     assert views.created.record["code"]["tree"][:12] in found[7]["answer"]
@@ -140,3 +141,51 @@ def test_mistakes(digits: Project) -> None:
 
 def with_about(project: Project, line: str) -> Path:
     return project.write("other.yaml", (DIGITS / "sweep.yaml").read_text() + f"\nabout:\n  {line}\n")
+
+
+HELD_BACK = """\
+program: train.py
+method: grid
+seed: 5
+metric: {name: loss}
+report_metric: test_loss
+confirm: {top: 1, seeds: 4}
+inputs: [data.csv]
+parameters: {x: {values: [0.1, 0.2]}}
+"""
+TRAIN = """
+import random, sweep
+run = sweep.init()
+noise = random.Random(f"{run.seed} {run.config.x}").gauss(0, 0.05)
+run.log({"loss": run.config.x + noise, "test_loss": run.config.x + 1})
+"""
+
+
+def test_a_report_has_the_result_on_fresh_seeds_and_showing_it_is_a_look(project: Project) -> None:
+    project.write("data.csv", "1,2\n")
+    runs = project.work_off(HELD_BACK, TRAIN)
+    found = items(project, "--format", "md")
+    assert found[14]["evidence"] == "complete"
+    assert "n = 2 seeds" in found[14]["answer"]
+    digest = blake3(b"1,2\n").hexdigest()
+    assert (found[4]["evidence"], found[4]["sources"]) == ("partial", ["Data"])
+    assert f"data.csv ({digest[:12]})" in found[4]["answer"]
+    assert project.status().looks == 1
+    said = project.sweep("report", "latest", "-o", "-")
+    assert project.status().looks == 1, "the same figures by the same command"
+    assert "looked at 1 time" in said
+    assert all(run["id"] in said for run in runs)
+    assert digest in said
+    assert f"of {len(runs)} runs it has all that executing it again takes" in said
+    assert re.search(rf"`random` +\| seeded true +\| +{len(runs)} \|", said)
+    result = project.json("best", "latest")["result"]
+    assert result["looks"] == 2
+    assert f"{result['rows'][0]['confirmed']['mean']:.3f}"[:4] in found[14]["answer"]
+    project.sweep("report", "latest", "-o", "with.html")
+    page = (project.folder / "with.html").read_text()
+    assert "The result on fresh seeds" in page
+    assert "looked at 2 times" in page
+    for name in ("a.tar.gz", "b.tar.gz"):
+        project.sweep("bundle", "latest", "-o", name)
+    assert project.status().looks == 3, "both bundles show the same figures"
+    assert (project.folder / "a.tar.gz").read_bytes() == (project.folder / "b.tar.gz").read_bytes()

@@ -77,6 +77,12 @@ def spent(runs: Iterable[RunView], now_s: float) -> dict[str, Spent]:
     return found
 
 
+def together(one: Spent, other: Spent) -> Spent:
+    """The sum of both."""
+    names = Spent.__struct_fields__
+    return Spent(**{name: getattr(one, name) + getattr(other, name) for name in names})
+
+
 def spent_record(found: Mapping[str, Spent]) -> Record:
     """As plain data; sums in which nothing was measured are null."""
     return {name: _spent_record(one) for name, one in found.items()}

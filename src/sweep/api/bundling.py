@@ -57,11 +57,11 @@ class Bundled(msgspec.Struct, frozen=True):
 
 
 def write_bundle(
-    store: Store, sweep: str, out: Path, which: Which = "kept", names: Sequence[str] = ()
+    store: Store, sweep: str, out: Path, which: Which = "kept", names: Sequence[str] = (), by: str = ""
 ) -> Bundled:
     """Write the archive `out`: whole, or not at all. `which` artifacts: none; those that the store keeps; all that can be had; or those
-    called `names`, and what runs have used. Raises NotFound, ArtifactError, OSError."""
-    facts = gather(store, sweep)
+    called `names`, and what runs have used. `by`: who sees its report. Raises NotFound, ArtifactError, OSError."""
+    facts = gather(store, sweep, command="bundle", by=by)
     chosen, left_out = _choose(store, sweep, which, names)
     making = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:

@@ -18,7 +18,8 @@ from sweep.core.index import (
     decode_views,
     run_key,
 )
-from sweep.core.names import controller_lease
+from sweep.core.names import controller_lease, usage_cache
+from sweep.core.samples import Samples, unpack
 from sweep.core.views import RunView, SweepView
 from sweep.stopping import make_stopper
 from sweep.stores import HistoryChunk, Index, Store
@@ -103,6 +104,16 @@ def count_runs(store: Store, sweep: str) -> int:
 def read_history(store: Store, sweep: str, runs: list[int]) -> dict[int, list[HistoryChunk]]:
     """The logged rows of these runs, as recorded."""
     return {run: store.read_history(sweep, run) for run in runs}
+
+
+def read_samples(store: Store, run: RunView) -> dict[int, Samples]:
+    """Attempt -> what it used over time, of those that were sampled."""
+    found = {}
+    for attempt in run.attempts:
+        samples = unpack(store.get_cache(run.sweep, usage_cache(run.run, attempt.attempt)))
+        if samples is not None and len(samples):
+            found[attempt.attempt] = samples
+    return found
 
 
 def load_sweep_views(store: Store) -> list[SweepView]:

@@ -9,25 +9,31 @@ from typing import Any
 
 from sweep.analysis.figures import png
 from sweep.analysis.figures.prepare import prepare
+from sweep.analysis.figures.usage import sample_of_runs
+from sweep.analysis.grading import grade
 from sweep.analysis.history import History
 from sweep.analysis.importance import importance
 from sweep.analysis.report import Facts, OtherSweep
-from sweep.analysis.report.facts import Proposals, Revised, Used, seconds_of
+from sweep.analysis.report.facts import Proposals, Revised, Used, spent_by
 from sweep.analysis.table import SweepTable
 from sweep.api.artifacts import load_artifacts
 from sweep.api.finding import NotFound
-from sweep.api.reading import load_views, read_history
+from sweep.api.reading import load_views, read_history, read_samples
+from sweep.api.results import look, result
 from sweep.core import entries as e
 from sweep.core.index import Views
 from sweep.stores import Store
 
 
-def gather(store: Store, sweep: str, pictures: bool = True) -> Facts:
-    """Everything that the report on `sweep` is made from. `pictures`: draw them, which takes seconds. Raises NotFound."""
+def gather(store: Store, sweep: str, pictures: bool = True, command: str = "report", by: str = "") -> Facts:
+    """Everything that the report on `sweep` is made from. `pictures`: draw them, which takes seconds. That `command` is about to show
+    the value of `report_metric` to `by` is recorded. Raises NotFound."""
     views = load_views(store, sweep)
     chunks = read_history(store, sweep, [run.run for run in views.runs])
     histories = {run: History.from_chunks(found) for run, found in chunks.items()}
-    table = SweepTable(views.spec, views.sweep, views.runs, histories)
+    sampled = sample_of_runs(views.runs) if pictures else []
+    samples = {run.run: read_samples(store, run) for run in sampled}
+    table = SweepTable(views.spec, views.sweep, views.runs, histories, samples)
     ranking = importance(table)
     prepared = prepare(table, ranking)
     proposals, revisions = _decisions(store, sweep)
@@ -41,6 +47,8 @@ def gather(store: Store, sweep: str, pictures: bool = True) -> Facts:
         proposals=proposals,
         revisions=revisions,
         artifacts=_artifacts(store, sweep, views),
+        grades={run.run: graded for run in views.runs if (graded := grade(views, run)) is not None},
+        result=look(store, result(views), command, by),
         importance=ranking,
         pictures=prepared,
         pngs=png.render(prepared, views.spec.name or sweep) if pictures else {},
@@ -104,7 +112,6 @@ def _other(store: Store, sweep: str) -> OtherSweep | None:
             views.sweep.state,
             len(views.runs),
             len(attempts),
-            sum(seconds_of(attempt) for attempt in attempts),
-            sum(attempt.gpu_s(attempt.started_s or 0.0) for attempt in attempts),
+            spent_by(attempts),
         )
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sweep.api import find_sweep
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.main import UserMistake
 
 
@@ -51,7 +51,7 @@ def bundle_command(
         sweep = find_sweep(store, sweep_id)
         path = out or Path(bundling.default_name(sweep))
         try:
-            found = bundling.write_bundle(store, sweep, path, "named" if names else which, names)  # type: ignore[arg-type]
+            found = bundling.write_bundle(store, sweep, path, "named" if names else which, names, who())  # type: ignore[arg-type]
         except ArtifactError as error:
             raise UserMistake(f"{error}; --artifacts kept or none does without") from None
         except OSError as error:

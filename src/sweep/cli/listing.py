@@ -19,6 +19,7 @@ from sweep.analysis.usage import usage_of
 from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
+from sweep.api.reading import read_samples
 from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
 from sweep.cli.confirming import has_result, print_groups, print_result, seen_result, show_sweep, withheld
 from sweep.cli.grounds import print_grounds
@@ -29,7 +30,6 @@ from sweep.cli.spending import (
     print_spent,
     print_usage,
     sampled_records,
-    samples_of,
     spent_of,
     usage_cells,
 )
@@ -377,7 +377,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         views = load_views(store, sweep, (number,))
         rows = sum(chunk.count for chunk in store.read_history(sweep, number))
         [view] = views.runs
-        samples = samples_of(store, view)
+        samples = read_samples(store, view)
     found = withheld(record(view, time.time()), views)
     nodes = {agent.agent: agent.record for agent in views.agents}
     code = views.created.record.get("code", {})

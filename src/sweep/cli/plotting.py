@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from sweep.api import find_sweep, load_views, read_history
+from sweep.api.reading import read_samples
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
@@ -64,12 +65,11 @@ def plot(
     from sweep.analysis.importance import importance
     from sweep.analysis.table import SweepTable
     from sweep.analysis.terminal import importance_lines
-    from sweep.cli.spending import samples_of
 
     views = load_views(store, sweep)
     chunks = read_history(store, sweep, [run.run for run in views.runs])
     histories = {run: History.from_chunks(found) for run, found in chunks.items()}
-    samples = {run.run: samples_of(store, run) for run in sample_of_runs(views.runs)}
+    samples = {run.run: read_samples(store, run) for run in sample_of_runs(views.runs)}
     table = SweepTable(views.spec, views.sweep, views.runs, histories, samples)
     folder = out or Path(f"sweep-{sweep}")
     ranking = importance(table)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sweep.api import find_sweep
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.exporting import write_file
 from sweep.cli.main import UserMistake
 
@@ -36,6 +36,7 @@ def report_command(
     reproduce it, and the reproducibility checklist with the evidence for each item.
 
     It says nothing that the record does not show; what only the author knows stands below `about:` in the spec.
+    Showing `report_metric` is recorded as a look at it.
     """
     wanted = _formats(formats, out)
     if str(out) == "-" and (len(wanted) > 1 or as_json):
@@ -45,7 +46,7 @@ def report_command(
         from sweep.api.reporting import gather
 
         sweep = find_sweep(store, sweep_id)
-        facts = gather(store, sweep, pictures="html" in wanted)
+        facts = gather(store, sweep, pictures="html" in wanted, by=who())
     texts = {kind: _render(report(facts), kind) for kind in wanted}
     if str(out) == "-":
         click.echo(texts[wanted[0]], nl=False)

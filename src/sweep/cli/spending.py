@@ -22,10 +22,8 @@ from sweep.analysis.usage import (
 )
 from sweep.cli.common import speaks_utf8
 from sweep.core.index import Views
-from sweep.core.names import usage_cache
-from sweep.core.samples import Samples, unpack
+from sweep.core.samples import Samples
 from sweep.core.views import AttemptView, RunView
-from sweep.stores import Store
 
 HEADS = ("CPU-S", "MEMORY", "READ", "WRITTEN", "GPU-HOURS", "ENERGY")
 _WORDS = {"running": "running now"}
@@ -73,16 +71,6 @@ def _missing(no_cpu: int, no_energy: int, attempts: int) -> str:
     elif no_energy:
         parts.append(f"energy of {no_energy} of {attempts} attempts")
     return f" (not measured, or not yet: {', '.join(parts)})" if parts else ""
-
-
-def samples_of(store: Store, run: RunView) -> dict[int, Samples]:
-    """Attempt -> what it used over time, of those that were sampled."""
-    found = {}
-    for attempt in run.attempts:
-        samples = unpack(store.get_cache(run.sweep, usage_cache(run.run, attempt.attempt)))
-        if samples is not None and len(samples):
-            found[attempt.attempt] = samples
-    return found
 
 
 def sampled_records(samples: dict[int, Samples]) -> list[dict[str, Any]]:

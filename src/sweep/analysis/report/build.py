@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from sweep import __version__
 from sweep.analysis import text as words
+from sweep.analysis.honest import with_spread
 from sweep.analysis.records import iso_time
 from sweep.analysis.report import titles
+from sweep.analysis.report.chance import chance
 from sweep.analysis.report.checklist import checklist
-from sweep.analysis.report.compute import compute, runs_text, taken
+from sweep.analysis.report.compute import compute, runs_text
+from sweep.analysis.report.data import data, grades
 from sweep.analysis.report.document import (
     Block,
     Bullets,
@@ -30,8 +33,8 @@ from sweep.analysis.report.document import (
     text,
 )
 from sweep.analysis.report.environment import code, environment, not_captured
-from sweep.analysis.report.facts import Facts, hours
-from sweep.analysis.report.results import config_text, counted, ranking, results
+from sweep.analysis.report.facts import Facts, hours, spent_by
+from sweep.analysis.report.results import config_text, counted, ranking, result_run, results, spoken
 from sweep.analysis.report.settings import settings
 from sweep.analysis.summary import summary
 from sweep.analysis.terminal import importance_lines
@@ -52,12 +55,13 @@ def report(facts: Facts) -> Document:
         (titles.METHOD, _method(facts)),
         (titles.SETTINGS, settings(facts)),
         (titles.COMPUTE, compute(facts)),
-        (titles.ENVIRONMENT, environment(facts)),
+        (titles.ENVIRONMENT, [*environment(facts), *chance(facts)]),
         (titles.CODE, code(facts)),
+        (titles.DATA, data(facts)),
         *([(titles.ARTIFACTS, _artifacts(facts))] if facts.artifacts else []),
         (titles.COMMANDS, _commands(facts)),
         (titles.VERDICTS, _verdicts(facts)),
-        (titles.GAPS, not_captured(facts)),
+        (titles.GAPS, [*grades(facts), *not_captured(facts)]),
         (titles.CHECKLIST, _checks(facts)),
         (titles.CONFIGS, _configs(facts)),
     ]
@@ -74,18 +78,28 @@ def report(facts: Facts) -> Document:
 
 def _figures(facts: Facts) -> tuple[tuple[str, str, str], ...]:
     found = summary(facts.table)
-    total = taken([attempt for _, attempt in facts.attempts()])
-    best = "–" if found.best_objective is None else words.number(found.best_objective, 5)
-    n = f"trial {found.best_trial}, n = {found.best_replicates}" if found.best_trial is not None else ""
+    total = spent_by(attempt for _, attempt in facts.attempts())
+    best, n = _best(facts)
     items = checklist(facts)
     complete = sum(item.evidence == "complete" for item in items)
     return (
         (f"Best {facts.table.metric}" if facts.table.metric else "Best", best, n),
         ("Trials", f"{found.trials:,}", facts.table.spec.method),
         ("Runs", f"{found.runs:,}", ", ".join(f"{count:,} {state}" for state, count in found.counts.items())),
-        ("Run time, all attempts", words.duration(total.seconds), f"{hours(total.gpu_s)} GPU-hours"),
+        ("Run time, all attempts", words.duration(total.wall_s), f"{hours(total.gpu_s)} GPU-hours"),
         ("Checklist", f"{complete} of {len(items)}", "complete evidence"),
     )
+
+
+def _best(facts: Facts) -> tuple[str, str]:
+    """The value of the result, and what it is."""
+    if not facts.result.rows:
+        return "–", ""
+    row = facts.result.rows[0]
+    if row.confirmed is not None:
+        return with_spread(row.confirmed), f"trial {row.trial}, 95 %, n = {row.confirmed.n} fresh seeds"
+    score = "–" if row.score is None else words.number(row.score, 5)
+    return score, f"trial {row.trial}, n = {len(row.score_points)}, not confirmed"
 
 
 # --- what it is about ------------------------------------------------------------------------------------------
@@ -215,6 +229,10 @@ def _ending(facts: Facts) -> str:
 def _selection(facts: Facts, trial: int | None) -> Text:
     if trial is None:
         return text("No trial has a score: nothing was chosen.")
+    if facts.result.chosen_by == "fresh seeds":
+        return text(
+            spoken(facts.result.words[0]), " Trials whose runs all failed or were cancelled have no score."
+        )
     best = ranking(facts)[0]
     number = words.number(best.score or 0.0, 5)
     extreme = "lowest" if facts.table.goal == "minimize" else "highest"
@@ -235,7 +253,9 @@ def _selection(facts: Facts, trial: int | None) -> Text:
 def _pictures(facts: Facts) -> list[Block]:
     found = facts.pictures
     blocks: list[Block] = []
-    for picture in (found.importance, found.best, found.curves, found.parallel, found.slices):
+    basic = (found.importance, found.best, found.curves, found.parallel, found.slices)
+    more = [picture for picture in (found.confirmed, found.usage) if picture is not None]
+    for picture in (*basic, *more):
         if picture.empty:
             blocks.append(paragraph(f"{picture.title}: {picture.empty}"))
             continue
@@ -269,8 +289,7 @@ def _sparkline(facts: Facts) -> list[str]:
 
 
 def _commands(facts: Facts) -> list[Block]:
-    best = facts.table.best
-    run = counted(best)[0].id if best is not None and counted(best) else f"{facts.sweep}-0"
+    run = result_run(facts) or f"{facts.sweep}-0"
     lines = [
         f"sweep reproduce {run}                     # the best run again, every value compared",
         f"sweep reproduce {run} --env rebuild       # the same, in an environment built from the record",

@@ -7,14 +7,15 @@ evidence is `complete` where the record answers the item, `partial` where it ans
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sweep.analysis import text as words
-from sweep.analysis.report.compute import NOT_MEASURED, runs_text, taken
+from sweep.analysis.report.compute import cpu_hours, energy_text, energy_words, runs_text
+from sweep.analysis.report.data import data_words, taint_words
 from sweep.analysis.report.document import Check, Code, Text, Words, text
 from sweep.analysis.report.environment import cpu_text, gpu_text, memory_text, nodes
-from sweep.analysis.report.facts import Facts, hours
-from sweep.analysis.report.results import command_line, counted, interval_text, ranking
+from sweep.analysis.report.facts import Facts, hours, spent_by
+from sweep.analysis.report.results import behind, command_line, ranking, result_run, spoken, spread
 from sweep.analysis.report.titles import (
     ABOUT,
     ARTIFACTS,
@@ -22,6 +23,7 @@ from sweep.analysis.report.titles import (
     COMMANDS,
     COMPUTE,
     CONFIGS,
+    DATA,
     ENVIRONMENT,
     METHOD,
     RESULTS,
@@ -92,14 +94,18 @@ def _stated(said: str, key: str) -> Text:
 def _data_link(facts: Facts) -> Answer:
     said = facts.about("data_link")
     data = [used for used in facts.artifacts if not used.logged]
-    shown: list[Words] = []
+    shown: list[str] = []
     if data:
         names = ", ".join(dict.fromkeys(f"{used.name} ({used.digest[:12]})" for used in data))
         shown = [f" Runs used these artifacts, by digest: {names}."]
+    if digests := data_words(facts):
+        shown.append(f" Runs read this data, by digest: {digests}. {taint_words(facts)}".rstrip())
+    sources = (*([ARTIFACTS] if data else []), *([DATA] if digests else []))
     if said:
-        return COMPLETE, text(_stated(said, "data_link"), *shown), (ABOUT, *([ARTIFACTS] if data else [])), ""
-    if data:
-        return PARTIAL, text(*shown), (ARTIFACTS,), _asked("data_link")
+        return COMPLETE, text(_stated(said, "data_link"), *shown), (ABOUT, *sources), ""
+    if shown:
+        where = " Where others get it the record does not show."
+        return PARTIAL, text("".join(shown).strip(), where), sources, _asked("data_link")
     return NONE, text("The record does not show it."), (), _asked("data_link")
 
 
@@ -189,12 +195,12 @@ def _results(facts: Facts) -> Answer:
     ranked = ranking(facts)
     if not ranked:
         return NONE, text("There is no result yet."), (), ""
-    runs = [run for row in ranked for run in counted(row)]
+    runs = behind(facts)
     known = sum(bool(command_line(run)) for run in runs)
     said = text(
-        f"{words.plural(len(ranked), 'trial')} have a score; {known} of their {words.plural(len(runs), 'run')} have their command, config and seed on record. ",
-        Code(f"sweep reproduce {runs[0].id}"),
-        " executes the best again and compares every value.",
+        f"{words.plural(len(ranked), 'trial')} have a score; {known} of the {words.plural(len(runs), 'run')} behind the results have their command, config and seed on record. ",
+        Code(f"sweep reproduce {result_run(facts)}"),
+        " executes the result again and compares every value.",
     )
     return (COMPLETE if known == len(runs) else PARTIAL), said, (RESULTS, COMMANDS), ""
 
@@ -209,7 +215,14 @@ def _hyperparameters(facts: Facts) -> Answer:
     ]
     best = table.best
     if best is not None:
-        said.append(f" Selected: the {'lowest' if table.goal == 'minimize' else 'highest'} score.")
+        extreme = "lowest" if table.goal == "minimize" else "highest"
+        fresh = facts.result.chosen_by == "fresh seeds"
+        how = (
+            f"{extreme} mean on fresh seeds that choose, among those with the {extreme} scores"
+            if fresh
+            else f"{extreme} score"
+        )
+        said.append(f" Selected: the {how}.")
     reported = [run for run in facts.runs if run.state == "completed"]
     filled = any(run.defaults for run in reported)
     said.append(
@@ -231,6 +244,8 @@ def _numbers(facts: Facts) -> Answer:
         f"{runs_text(facts)} in {words.plural(len(attempts), 'attempt')}, failed and abandoned ones included; "
         f"{words.plural(values, 'value')} of the objective are on record, one for each evaluation of it"
     ]
+    fresh = sum(run.purpose == "confirm" for run in facts.runs)
+    said.append(f"; {words.plural(fresh, 'run')} of these on fresh seeds, to confirm" if fresh else "")
     said.append(f"; {words.plural(again, 'run')} executed again to compare" if again else "")
     if facts.others:
         said.append(
@@ -262,36 +277,46 @@ def _measure(facts: Facts) -> Answer:
 
 
 def _variation(facts: Facts) -> Answer:
-    best = facts.table.best
-    runs = counted(best) if best is not None else []
-    if best is None or len(runs) < 2:
-        said = (
-            "Each config was run with one seed: the record shows no variation."
-            if best
-            else "There is no result yet."
-        )
-        return NONE, text(said), (), ""
-    values = [run.objective for run in runs if run.objective is not None]
+    found = facts.result
+    if not found.rows:
+        return NONE, text("There is no result yet."), (), ""
+    chosen = found.rows[0]
+    if chosen.confirmed is not None:
+        if chosen.confirmed.half is None:
+            said = " Of one value on fresh seeds the record shows no variation."
+            return PARTIAL, text(*_spoken(found.words), said), (RESULTS,), ""
+        lacking = chosen.without_value or any(row.open for row in found.rows)
+        return (PARTIAL if lacking else COMPLETE), text(*_spoken(found.words)), (RESULTS,), ""
+    if len(chosen.score_points) < 2:
+        return NONE, text("Each config was run with one seed: the record shows no variation."), (), ""
     shown = text(
-        f"Best trial {best.trial}: mean {words.number(best.score or 0.0, 5)}, 95% interval {interval_text(values)} "
-        f"(mean ± t(n-1)·s/√n over n = {len(values)} seeds of this config, taken as normally spread). "
+        f"Best trial {chosen.trial}: mean {spread(chosen.score_points)} (95 % interval: ± t(n-1)·s/√n over n = "
+        f"{len(chosen.score_points)} seeds of this config, taken as normally spread). "
         "The config was chosen by these same values, which makes the mean look better than it is."
     )
     return PARTIAL, shown, (RESULTS,), ""
 
 
+def _spoken(sentences: Sequence[str]) -> list[Words]:
+    return [text(" " if at else "", spoken(sentence)) for at, sentence in enumerate(sentences)]
+
+
 def _runtime(facts: Facts) -> Answer:
     mean = summary(facts.table).mean_duration_s
-    total = taken([attempt for _, attempt in facts.attempts()])
-    if not total.seconds:
+    total = spent_by(attempt for _, attempt in facts.attempts())
+    if not total.wall_s:
         return NONE, text("No run has been executed."), (), ""
     whole = (
         f"A run that completed took {words.duration(mean)} on average"
         if mean is not None
         else "No run completed"
     )
-    said = f"{whole}; all attempts together {hours(total.seconds)} hours, {total.cpu} CPU-hours and {hours(total.gpu_s)} GPU-hours. Energy: {NOT_MEASURED}."
-    return (COMPLETE if mean is not None else PARTIAL), text(said), (COMPUTE,), ""
+    said = (
+        f"{whole}; all attempts together {hours(total.wall_s)} hours, {hours(total.gpu_s)} GPU-hours. "
+        f"CPU-hours: {cpu_hours(total)}. Energy: {energy_text(total)}."
+    )
+    of_what = energy_words(facts)
+    return (COMPLETE if mean is not None else PARTIAL), text(f"{said} {of_what}".rstrip()), (COMPUTE,), ""
 
 
 def _infrastructure(facts: Facts) -> Answer:

@@ -5,51 +5,55 @@ The rule of this file: what was not measured is called so, and is never a zero i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from sweep.analysis import text as words
 from sweep.analysis.report.document import Block, Code, Strong, Words, paragraph, table
-from sweep.analysis.report.facts import Facts, hours, seconds_of
+from sweep.analysis.report.facts import Facts, hours, spent_by
+from sweep.analysis.usage import Spent, energy, together
 from sweep.core.views import AttemptView
 
 NOT_MEASURED = "not measured"
 _ORDER = ("completed", "pruned", "failed", "paused", "cancelled", "lost", "preempted", "not ended")
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """What some attempts took together."""
-
-    attempts: int
-    seconds: float
-    cpu_s: float
-    without_cpu: int
-    """Attempts whose CPU time is not known."""
-    gpu_s: float
-
-    @property
-    def cpu(self) -> str:
-        if self.without_cpu == self.attempts:
-            return NOT_MEASURED if self.attempts else "0"
-        more = (
-            f" (without {words.plural(self.without_cpu, 'attempt')}, {NOT_MEASURED})"
-            if self.without_cpu
-            else ""
-        )
-        return hours(self.cpu_s) + more
+def cpu_hours(found: Spent) -> str:
+    """The hours, and how many attempts are not in them."""
+    return _measured(hours(found.cpu_s), found.no_cpu, found)
 
 
-def taken(attempts: Sequence[AttemptView]) -> Taken:
-    """All of it together."""
-    started = [attempt for attempt in attempts if attempt.started_s is not None]
-    return Taken(
-        len(attempts),
-        sum(seconds_of(attempt) for attempt in attempts),
-        sum(attempt.cpu_s or 0.0 for attempt in started),
-        sum(attempt.cpu_s is None for attempt in started),
-        sum(attempt.gpu_s(attempt.started_s or 0.0) for attempt in started),
-    )
+def energy_text(found: Spent) -> str:
+    """`2.1 kWh`, and how many attempts are not in it."""
+    return _measured(energy(found.energy_j), found.no_energy, found)
+
+
+def _measured(value: str, without: int, found: Spent) -> str:
+    if not found.attempts:
+        return "0"
+    if without == found.attempts:
+        return NOT_MEASURED
+    return value + (f" (without {words.plural(without, 'attempt')}, {NOT_MEASURED})" if without else "")
+
+
+def energy_words(facts: Facts) -> str:
+    """What the energy is of: no counter tells of more than its own device."""
+    known = [
+        attempt.usage
+        for _, attempt in facts.attempts()
+        if attempt.usage is not None and attempt.energy_j is not None
+    ]
+    gpus = sum(used.gpu_energy_j is not None for used in known)
+    cpus = sum(used.node_cpu_energy_j is not None for used in known)
+    parts = [
+        f"{name} in {words.plural(count, 'attempt')}"
+        for name, count in (("GPUs", gpus), ("the node's processors", cpus))
+        if count
+    ]
+    if not parts:
+        return ""
+    shared = any(used.gpu_shared for used in known) or cpus
+    divided = " What a device used that several runs had is divided evenly among them." if shared else ""
+    return f"It is what counters of devices told, {' and '.join(parts)}, and has no other part of a machine.{divided}"
 
 
 def compute(facts: Facts) -> list[Block]:
@@ -72,7 +76,7 @@ def compute(facts: Facts) -> list[Block]:
     blocks.append(
         paragraph(
             "Hours are those of attempts in execution, added up over slots that worked side by side; failed, pruned, cancelled and lost "
-            f"attempts count. GPU-hours count a share of a GPU as that share. Energy: {NOT_MEASURED}."
+            f"attempts count. GPU-hours count a share of a GPU as that share. {_energy_sentence(facts, everything)}"
         )
     )
     blocks += _again(facts)
@@ -89,52 +93,39 @@ def runs_text(facts: Facts) -> str:
 
 
 def _row(label: Words, attempts: Sequence[AttemptView], runs: str = "") -> list[Words]:
-    found = taken(attempts)
-    return [
-        label,
-        runs,
-        f"{found.attempts:,}",
-        hours(found.seconds),
-        found.cpu,
-        hours(found.gpu_s),
-        NOT_MEASURED,
-    ]
+    return [label, runs, f"{len(attempts):,}", *_cells(spent_by(attempts))]
+
+
+def _cells(found: Spent) -> list[Words]:
+    return [hours(found.wall_s), cpu_hours(found), hours(found.gpu_s), energy_text(found)]
+
+
+def _energy_sentence(facts: Facts, attempts: Sequence[AttemptView]) -> str:
+    found = spent_by(attempts)
+    if found.no_energy == found.attempts:
+        return f"Energy: {NOT_MEASURED}."
+    return f"Energy: {energy_text(found)}. {energy_words(facts)}".rstrip()
 
 
 def _others(facts: Facts) -> list[list[Words]]:
     rows: list[list[Words]] = []
     for other in facts.others:
         label = f"sweep {other.sweep}" + (f" ({other.name})" if other.name else "") + f", {other.state}"
-        rows.append(
-            [
-                label,
-                f"{other.runs:,}",
-                f"{other.attempts:,}",
-                hours(other.seconds),
-                "–",
-                hours(other.gpu_s),
-                NOT_MEASURED,
-            ]
-        )
+        rows.append([label, f"{other.runs:,}", f"{other.attempts:,}", *_cells(other.spent)])
     if not facts.others:
         return rows
-    own = taken([attempt for _, attempt in facts.attempts()])
+    total = spent_by(attempt for _, attempt in facts.attempts())
+    for other in facts.others:
+        total = together(total, other.spent)
     rows.append(
         [
             Strong(f"all {words.plural(len(facts.others) + 1, 'sweep')} of this store"),
-            f"{len(facts.runs) + _sum(other.runs for other in facts.others):,.0f}",
-            f"{own.attempts + _sum(other.attempts for other in facts.others):,.0f}",
-            hours(own.seconds + _sum(other.seconds for other in facts.others)),
-            "–",
-            hours(own.gpu_s + _sum(other.gpu_s for other in facts.others)),
-            NOT_MEASURED,
+            f"{len(facts.runs) + sum(other.runs for other in facts.others):,}",
+            f"{len(facts.attempts()) + sum(other.attempts for other in facts.others):,}",
+            *_cells(total),
         ]
     )
     return rows
-
-
-def _sum(values: Iterable[float]) -> float:
-    return sum(values)
 
 
 def _again(facts: Facts) -> list[Block]:

@@ -18,6 +18,7 @@ from sweep.analysis.report.document import (
     text,
 )
 from sweep.analysis.report.facts import Facts
+from sweep.analysis.report.results import spoken
 from sweep.core.views import AgentView
 
 
@@ -137,7 +138,9 @@ def gaps(facts: Facts) -> list[str]:
                 found.append(
                     f"on {host} runs executed other code than was recorded: {', '.join(map(str, place['differs']))[:300]}"
                 )
-    if facts.table.spec.determinism == "off":
+    found += _unmeasured(facts)
+    said = any(lack.startswith("chance:") for graded in facts.grades.values() for lack in graded.lacks)
+    if facts.table.spec.determinism == "off" and not said:
         found.append("chance was left alone (determinism: off): two executions of a run may differ")
     unset = [run for run in facts.runs if run.attempts and not any(a.command for a in run.attempts)]
     if unset:
@@ -149,15 +152,41 @@ def gaps(facts: Facts) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _unmeasured(facts: Facts) -> list[str]:
+    """Of what no sum of the section on compute has everything."""
+    started = [attempt for _, attempt in facts.attempts() if attempt.started_s is not None]
+    ended = [attempt for attempt in started if attempt.ended_s is not None]
+    of = f"of {words.plural(len(ended), 'attempt')} that ended"
+    kinds = (
+        ("CPU time", sum(attempt.cpu_s is None for attempt in ended)),
+        ("energy", sum(attempt.energy_j is None for attempt in ended)),
+        ("what memory, disks and GPUs saw", sum(attempt.usage is None for attempt in ended)),
+    )
+    found = [f"{what} was not measured in {count:,} {of}" for what, count in kinds if count]
+    known = [a for a in ended if a.energy_j is not None and a.usage is not None]
+    cpus = sum(a.usage is not None and a.usage.node_cpu_energy_j is None for a in known)
+    gpus = sum(bool(a.gpus) and a.usage is not None and a.usage.gpu_energy_j is None for a in known)
+    parts = (("processors", cpus), ("GPUs", gpus))
+    return [*found, *(f"the energy of {what} was not measured in {n:,} {of}" for what, n in parts if n)]
+
+
 def not_captured(facts: Facts) -> list[Block]:
     """The list of gaps, and what no record has."""
     found = gaps(facts)
+    lacks = any(graded.lacks for graded in facts.grades.values())
     always = paragraph(
-        "No record of a sweep has: the data itself, unless it lies among the code; values of variables outside the allowlist; energy."
+        "No record of a sweep has: the data itself, unless it lies among the code or was logged as an artifact; values of variables outside the allowlist."
     )
     if not found:
-        return [paragraph("Nothing that sweep records is missing from this record."), always]
-    return [bullets(found), always]
+        return [
+            *([] if lacks else [paragraph("Nothing that sweep records is missing from this record.")]),
+            always,
+        ]
+    return [
+        paragraph("Missing from the record of the sweep and of its nodes:"),
+        bullets([spoken(sentence) for sentence in found]),
+        always,
+    ]
 
 
 def cpu_text(hardware: Mapping[str, Any]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sweep.analysis.figures.prepare import Pictures
+from sweep.analysis.grading import Graded
+from sweep.analysis.honest import Honest
 from sweep.analysis.importance import Importance
-from sweep.analysis.records import length_s
 from sweep.analysis.table import SweepTable
+from sweep.analysis.usage import Spent
 from sweep.core.views import AgentView, AttemptView, RunView
 
 
@@ -22,8 +24,7 @@ class OtherSweep(msgspec.Struct, frozen=True):
     state: str
     runs: int
     attempts: int
-    seconds: float
-    gpu_s: float
+    spent: Spent
 
 
 class Proposals(msgspec.Struct, frozen=True):
@@ -66,6 +67,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     proposals: Sequence[Proposals] = ()
     revisions: Sequence[Revised] = ()
     artifacts: Sequence[Used] = ()
+    grades: Mapping[int, Graded] = {}
+    """Run -> how far it could be executed again from its record; only runs that have begun."""
+    result: Honest
     importance: Importance
     pictures: Pictures
     pngs: Mapping[str, bytes] = {}
@@ -88,9 +92,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         return self.table.spec.about.get(key, "")
 
 
-def seconds_of(attempt: AttemptView) -> float:
-    """How long an attempt took; 0 for one that has not ended, or never started."""
-    return length_s(attempt) or 0.0
+def spent_by(attempts: Iterable[AttemptView]) -> Spent:
+    """What those of them that have started took together. One that has not ended counts with what it last reported and no time: the
+    same record makes the same report at any hour."""
+    found = Spent()
+    for attempt in attempts:
+        if attempt.started_s is not None:
+            found.add(attempt, attempt.started_s)
+    return found
 
 
 def hours(seconds: float) -> str:

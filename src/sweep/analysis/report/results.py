@@ -1,6 +1,7 @@
-"""What came of the sweep: the best trials, how sure that is, and the command of each.
+"""What came of the sweep: its result and how sure that is, every seed's value, and the command of each.
 
-The rule of this file: a figure stands with what it is, over what, and n; where there is one value there is no interval.
+The rule of this file: what may be said is `sweep.analysis.honest`'s to say. A figure stands with what it is, over what, and n; where
+there is one value there is no interval.
 """
 
 from __future__ import annotations
@@ -10,53 +11,67 @@ import shlex
 from collections.abc import Sequence
 
 from sweep.analysis import text as words
+from sweep.analysis.honest import HonestRow, Point, with_spread
+from sweep.analysis.inference import mean_interval
 from sweep.analysis.records import flatten
-from sweep.analysis.report.document import Block, Code, Listing, Strong, Text, Words, paragraph, table, text
+from sweep.analysis.report.document import (
+    Block,
+    Code,
+    Folded,
+    Listing,
+    Strong,
+    Text,
+    Words,
+    bullets,
+    paragraph,
+    table,
+    text,
+)
 from sweep.analysis.report.facts import Facts
-from sweep.analysis.summary import summary
 from sweep.analysis.table import TrialRow
-from sweep.core.names import run_id
 from sweep.core.views import RunView
 
-SHOWN = 10
-LEVEL = 0.95
-_DIGITS = 5
+MOST_SEEDS = 1000
 
 
 def results(facts: Facts) -> list[Block]:
-    """The table of the best trials, what its figures are, and the command of each."""
-    ranked = ranking(facts)
+    """What may be said of the result, the table that it is said of, each seed's value, and the commands."""
+    found = facts.result
     if facts.table.metric is None:
         return [
             paragraph(
                 "The spec names no metric: there is nothing by which one run would be better than another."
             )
         ]
-    if not ranked:
+    if not found.rows:
         return [paragraph("No run has ended with a finite value of the metric: there is no result.")]
-    shown = ranked[:SHOWN]
-    rows = [_row(facts, place, row) for place, row in enumerate(shown, 1)]
-    head = (
-        "",
-        "trial",
-        "run",
-        facts.table.metric or "score",
-        f"{LEVEL:.0%} interval",
-        "n",
-        "ended as",
-        "config",
-    )
-    blocks: list[Block] = [table(head, rows, (0, 1, 3, 5))]
-    blocks.append(paragraph(*_legend(facts)))
-    if len(ranked) > SHOWN:
+    blocks: list[Block] = [
+        bullets([spoken(sentence) for sentence in found.words]),
+        _table(facts),
+        paragraph(*_legend(facts)),
+    ]
+    if len(found.rows) < found.trials:
         blocks.append(
             paragraph(
-                f"The best {SHOWN} of {len(ranked)} trials that have a score; all are in the table of all configs."
+                f"{words.plural(found.trials, 'trial')} have a score; all are in the table of all configs."
             )
         )
-    blocks.append(paragraph("What each of them executed:"))
-    blocks.append(Listing("\n".join(_commands(shown)), "sh"))
+    chosen, *others = found.rows
+    if any(len(row.score_points) > 1 for row in found.rows) or is_fresh(facts) or found.report_points:
+        blocks.append(_seeds(facts))
+    blocks.append(paragraph(f"What the runs of trial {chosen.trial} executed:"))
+    blocks.append(Listing("\n".join(_commands(facts, [chosen])), "sh"))
+    if others:
+        listing = Listing("\n".join(_commands(facts, others)), "sh")
+        blocks.append(
+            Folded(f"What those of the {words.plural(len(others), 'other config')} executed", (listing,))
+        )
     return blocks
+
+
+def is_fresh(facts: Facts) -> bool:
+    """Whether some config has a value on fresh seeds."""
+    return any(row.choosing or row.reporting for row in facts.result.rows)
 
 
 def ranking(facts: Facts) -> list[TrialRow]:
@@ -66,32 +81,32 @@ def ranking(facts: Facts) -> list[TrialRow]:
 
 def counted(row: TrialRow) -> list[RunView]:
     """The runs that a trial's score is the mean of."""
-    return [
-        run
-        for run in row.runs
-        if run.state in ("completed", "pruned") and run.objective is not None and math.isfinite(run.objective)
-    ]
+    return [run for run in row.runs if _counts(run)]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """mean - t·s/√n and mean + t·s/√n, with Student's t for n - 1 degrees of freedom; None for fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return None
-    from scipy.stats import t
-
-    mean = math.fsum(values) / n
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * deviation / math.sqrt(n)
-    return mean - half, mean + half
+def behind(facts: Facts) -> list[RunView]:
+    """The runs that some score or some mean on fresh seeds is made of."""
+    fresh = [run for run in facts.runs if run.purpose == "confirm" and _counts(run)]
+    return [run for row in ranking(facts) for run in counted(row)] + fresh
 
 
-def interval_text(values: Sequence[float]) -> str:
-    """`0.91 to 0.95`; a dash where there is none."""
-    found = interval(values)
-    if found is None:
-        return "–"
-    return f"{words.number(found[0], _DIGITS)} to {words.number(found[1], _DIGITS)}"
+def result_run(facts: Facts) -> str:
+    """ID of a run of the chosen config: one that its value is made of; empty without a result."""
+    points = [p for row in facts.result.rows[:1] for p in (*row.reporting, *row.choosing, *row.score_points)]
+    return points[0].run if points else ""
+
+
+def spoken(sentence: str) -> Text:
+    """A sentence in which commands stand between backticks."""
+    parts = sentence.split("`")
+    whole = len(parts) % 2 == 1
+    return text(*(Code(part) if whole and at % 2 else part for at, part in enumerate(parts)))
+
+
+def spread(points: Sequence[Point]) -> str:
+    """`0.123 ± 0.004`; a dash without values."""
+    found = mean_interval([point.value for point in points])
+    return "–" if found is None else with_spread(found)
 
 
 def config_text(config: object) -> str:
@@ -106,55 +121,100 @@ def command_line(run: RunView) -> str:
     return shlex.join(started[-1].command) if started else ""
 
 
-def _row(facts: Facts, place: int, row: TrialRow) -> list[Words]:
-    runs = counted(row)
-    values = [run.objective for run in runs if run.objective is not None]
-    score = words.number(row.score or 0.0, _DIGITS)
-    ids = ", ".join(run_id(facts.sweep, run.run) for run in runs)
-    return [
-        str(place),
-        str(row.trial),
-        Code(ids),
-        Strong(score) if place == 1 else score,
-        interval_text(values),
-        str(len(values)),
-        row.state,
-        Code(words.shorten(config_text(row.config), 160)),
-    ]
+def _counts(run: RunView) -> bool:
+    return run.state in ("completed", "pruned") and run.objective is not None and math.isfinite(run.objective)
+
+
+def _table(facts: Facts) -> Block:
+    found, fresh = facts.result, is_fresh(facts)
+    head = ["trial", f"{found.metric} in the search", "n"]
+    if fresh:
+        head = ["trial", "", *head[1:], f"{found.metric} on fresh seeds", "n", "p"]
+    rows = [_row(row, row.trial == found.chosen, fresh) for row in found.rows]
+    return table((*head, "config"), rows, (0, 2, 3, 4, 5, 6) if fresh else (0, 1, 2))
+
+
+def _row(row: HonestRow, chosen: bool, fresh: bool) -> list[Words]:
+    searched = spread(row.score_points)
+    cells: list[Words] = [str(row.trial)]
+    if fresh:
+        cells.append("chosen" if chosen else "tied" if row.tied else "")
+    cells += [searched if fresh or not chosen else Strong(searched), str(len(row.score_points))]
+    if fresh:
+        mean = "–" if row.confirmed is None else with_spread(row.confirmed)
+        gone = f" ({row.without_value} without a value)" if row.without_value else ""
+        cells += [
+            Strong(mean) if chosen else mean,
+            f"{len(row.reporting)}{gone}",
+            "" if row.p is None else f"{row.p:.2g}",
+        ]
+    return [*cells, Code(words.shorten(config_text(row.config), 160))]
 
 
 def _legend(facts: Facts) -> Text:
-    spec, most = facts.table.spec, summary(facts.table).best_replicates
-    metric = spec.metric
+    metric, found = facts.table.spec.metric, facts.result
     assert metric is not None
     best = "lowest" if metric.goal == "minimize" else "highest"
     parts: list[Words] = [
-        "A run's score is the ",
-        f"{best} finite value of ",
+        f"A run's score is the {best} finite value of ",
         Code(metric.name),
         " that it logged, over all steps. ",
     ]
-    if spec.replicates > 1 or most > 1:
+    if any(len(row.score_points) > 1 for row in found.rows):
         parts.append(
-            f"A trial's score is the mean over its runs, which differ in their seed only; the interval is mean ± t(n-1)·s/√n at {LEVEL:.0%} over "
-            "these seeds, which assumes that they are spread normally. "
+            "In the search a trial's score is the mean over its n runs, which differ in their seed only. "
         )
-    else:
+    elif not is_fresh(facts):
         parts.append(
             "Each trial is one run with one seed (n = 1): nothing is known of how much another seed would change it, so there is no interval. "
         )
-    parts.append(
-        f"The best of {len(facts.table.scored)} was chosen by the same values that stand here, which makes it look better than it is; "
-        "the same config on fresh seeds is expected to score worse."
-    )
+    else:
+        parts.append("In the search each trial is one run with one seed. ")
+    several = any(len(row.score_points) > 1 or len(row.reporting) > 1 for row in found.rows)
+    if several:
+        parts.append(
+            "What stands behind ± is the half width of the 95 % interval of a mean, t(n-1)·s/√n over seeds, which assumes that they are spread normally. "
+        )
+    if is_fresh(facts):
+        parts.append(
+            "On fresh seeds n counts those that report, which had no part in the choice. p: whether a config differs from the chosen one on the "
+            "seeds that both ran on (paired sign-flip test, adjusted by Holm)."
+        )
     return text(*parts)
 
 
-def _commands(rows: Sequence[TrialRow]) -> list[str]:
+def _seeds(facts: Facts) -> Block:
+    """Every value that a mean is made of."""
+    found = facts.result
+    told = {point.run: point.value for point in found.report_points}
+    rows: list[list[Words]] = [
+        [
+            str(row.trial),
+            Code(point.run),
+            str(point.seed),
+            part,
+            f"{point.value:.6g}",
+            *([f"{told[point.run]:.6g}" if point.run in told else ""] if told else []),
+        ]
+        for row in found.rows
+        for part, points in (
+            ("search", row.score_points),
+            ("fresh, chooses", row.choosing),
+            ("fresh, reports", row.reporting),
+        )
+        for point in points
+    ]
+    head = ("trial", "run", "seed", "part", found.metric, *([found.report_metric or ""] if told else []))
+    shown = table(head, rows[:MOST_SEEDS], (0, 2, 4, 5) if told else (0, 2, 4))
+    more = f", the first {MOST_SEEDS:,} of {len(rows):,}" if len(rows) > MOST_SEEDS else ""
+    return Folded(f"Every seed's value{more}", (shown,))
+
+
+def _commands(facts: Facts, rows: Sequence[HonestRow]) -> list[str]:
+    runs = {run.id: run for run in facts.runs}
     lines = []
     for row in rows:
-        for run in counted(row):
-            line = command_line(run)
-            lines.append(f"# {run.id}, seed {run.seed}")
-            lines.append(line or "# its command is not recorded")
+        for point in (*row.score_points, *row.choosing, *row.reporting):
+            lines.append(f"# {point.run}, trial {row.trial}, seed {point.seed}")
+            lines.append(command_line(runs[point.run]) or "# its command is not recorded")
     return lines
