@@ -66,15 +66,19 @@ class Digests:
         """`cache`: the file that remembers digests for other processes; None: nothing is remembered there."""
         self._cache, self._lock = cache, threading.Lock()
         self._known: sqlite3.Connection | None = None
-        self._folders: dict[str, tuple[bytes, Seen]] = {}
-        """What folders were, with the digest of the stamps of all their files; the latest last."""
+        self._folders: dict[str, tuple[bytes, Seen, float]] = {}
+        """What folders were, with the digest of the stamps of all their files and when these were taken; the latest last."""
 
-    def of(self, path: str) -> Seen:
-        """The identity of a file or a folder, which may be a link to one. Raises DataError."""
+    def of(self, path: str, slack_s: float = 0.0) -> Seen:
+        """The identity of a file or a folder, which may be a link to one. Raises DataError.
+
+        Args:
+            slack_s: a folder that was looked at so many seconds ago is not looked at again.
+        """
         with self._lock:
             try:
                 if os.path.isdir(path):  # noqa: PTH112
-                    return self._folder(path)
+                    return self._folder(path, slack_s)
                 [(digest, key)] = self._digests([(path, _key(os.stat(path)))])  # noqa: PTH116
                 return Seen(digest, key[2], 1, _newest_s(key), (key[1] % (1 << 64), *key[2:]))
             except OSError as error:
@@ -87,13 +91,16 @@ class Digests:
                 self._known.close()
                 self._known = None
 
-    def _folder(self, folder: str) -> Seen:
-        began_s = time.time()
+    def _folder(self, folder: str, slack_s: float) -> Seen:
+        began_s, at_s = time.time(), time.monotonic()
+        before = self._folders.pop(folder, None)
+        if before is not None and at_s - before[2] < slack_s:
+            self._folders[folder] = before
+            return before[1]
         files = _files(folder)
         stamps = _stamps(files)
-        before = self._folders.pop(folder, None)
         if before is not None and before[0] == stamps:
-            self._folders[folder] = before
+            self._folders[folder] = (stamps, before[1], at_s)
             return before[1]
         found = self._digests([(f"{folder}/{name}", key) for name, key in files])
         names = [os.fsencode(name).decode("utf-8", "replace") for name, _ in files]
@@ -108,7 +115,7 @@ class Digests:
         )
         as_scanned = all(key == then for (_, key), (_, then) in zip(found, files, strict=True))
         if as_scanned and began_s - newest_s > FRESH_S:
-            self._folders[folder] = (stamps, seen)
+            self._folders[folder] = (stamps, seen, at_s)
             if len(self._folders) > MAX_FOLDERS:
                 del self._folders[next(iter(self._folders))]
         return seen
