@@ -20,6 +20,7 @@ from sweep.agents.local import LocalRuns
 from sweep.agents.session import Session
 from sweep.agents.starting import Prepared
 from sweep.core import entries as e
+from sweep.provenance.tree import digest_bytes
 from sweep.stores.memory import MemoryStore
 
 
@@ -76,3 +77,23 @@ def test_data_that_a_run_names_before_its_start_is_known_is_recorded(tmp_path: P
         time.sleep(0.01)
     [used] = [entry for entry in taken.entries if isinstance(entry, e.DataUsed)]
     assert (used.path, used.digest) == ("x.csv", blake3(b"1,2").hexdigest())
+
+
+def test_the_files_of_a_folder_are_listed_in_the_store_once(tmp_path: Path) -> None:
+    taken = Taken()
+    data = Data(tmp_path, cast(Session, taken))
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text(name)
+    for run in range(3):
+        data.begin(run, 1, tmp_path, ["in"], time.time() + 60)
+        data.ended(run, 1)
+        until_s = time.monotonic() + 60
+        while data.owes(0.0) and time.monotonic() < until_s:
+            data.step()
+            time.sleep(0.01)
+    used = [entry for entry in taken.entries if isinstance(entry, e.DataUsed)]
+    checked = [entry.changed for entry in taken.entries if isinstance(entry, e.DataChecked)]
+    [listing] = taken.blobs
+    assert [one.listing for one in used] == [digest_bytes(listing)] * 3
+    assert checked == [()] * 3
