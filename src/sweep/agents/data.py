@@ -4,6 +4,7 @@ The rules of this file:
 - Data is hashed beside the run, in threads; the loop calls `step`, and a run waits for nothing.
 - A folder that the spec names may have been looked at `SLACK_S` before a run begins, at the end of the one before it, say. What is changed in
   between is another content at the end, and taints the run: never is one recorded that it did not read.
+- No name is recorded that looks like a token or is the value of a secret variable; no content is, in any case.
 - Each piece is looked at again when the attempt has ended. What had changed by then taints the run: nobody can say which of the two it read.
 """
 
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from sweep.agents.session import Session
 from sweep.core import entries as e
-from sweep.provenance.data import DataError, Digests, Seen
+from sweep.provenance import known_secrets
+from sweep.provenance.data import DataError, Digests, Seen, without_secrets
 from sweep.provenance.scrub import scrub
 from sweep.provenance.tree import digest_bytes
 
@@ -54,6 +56,7 @@ class Data:
         self._digests, self._session = Digests(root / CACHE), session
         self._attempts: dict[tuple[int, int], _Attempt] = {}
         self._work: list[tuple[threading.Thread, Callable[[], None]]] = []
+        self._known = known_secrets(os.environ)
         self._listings: dict[str, str] = {}
         """Folders, by their digests -> the blob that lists their files, which the store was given."""
 
@@ -82,7 +85,7 @@ class Data:
         path = os.path.normpath(os.path.join(here.workdir, os.path.expanduser(path)))  # noqa: PTH111, PTH118
         if path in here.pieces or len(here.pieces) >= MOST:
             return
-        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir), since_s, stamp)
+        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir, self._known), since_s, stamp)
         self._start(partial(self._look, piece, slack_s), partial(self._report, here, piece))
 
     def ended(self, run: int, attempt: int) -> None:
@@ -128,9 +131,9 @@ class Data:
         try:
             return self._digests.of(path, slack_s)
         except DataError as error:
-            return scrub(str(error))
+            return scrub(str(error), self._known)
         except Exception as error:  # a thread has nobody else to tell
-            return f"{type(error).__name__}: {scrub(str(error))}"
+            return f"{type(error).__name__}: {scrub(str(error), self._known)}"
 
     def _look(self, piece: _Piece, slack_s: float) -> None:
         piece.found = self._seen(piece.path, slack_s)
@@ -153,19 +156,26 @@ class Data:
                     found.size,
                     found.files,
                     listing,
-                    piece.path,
+                    scrub(piece.path, self._known),
                 )
             )
         else:
             self._session.add(
-                e.DataUsed(here.run, here.attempt, piece.name, problem=found or "", place=piece.path)
+                e.DataUsed(
+                    here.run,
+                    here.attempt,
+                    piece.name,
+                    problem=found or "",
+                    place=scrub(piece.path, self._known),
+                )
             )
 
     def _listed(self, found: Seen) -> str:
         """The blob that lists a folder's files. It goes to the store once, and with the entry that names it first."""
         if found.digest not in self._listings:
-            self._session.blobs.append(found.listing)
-            self._listings[found.digest] = digest_bytes(found.listing)
+            listing = without_secrets(found.listing, self._known)
+            self._session.blobs.append(listing)
+            self._listings[found.digest] = digest_bytes(listing)
         return self._listings[found.digest]
 
     def _compare(self, here: _Attempt) -> None:
@@ -189,7 +199,7 @@ def _digest(found: Seen | str | None) -> str:
     return found.digest if isinstance(found, Seen) else ""
 
 
-def name_of(path: str, workdir: str) -> str:
+def name_of(path: str, workdir: str, known: Sequence[str] = ()) -> str:
     """How data is called in the record: relative to the folder that runs start in where it lies below it, else whole."""
     inside = path.startswith(f"{workdir.rstrip('/')}/")
-    return scrub(os.path.relpath(path, workdir) if inside else path)
+    return scrub(os.path.relpath(path, workdir) if inside else path, known)

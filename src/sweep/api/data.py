@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweep.api.preflight import Check
 from sweep.core.views import DataView, RunView
-from sweep.provenance.data import DataError, Digests, what_changed
+from sweep.provenance.data import DataError, Digests, what_changed, without_secrets
 from sweep.provenance.scrub import scrub
 
 
@@ -79,7 +79,7 @@ def _piece(
         return Check(what, then, str(error), "missing")
     if found.digest != one.digest:
         listed = get_blob(one.listing) if one.listing and found.listing else None
-        which = f": {scrub(what_changed(listed, found.listing))}" if listed else ""
+        which = f": {scrub(what_changed(listed, without_secrets(found.listing)))}" if listed else ""
         return Check(what, then, f"BLAKE3 {found.digest[:12]}{which}", "changed")
     if one.changed:
         return Check(what, then, "the same; but it changed while the run read it", "unknown")

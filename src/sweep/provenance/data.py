@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from sweep.provenance.artifact import File, digest_of
+from sweep.provenance.scrub import holds_secret, scrub
 
 PART_BYTES = 1 << 20
 FRESH_S = 2.0
@@ -178,6 +179,15 @@ def what_changed(before: bytes, now: bytes) -> str:
     words += [f"{name} is gone" for name in old if name not in new]
     more = len(words) - MOST_NAMED
     return ", ".join(words[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def without_secrets(listing: bytes, known: Sequence[str] = ()) -> bytes:
+    """A listing as it may be recorded: names of files that look like tokens, or are among `known`, are replaced."""
+    rows = msgspec.json.decode(listing)
+    names = "\n".join(name for name, _, _ in rows)
+    if not holds_secret(names.encode(), known):
+        return listing
+    return msgspec.json.encode([(scrub(name, known), size, digest) for name, size, digest in rows])
 
 
 def _files(folder: str) -> list[tuple[str, Key]]:
