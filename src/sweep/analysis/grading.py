@@ -72,7 +72,7 @@ def _code(record: Mapping[str, Any]) -> Iterator[str]:
     if bare:
         yield f"submodules that were not checked out: {_named(bare)}"
     for name, other in (record.get("editable") or {}).items():
-        if not other.get("complete", True) and name != "sweep":
+        if (other.get("pointers") or not other.get("complete", True)) and name != "sweep":
             yield f"files of {name}, which is installed in place"
 
 
