@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 import pytest
@@ -62,6 +63,9 @@ def test_what_runs_read_is_recorded_and_verified(with_data: Project) -> None:
         "same",
     )
 
+    [here] = [check["here"] for check in other["preflight"] if check["what"] == "data"]
+    assert here.endswith(": more.csv is another one")
+
     with_data.write("data/train.csv", "9,9\n")
     changed = verdict(with_data, "latest-0", code=13)
     assert (changed["verdict"], state_of(changed, "data/train.csv")) == ("inconclusive", "changed")
@@ -69,6 +73,31 @@ def test_what_runs_read_is_recorded_and_verified(with_data: Project) -> None:
     (with_data.folder / "data").rename(with_data.folder / "moved")
     gone = verdict(with_data, "latest-0", code=14)
     assert (gone["verdict"], state_of(gone, "data/train.csv")) == ("unreproducible", "missing")
+
+
+TOUCHING = """
+if run.config.x == 2:
+    open("own.csv", "w").close()
+    open(run.use("own.csv"), "w").write("1")
+"""
+
+
+def test_runs_are_listed_with_their_grades(with_data: Project) -> None:
+    with_data.work_off(SPEC.replace("[1]", "[1, 2]"), TRAIN + TOUCHING)
+    for row, expected in zip(
+        with_data.json("runs", "latest", "--grade"), ("reproducible", "partly"), strict=True
+    ):
+        assert row["reproducible"] == with_data.json("show", row["id"])["reproducible"]
+        assert row["reproducible"]["grade"] == expected
+    head, first, second = with_data.sweep("runs", "latest", "--grade").splitlines()
+    assert [line.split()[-1] for line in (head, first, second)] == ["GRADE", "reproducible", "partly"]
+    lines = csv.DictReader(with_data.sweep("runs", "latest", "--grade", "--format", "csv").splitlines())
+    assert [(line["reproducible.grade"], line["reproducible.lacks"]) for line in lines] == [
+        ("reproducible", "[]"),
+        ("partly", '["data that changed while it ran: own.csv"]'),
+    ]
+    done = with_data.run("runs", "latest", "--grade", "--history")
+    assert done.returncode == 2 and "--grade goes with" in done.stderr
 
 
 def test_data_that_changes_while_a_run_reads_it_taints_the_run(with_data: Project) -> None:

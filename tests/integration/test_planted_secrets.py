@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,6 +95,42 @@ def test_no_record_process_list_or_run_has_it(project: Project) -> None:
         assert "blob" not in found or not holds(base64.b64decode(found["blob"]["data"]), secret)
     for path in project.folder.rglob("*"):
         assert path.name == "notes.txt" or not path.is_file() or not holds(path.read_bytes(), secret), path
+
+
+READING = """
+import os, sweep
+run = sweep.init()
+for path in os.environ["READS"].split():
+    run.use(path)
+run.log({"loss": 1.0})
+"""
+
+
+def test_no_record_has_what_is_in_data_or_a_secret_in_its_path(project: Project) -> None:
+    """The spec itself is recorded as it is; what runs name, and what lies in the folders that the spec names, is looked through."""
+    inside, variable, token = secrets.token_hex(12), secrets.token_hex(12), f"hf_{secrets.token_hex(17)}"
+    project.env["DB_PASSWORD"] = variable
+    project.env["READS"] = f"data/{token}.csv {project.folder}/data/{variable}.csv"
+    for name in (token, variable):
+        project.write(f"data/{name}.csv", "1\n")
+    project.write("data/rows.csv", f"password,{inside}\n")
+    project.write(".gitignore", "data\n.sweep\n")
+    subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)
+    project.work_off(SPEC + "inputs: [data]\nmetric: {name: loss}\n", READING)
+    shown = project.json("show", "latest-0")
+    [folder] = [one for one in shown["data"] if one["path"] == "data"]
+    assert folder["files"] == 3
+    assert len(shown["data"]) == 3 and all(one["digest"] and one["changed"] is False for one in shown["data"])
+    listings = 0
+    for line in project.sweep("export", "latest").splitlines():
+        found = json.loads(line)
+        blob = base64.b64decode(found["blob"]["data"]) if "blob" in found else b""
+        listings += b"rows.csv" in blob and b"[redacted].csv" in blob
+        for text in (line, blob):
+            assert not holds(text, inside, variable, token), text
+    assert listings == 1
+    done = project.run("reproduce", "latest-0", "--json")
+    assert not holds(done.stdout + done.stderr, inside, variable, token)
 
 
 def test_a_password_in_an_address_counts_as_known() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -167,6 +168,24 @@ def test_what_wandbs_own_agent_sets(project: Project) -> None:
     assert summary["same"] == [run["id"], run["sweep"], run["sweep"]]
     assert summary["id"] == run["id"]
     assert summary["path"].endswith(f"_path_wandb{os.pathsep}/elsewhere")
+
+
+CHANCE = """
+import random
+random.seed(11)
+import wandb
+run = wandb.init()
+run.log({"loss": random.random()})
+"""
+
+
+@pytest.mark.parametrize("level", ["seeded", "strict"])
+def test_only_strict_seeds_the_generators(project: Project, level: str) -> None:
+    spec = SPEC.format(program="train.py", metric="loss", goal="minimize", parameters=LR, args="")
+    runs = project.work_off(spec + f"determinism: {level}\n", CHANCE, "--wandb")
+    own = random.Random(11).random()
+    assert [run["objective"] == own for run in runs] == [level == "seeded"] * 2
+    assert len({run["objective"] for run in runs}) == 1, "the same seed, or the same generator"
 
 
 def test_only_runs_of_an_agent_that_was_asked_find_the_stand_in(project: Project) -> None:

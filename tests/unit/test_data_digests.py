@@ -6,11 +6,12 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from blake3 import blake3
 
-from sweep.provenance import artifact
-from sweep.provenance.data import FRESH_S, DataError, Digests
+from sweep.provenance import artifact, data
+from sweep.provenance.data import FRESH_S, DataError, Digests, what_changed
 
 
 def write(path: Path, data: bytes, age_s: float = 60) -> Path:
@@ -90,3 +91,81 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "folder" / "broken").symlink_to("nowhere")
     with pytest.raises(DataError, match="broken: No such file"):
         Digests().of(str(tmp_path / "folder"))
+
+
+def listed(rows: list[tuple[str, int, str]]) -> bytes:
+    return msgspec.json.encode(rows)
+
+
+def test_what_changed_in_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for name in ("a", "b", "in/c"):
+        write(folder / name, name.encode())
+    before = Digests().of(str(folder)).listing
+    assert what_changed(before, before) == ""
+    write(folder / "b", b"other")
+    (folder / "a").unlink()
+    write(folder / "in" / "d", b"")
+    now = Digests().of(str(folder)).listing
+    assert what_changed(before, now) == "b is another one, in/d is new, a is gone"
+    many = listed([(f"{number}", 1, "") for number in range(9)])
+    assert what_changed(listed([]), many) == "0 is new, 1 is new, 2 is new and 6 more"
+
+
+@pytest.fixture
+def at_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files count as having been left alone for long."""
+    monkeypatch.setattr("sweep.provenance.data.FRESH_S", -1.0)
+    for number in range(2_500):
+        write(tmp_path / "data" / f"{number % 3}" / f"{number}", f"{number % 7}".encode())
+    return tmp_path / "data"
+
+
+def test_only_what_is_not_remembered_is_opened(at_rest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = at_rest.parent / "digests.db"
+    first = Digests(cache).of(str(at_rest))
+    opened: list[str] = []
+    real = data._read
+    monkeypatch.setattr(data, "_read", lambda path: (opened.append(path), real(path))[1])
+    later = Digests(cache)
+    assert later.of(str(at_rest)) == first and opened == []
+    changed = write(at_rest / "1" / "1", b"other")
+    write(at_rest / "2" / "new", b"")
+    second = later.of(str(at_rest))
+    assert opened == [str(changed), str(at_rest / "2" / "new")]
+    assert what_changed(first.listing, second.listing) == "1/1 is another one, 2/new is new"
+    assert second == Digests().of(str(at_rest))
+    later.close()
+
+
+def test_a_second_look_sees_what_a_first_one_did_not(at_rest: Path) -> None:
+    digests = Digests(at_rest.parent / "digests.db")
+    first = digests.of(str(at_rest))
+    assert digests.of(str(at_rest)) is first
+    (at_rest / "0" / "0").rename(at_rest / "0" / "renamed")
+    assert digests.of(str(at_rest), slack_s=3600) is first
+    second = digests.of(str(at_rest))
+    assert what_changed(first.listing, second.listing) == "0/renamed is new, 0/0 is gone"
+    digests.close()
+
+
+def test_a_folder_that_was_written_to_just_now_is_read_again(tmp_path: Path) -> None:
+    folder, digests = tmp_path / "data", Digests(tmp_path / "digests.db")
+    path = write(folder / "x", b"first")
+    stat = path.stat()
+    first = digests.of(str(folder))
+    path.write_bytes(b"other")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert what_changed(first.listing, digests.of(str(folder)).listing) == "x is another one"
+    digests.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
+    closed = tmp_path / "data" / "closed"
+    write(closed / "x", b"").parent.chmod(0)
+    try:
+        with pytest.raises(DataError, match="closed: Permission denied"):
+            Digests().of(str(tmp_path / "data"))
+    finally:
+        closed.chmod(0o700)

@@ -15,8 +15,8 @@ import pytest
 from kept import curve, keep, project_store
 from sweep.analysis.columns import columns
 from sweep.analysis.tabular import write_parquet
-from sweep.cli.listing import runs_command
 from sweep.cli.main import UserMistake
+from sweep.cli.runs import runs_command
 
 CONFIGS: list[dict[str, Any]] = [
     {"lr": 0.1, "batch": 16},

@@ -2,6 +2,9 @@
 
 The rules of this file:
 - Data is hashed beside the run, in threads; the loop calls `step`, and a run waits for nothing.
+- A folder that the spec names may have been looked at `SLACK_S` before a run begins, at the end of the one before it, say. What is changed in
+  between is another content at the end, and taints the run: never is one recorded that it did not read.
+- No name is recorded that looks like a token or is the value of a secret variable; no content is, in any case.
 - Each piece is looked at again when the attempt has ended. What had changed by then taints the run: nobody can say which of the two it read.
 """
 
@@ -15,12 +18,14 @@ from pathlib import Path
 
 from sweep.agents.session import Session
 from sweep.core import entries as e
-from sweep.provenance.data import DataError, Digests, Seen
+from sweep.provenance import known_secrets
+from sweep.provenance.data import DataError, Digests, Seen, without_secrets
 from sweep.provenance.scrub import scrub
 from sweep.provenance.tree import digest_bytes
 
 CACHE = "digests.db"
 AGAIN_S = 0.05
+SLACK_S = 1.0
 MOST = 1_000
 """So many pieces of data are recorded of one attempt."""
 
@@ -51,23 +56,37 @@ class Data:
         self._digests, self._session = Digests(root / CACHE), session
         self._attempts: dict[tuple[int, int], _Attempt] = {}
         self._work: list[tuple[threading.Thread, Callable[[], None]]] = []
+        self._known = known_secrets(os.environ)
+        self._listings: dict[str, str] = {}
+        """Folders, by their digests -> the blob that lists their files, which the store was given."""
 
     def begin(self, run: int, attempt: int, workdir: Path, inputs: Sequence[str], since_s: float) -> None:
         """An attempt has begun at `since_s` (Unix time); `inputs`: what the spec says that it reads, from the folder it starts in."""
         self._attempts[run, attempt] = _Attempt(run, attempt, os.path.abspath(workdir))  # noqa: PTH100
         for path in inputs:
-            self.used(run, attempt, path, since_s)
+            self._use(run, attempt, path, since_s, slack_s=SLACK_S)
 
     def used(self, run: int, attempt: int, path: str, since_s: float, stamp: Sequence[int] = ()) -> None:
         """An attempt says that it reads this file or folder, from this time on (Unix time). `stamp`: as `Seen.stamp` was then."""
+        self._use(run, attempt, path, since_s, stamp)
+
+    def _use(
+        self,
+        run: int,
+        attempt: int,
+        path: str,
+        since_s: float,
+        stamp: Sequence[int] = (),
+        slack_s: float = 0.0,
+    ) -> None:
         here = self._attempts.get((run, attempt))
         if here is None or here.over:
             return
         path = os.path.normpath(os.path.join(here.workdir, os.path.expanduser(path)))  # noqa: PTH111, PTH118
         if path in here.pieces or len(here.pieces) >= MOST:
             return
-        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir), since_s, stamp)
-        self._start(partial(self._look, piece), partial(self._report, here, piece))
+        piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir, self._known), since_s, stamp)
+        self._start(partial(self._look, piece, slack_s), partial(self._report, here, piece))
 
     def ended(self, run: int, attempt: int) -> None:
         """An attempt has ended: look at its data once more."""
@@ -99,6 +118,7 @@ class Data:
         """Nothing that runs here counts any more."""
         self._attempts.clear()
         self._work.clear()
+        self._listings.clear()
 
     def _start(self, work: Callable[[], None], then: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name="data", daemon=True)
@@ -107,16 +127,16 @@ class Data:
 
     # --- in a thread
 
-    def _seen(self, path: str) -> Seen | str:
+    def _seen(self, path: str, slack_s: float = 0.0) -> Seen | str:
         try:
-            return self._digests.of(path)
+            return self._digests.of(path, slack_s)
         except DataError as error:
-            return scrub(str(error))
+            return scrub(str(error), self._known)
         except Exception as error:  # a thread has nobody else to tell
-            return f"{type(error).__name__}: {scrub(str(error))}"
+            return f"{type(error).__name__}: {scrub(str(error), self._known)}"
 
-    def _look(self, piece: _Piece) -> None:
-        piece.found = self._seen(piece.path)
+    def _look(self, piece: _Piece, slack_s: float) -> None:
+        piece.found = self._seen(piece.path, slack_s)
 
     def _look_again(self, here: _Attempt) -> None:
         here.now = {path: self._seen(path) for path in list(here.pieces)}
@@ -126,9 +146,7 @@ class Data:
     def _report(self, here: _Attempt, piece: _Piece) -> None:
         found = piece.found
         if isinstance(found, Seen):
-            if found.listing:
-                self._session.blobs.append(found.listing)
-            listing = digest_bytes(found.listing) if found.listing else ""
+            listing = self._listed(found) if found.listing else ""
             self._session.add(
                 e.DataUsed(
                     here.run,
@@ -138,13 +156,27 @@ class Data:
                     found.size,
                     found.files,
                     listing,
-                    piece.path,
+                    scrub(piece.path, self._known),
                 )
             )
         else:
             self._session.add(
-                e.DataUsed(here.run, here.attempt, piece.name, problem=found or "", place=piece.path)
+                e.DataUsed(
+                    here.run,
+                    here.attempt,
+                    piece.name,
+                    problem=found or "",
+                    place=scrub(piece.path, self._known),
+                )
             )
+
+    def _listed(self, found: Seen) -> str:
+        """The blob that lists a folder's files. It goes to the store once, and with the entry that names it first."""
+        if found.digest not in self._listings:
+            listing = without_secrets(found.listing, self._known)
+            self._session.blobs.append(listing)
+            self._listings[found.digest] = digest_bytes(listing)
+        return self._listings[found.digest]
 
     def _compare(self, here: _Attempt) -> None:
         now = here.now or {}
@@ -167,7 +199,7 @@ def _digest(found: Seen | str | None) -> str:
     return found.digest if isinstance(found, Seen) else ""
 
 
-def name_of(path: str, workdir: str) -> str:
+def name_of(path: str, workdir: str, known: Sequence[str] = ()) -> str:
     """How data is called in the record: relative to the folder that runs start in where it lies below it, else whole."""
     inside = path.startswith(f"{workdir.rstrip('/')}/")
-    return scrub(os.path.relpath(path, workdir) if inside else path)
+    return scrub(os.path.relpath(path, workdir) if inside else path, known)

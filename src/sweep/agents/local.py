@@ -112,8 +112,8 @@ class LocalRuns:
         return bool(self.history or owing)
 
     def look(self, local: LocalRun) -> None:
-        """A run has said something: heed what it says of artifacts."""
-        if local.inbox is not None and local.inbox.noted and self.artifacts is not None:
+        """A run has said something: heed what it says of artifacts and data. Its words may be here before the guard's, that it has started."""
+        if local.started and local.inbox is not None and local.inbox.noted and self.artifacts is not None:
             local.inbox.noted = False
             self.artifacts.noted(local.assignment.run, local.assignment.attempt, self.spec.outputs)
 
@@ -138,6 +138,7 @@ class LocalRuns:
             since_s = time.time() - (time.monotonic() - local.began_s)
             run, attempt = assignment.run, assignment.attempt
             self.data.begin(run, attempt, prepared.workdir, self.spec.inputs, since_s)
+        self.look(local)
         return e.RunStarted(
             assignment.run,
             assignment.attempt,

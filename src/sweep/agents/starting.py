@@ -20,7 +20,7 @@ from sweep.agents.warming import Warming, WarmStart
 from sweep.core import entries as e
 from sweep.core.names import run_id
 from sweep.core.retries import rule_of
-from sweep.core.spec import FUNCTION, SweepSpec
+from sweep.core.spec import FUNCTION, Determinism, SweepSpec
 from sweep.spec import expand_command
 
 
@@ -85,7 +85,7 @@ class Launcher:
             )
         folder = RunFolder(self.root, self.sweep, assignment.run)
         folder.create(assignment.config)
-        variables = run_variables(self.sweep, agent, assignment, folder, socket, self.spec.determinism)
+        variables = run_variables(self.sweep, agent, assignment, folder, socket, self._inside())
         rule = rule_of(self.spec.retry, assignment.after)
         env, recorded = environment(
             {**self.spec.env, **rule.env},
@@ -125,6 +125,11 @@ class Launcher:
             environ=environ,
             config_file=folder.config_file,
         )
+
+    def _inside(self) -> Determinism:
+        """What a run's process does about chance. Programs for wandb expect that `init` leaves their generators alone."""
+        level = self.spec.determinism
+        return "off" if self.wandb and level == "seeded" else level
 
     def _cpus(self, slot: Slot) -> float | None:
         """How many CPUs count for the number of threads: under `strict` not how many this node happens to have."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sweep.analysis.records import (
@@ -45,8 +46,13 @@ def to_csv(rows: Iterable[Record], usage: bool = False) -> str:
     return columns_to_csv(names, columns)
 
 
-def runs_to_csv(runs: Sequence[RunView], now_s: float, usage: bool = False) -> str:
-    """`to_csv` of these runs' records, without making them."""
+def runs_to_csv(
+    runs: Sequence[RunView],
+    now_s: float,
+    usage: bool = False,
+    more: Mapping[str, list[Any]] = MappingProxyType({}),
+) -> str:
+    """`to_csv` of these runs' records, without making them; `more`: columns that come last, by name."""
     if not runs:
         return to_csv([])
     names, columns = list(PLAIN), field_columns(runs, PLAIN, now_s)
@@ -58,7 +64,7 @@ def runs_to_csv(runs: Sequence[RunView], now_s: float, usage: bool = False) -> s
         used = usage_columns(runs, now_s)
         names += used
         columns += used.values()
-    return columns_to_csv(names, columns)
+    return columns_to_csv([*names, *more], [*columns, *more.values()])
 
 
 def columns_to_csv(names: Sequence[str], columns: Sequence[list[Any]]) -> str:

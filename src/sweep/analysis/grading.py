@@ -66,11 +66,13 @@ def _code(record: Mapping[str, Any]) -> Iterator[str]:
     more = int(code.get("left_out_count") or 0) - len(left_out) - len(secret)
     if more > 0:
         yield f"{more:,} more files that were left out of the record"
+    if pointers := list(code.get("pointers") or ()):
+        yield f"the content of files of Git LFS that were pointers: {_named(pointers)}"
     bare = [item["path"] for item in code.get("submodules") or () if not item.get("checked_out", True)]
     if bare:
         yield f"submodules that were not checked out: {_named(bare)}"
     for name, other in (record.get("editable") or {}).items():
-        if not other.get("complete", True) and name != "sweep":
+        if (other.get("pointers") or not other.get("complete", True)) and name != "sweep":
             yield f"files of {name}, which is installed in place"
 
 

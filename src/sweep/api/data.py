@@ -7,16 +7,22 @@ worktree already.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sweep.api.preflight import Check
 from sweep.core.views import DataView, RunView
-from sweep.provenance.data import DataError, Digests
+from sweep.provenance.data import DataError, Digests, what_changed, without_secrets
+from sweep.provenance.scrub import scrub
 
 
 def restore_data(
-    run: RunView, recorded: Path, workdir: Path, links: Mapping[str, Path], cache: Path | None
+    run: RunView,
+    recorded: Path,
+    workdir: Path,
+    links: Mapping[str, Path],
+    cache: Path | None,
+    get_blob: Callable[[str], bytes | None],
 ) -> list[Check]:
     """A check for each piece of data that the run's last attempt read.
 
@@ -25,6 +31,7 @@ def restore_data(
         workdir: where it is going to start: pieces that are missing there are linked to where they were.
         links: what the person said of where folders are.
         cache: the file that remembers digests; None: everything is read.
+        get_blob: has the lists of files that folders had.
     """
     digests = Digests(cache)
     try:
@@ -32,7 +39,7 @@ def restore_data(
         for one in sorted(pieces, key=lambda one: one.path):  # a folder before what is in it
             if one.path not in links and not os.path.isabs(one.path):  # noqa: PTH117
                 _bring(recorded / one.path, workdir / one.path)
-        return [_piece(one, workdir, links, digests) for one in pieces]
+        return [_piece(one, workdir, links, digests, get_blob) for one in pieces]
     finally:
         digests.close()
 
@@ -48,7 +55,13 @@ def _bring(source: Path, target: Path) -> None:
             _bring(inner, target / inner.name)
 
 
-def _piece(one: DataView, workdir: Path, links: Mapping[str, Path], digests: Digests) -> Check:
+def _piece(
+    one: DataView,
+    workdir: Path,
+    links: Mapping[str, Path],
+    digests: Digests,
+    get_blob: Callable[[str], bytes | None],
+) -> Check:
     what, then = one.path, f"BLAKE3 {one.digest[:12]}" if one.digest else f"not readable: {one.problem}"
     if one.path in links:
         source = links[one.path]
@@ -65,7 +78,9 @@ def _piece(one: DataView, workdir: Path, links: Mapping[str, Path], digests: Dig
     except DataError as error:
         return Check(what, then, str(error), "missing")
     if found.digest != one.digest:
-        return Check(what, then, f"BLAKE3 {found.digest[:12]}", "changed")
+        listed = get_blob(one.listing) if one.listing and found.listing else None
+        which = f": {scrub(what_changed(listed, without_secrets(found.listing)))}" if listed else ""
+        return Check(what, then, f"BLAKE3 {found.digest[:12]}{which}", "changed")
     if one.changed:
         return Check(what, then, "the same; but it changed while the run read it", "unknown")
     return Check(what, then, "the same content", "same")

@@ -173,7 +173,9 @@ class _Attempt:
         )
         checks += check_used(self.store, self.run)
         recorded = Path(self.recipe.workdir)
-        checks += restore_data(self.run, recorded, workdir, self.wish.links, self.root / CACHE)
+        checks += restore_data(
+            self.run, recorded, workdir, self.wish.links, self.root / CACHE, self.store.get_blob
+        )
         try:
             python = self._python()
         except CannotRebuild as error:

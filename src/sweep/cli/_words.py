@@ -154,6 +154,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
             '--group': ('One row per config: mean and 95 % interval over its seeds, and every value', None),
             '--history': ('Every row that they logged instead of one row per run', None),
             '--usage': ('With columns of what they used: CPU time, memory, disks, GPUs, energy', None),
+            '--grade': ('With whether each could be executed again from its record', None),
             '-o': ('Write to this file (.csv, .json, .parquet)', (':file',)),
             '--out': ('Write to this file (.csv, .json, .parquet)', (':file',)),
             '--store': ('Where sweeps are recorded: sqlite:///path (default: .sweep/store.db in the project folder) or redis://host', (':file',)),

@@ -1,47 +1,38 @@
-"""`sweep ls`, `status`, `runs`, `show` and `best`."""
+"""`sweep ls`, `status`, `show` and `best`."""
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from sweep.analysis.grading import grade
-from sweep.analysis.records import duration_s, iso_time, record, records
+from sweep.analysis.records import iso_time, record
 from sweep.analysis.usage import usage_of
 from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
 from sweep.api.reading import read_samples
-from sweep.cli.common import command, json_option, opened, print_json, print_json_list, store_option
-from sweep.cli.confirming import has_result, print_groups, print_result, seen_result, show_sweep, withheld
+from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
 from sweep.cli.grounds import print_grounds
 from sweep.cli.live import config_text, duration_text
-from sweep.cli.main import UserMistake
 from sweep.cli.spending import (
-    HEADS,
     print_spent,
     print_usage,
     sampled_records,
     spent_of,
-    usage_cells,
 )
 from sweep.core.index import Views
 from sweep.core.names import run_id
 from sweep.core.samples import Samples
 from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView
-
-PART = 500
-"""Runs are printed as JSON so many at a time: they need little memory, which is fast memory."""
-
 
 MOST_NAMED = 10
 
@@ -72,7 +63,7 @@ def ls_command(tags: Sequence[str], store_url: str | None, as_json: bool) -> Non
             view.name,
             shown_state(view),
             _progress(view),
-            _number(view.best),
+            number_text(view.best),
             _local(view.created_s),
             *more,
         )
@@ -168,14 +159,14 @@ def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
 
 def _counts(views: Views) -> str:
     """How many runs are in each state; the failed ones by what made them fail."""
-    why = Counter(_error_class(run) for run in views.runs if run.state == "failed")
+    why = Counter(error_class(run) for run in views.runs if run.state == "failed")
     failed = f" ({', '.join(f'{n} {name}' for name, n in why.most_common())})" if why else ""
     return ", ".join(
         f"{n} {state}{failed if state == 'failed' else ''}" for state, n in views.sweep.counts.items()
     )
 
 
-def _error_class(run: RunView) -> str:
+def error_class(run: RunView) -> str:
     """What made a failed run fail, in one word."""
     last = run.attempts[-1] if run.attempts else None
     return (last.error_class or last.outcome or "") if last is not None else ""
@@ -229,129 +220,6 @@ def print_status(views: Views) -> None:
             click.echo(
                 f"  running   {run.id} for {duration_text(now - since)}: {config_text(run.config, 90)}"
             )
-
-
-@command("runs", "sweep runs latest --filter 'state == \"completed\" and lr < 0.1' --sort -objective")
-@click.argument("sweep_id", metavar="ID")
-@click.option(
-    "--filter",
-    "where",
-    metavar="EXPR",
-    help="Only runs for which this holds: state, objective, lr, summary.x, …",
-)
-@click.option("--sort", metavar="KEY", help="Order by this field; -KEY for descending.")
-@click.option(
-    "--format",
-    "how",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-    help="How to print them. Parquet needs `pip install pyarrow`.",
-)
-@click.option(
-    "--group",
-    is_flag=True,
-    help="One row per config: mean and 95 % interval over its seeds, and every value.",
-)
-@click.option("--history", is_flag=True, help="Every row that they logged instead of one row per run.")
-@click.option(
-    "--usage", is_flag=True, help="With columns of what they used: CPU time, memory, disks, GPUs, energy."
-)
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file (.csv, .json, .parquet).",
-)
-@store_option
-@json_option
-def runs_command(
-    sweep_id: str,
-    where: str | None,
-    sort: str | None,
-    how: str,
-    group: bool,
-    history: bool,
-    usage: bool,
-    out: Path | None,
-    store_url: str | None,
-    as_json: bool,
-) -> None:
-    """List the runs of sweep ID: state, objective, config; filtered, sorted, as table, CSV, JSON or Parquet."""
-    gc.disable()  # many objects and no garbage, in a process that ends
-    with opened(store_url) as store:
-        views = load_views(store, find_sweep(store, sweep_id))
-    if group:
-        if (
-            where is not None
-            or sort is not None
-            or history
-            or out is not None
-            or how not in ("table", "json")
-        ):
-            raise UserMistake("--group goes with --json or --format json only")
-        print_groups(views, as_json or how == "json")
-        return
-    now = time.time()
-    table = not as_json and how == "table" and not history and out is None
-    runs = views.runs if where is None and sort is None else _selected(views.runs, where, sort, now)
-    if table:
-        _print_runs(views, runs, now, usage)
-        return
-    if history or out is not None or how == "parquet":
-        from sweep.cli.exporting import export_runs
-
-        found = records(runs, now)
-        export_runs(store_url, views, found, "json" if as_json else how, history, out, usage)
-    elif as_json or how == "json":
-        print_json_list(records(runs[at : at + PART], now) for at in range(0, len(runs), PART))
-    elif how == "csv":
-        from sweep.analysis.comma import runs_to_csv
-
-        click.echo(runs_to_csv(runs, now, usage), nl=False)
-    else:
-        _print_runs(views, runs, now, usage)
-
-
-def _selected(runs: list[RunView], where: str | None, sort: str | None, now: float) -> list[RunView]:
-    from sweep.analysis.query import QueryError, select_runs
-
-    try:
-        return select_runs(runs, where, sort, now)
-    except QueryError as error:
-        raise UserMistake(str(error)) from None
-
-
-def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool = False) -> None:
-    names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
-    metric = views.spec.metric.name if views.spec.metric is not None else "objective"
-    replicates = views.spec.replicates > 1 or any(run.purpose == "confirm" for run in runs)
-    heads, cells = annotation_columns(runs)
-    if usage:
-        heads = (*HEADS, *heads)
-        cells = [(*used, *more) for used, more in zip(usage_cells(runs, now), cells, strict=True)]
-    rows = []
-    for run, more in zip(runs, cells, strict=True):
-        flat = dict(flat_config(run.config))
-        fresh = " (fresh seed)" if run.purpose == "confirm" else ""
-        seed = (f"{run.replicate}{fresh}",) if replicates else ()
-        length_s = duration_s(run, now)
-        rows.append(
-            (
-                run.id,
-                *seed,
-                run.state + (f" ({_error_class(run)})" if run.state == "failed" else ""),
-                _number(run.objective),
-                "" if length_s is None else duration_text(length_s),
-                *(_number(flat.get(n)) for n in names),
-                *more,
-            )
-        )
-    print_table(
-        ("RUN", *(("REPLICATE",) if replicates else ()), "STATE", metric, "TIME", *names, *heads), rows
-    )
-    if not rows:
-        click.echo("no runs", err=True)
 
 
 def flat_config(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -408,7 +276,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         ("note", view.note.replace("\n", "\n" + " " * 12)),
         ("trial", f"{view.trial}, replicate {view.replicate}"),
         ("seed", view.seed),
-        ("objective", _number(view.objective)),
+        ("objective", number_text(view.objective)),
         ("history", f"{rows} row{'s' if rows != 1 else ''}"),
         ("started", found["started"]),
         ("ended", found["ended"]),
@@ -447,7 +315,7 @@ def print_map(title: str, values: dict[str, Any]) -> None:
         click.echo(f"  {title}")
         width = max(len(name) for name in values)
         for name, value in values.items():
-            click.echo(f"    {name:<{width}}  {_number(value)}")
+            click.echo(f"    {name:<{width}}  {number_text(value)}")
 
 
 def _print_attempt(attempt: AttemptView, node: dict[str, Any], samples: Samples | None) -> None:
@@ -491,7 +359,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: st
     click.echo("\n".join(indent + line for line in padded))
 
 
-def _number(value: Any) -> str:
+def number_text(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulating", "Tell what ending runs early would save, by recorded curves."),
     "ls": ("listing", "List the sweeps of this project."),
     "status": ("listing", "Show how far a sweep is, and who works on it."),
-    "runs": ("listing", "List the runs of a sweep; filter, sort, export."),
+    "runs": ("runs", "List the runs of a sweep; filter, sort, export."),
     "show": ("listing", "Show everything that is recorded about a run."),
     "best": ("confirming", "Show the best run of a sweep and its config."),
     "confirm": ("confirming", "Run the best configs again on fresh seeds."),

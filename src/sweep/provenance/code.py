@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from sweep.provenance.left_out import Caps, LeftOut, Reason, explain, list_bytes
+from sweep.provenance.left_out import Caps, LeftOut, Reason, explain, explain_pointers, list_bytes
 from sweep.provenance.listing import GitRecord, Listing, Submodule, list_code
 from sweep.provenance.scrub import holds_secret, scrub
 from sweep.provenance.secret_files import judge_name
@@ -42,6 +42,9 @@ MAX_HASHED_BYTES = 500_000_000
 MAX_SHOWN = 20
 """So many left-out files stand in the record itself; all of them (up to `MAX_LEFT_OUT`) are in a blob."""
 MAX_LEFT_OUT = 10_000
+_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a file begins with that stands for another one (Git LFS, docs/spec.md), and is smaller than `_POINTER_BYTES`."""
+_POINTER_BYTES = 1024
 
 
 class CodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,8 @@ class CodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     left_out_blob: str = ""
     """Digest of the whole list as JSON; empty when nothing was left out."""
     warnings: tuple[str, ...] = ()
+    pointers: tuple[str, ...] = ()
+    """Files of Git LFS whose content is not here: what is recorded of them names it. At most `MAX_SHOWN`."""
 
 
 class _Candidate(msgspec.Struct, frozen=True):
@@ -130,6 +135,7 @@ class _Keeper:
         self.kept: list[TreeFile] = []
         self.left_out: list[tuple[str, LeftOut]] = []
         self.bytes = 0
+        self.pointers: list[str] = []
         self._root = str(root)
         self._put_blob = put_blob
         self._caps = caps
@@ -207,6 +213,8 @@ class _Keeper:
     def _keep(self, path: str, mode: str, data: bytes) -> None:
         self.kept.append(TreeFile(path, mode, len(data), self.store(data)))
         self.bytes += len(data)
+        if mode != LINK and len(data) < _POINTER_BYTES and data.startswith(_POINTER):
+            self.pointers.append(scrub(display(path), self._known))
 
 
 def _candidates(listing: Listing, exclude: Sequence[Path], keeper: _Keeper) -> list[_Candidate]:
@@ -265,6 +273,8 @@ def _record(folder: Path, listing: Listing, keeper: _Keeper, known: Sequence[str
         left_out_count=len(left_out),
         left_out_blob=keeper.store(list_bytes(left_out[:MAX_LEFT_OUT])) if left_out else "",
         warnings=tuple(
-            scrub(text, known, assignments=False) for text in (*listing.warnings, *explain(left_out, caps))
+            scrub(text, known, assignments=False)
+            for text in (*listing.warnings, *explain(left_out, caps), *explain_pointers(keeper.pointers))
         ),
+        pointers=tuple(sorted(keeper.pointers)[:MAX_SHOWN]),
     )

@@ -4,6 +4,7 @@ The rules of this file:
 - What is remembered belongs to (device, inode, size, time of change, time of the inode's change): a write changes one of them. A file
   that was changed within `FRESH_S` is not remembered, as a second write within the clock's grain would not show.
 - The cache is a cache: where it cannot be used, everything is read.
+- Only what is not remembered is opened. A folder that was at rest is remembered as a whole, so that a second look costs a `stat` of each file.
 - A folder has the digest that an artifact with the same files has (`sweep.provenance.artifact`).
 """
 
@@ -14,16 +15,24 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from sweep.provenance.artifact import File, digest_of
+from sweep.provenance.scrub import holds_secret, scrub
 
 PART_BYTES = 1 << 20
 FRESH_S = 2.0
 MAX_FILES = 1_000_000
+MAX_FOLDERS = 16
+"""So many folders are remembered as a whole, by each agent."""
+MOST_NAMED = 3
+"""So many files of a folder that is another one are named."""
+AT_ONCE = 1_000
+"""So many files are looked up in one query."""
+Key = tuple[int, int, int, int, int]
 _SCHEMA = """
 create table if not exists digest (
     device integer, inode integer, size integer, changed integer, status integer, digest text, primary key (device, inode)
@@ -55,31 +64,26 @@ class Digests:
     """Hashes files and folders, each content once. Safe to use from several threads, one of which reads at a time."""
 
     def __init__(self, cache: Path | None = None) -> None:
-        """`cache`: the file that remembers digests for other processes; None: nothing is remembered."""
+        """`cache`: the file that remembers digests for other processes; None: nothing is remembered there."""
         self._cache, self._lock = cache, threading.Lock()
         self._known: sqlite3.Connection | None = None
+        self._folders: dict[str, tuple[bytes, Seen, float]] = {}
+        """What folders were, with the digest of the stamps of all their files and when these were taken; the latest last."""
 
-    def of(self, path: str) -> Seen:
-        """The identity of a file or a folder, which may be a link to one. Raises DataError."""
+    def of(self, path: str, slack_s: float = 0.0) -> Seen:
+        """The identity of a file or a folder, which may be a link to one. Raises DataError.
+
+        Args:
+            slack_s: a folder that was looked at so many seconds ago is not looked at again.
+        """
         with self._lock:
             try:
-                if not os.path.isdir(path):  # noqa: PTH112
-                    digest, stat = self._file(path)
-                    stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-                    return Seen(digest, stat.st_size, 1, _newest_s(stat), stamp)
-                rows = list(self._files(path))
+                if os.path.isdir(path):  # noqa: PTH112
+                    return self._folder(path, slack_s)
+                [(digest, key)] = self._digests([(path, _key(os.stat(path)))])  # noqa: PTH116
+                return Seen(digest, key[2], 1, _newest_s(key), (key[1] % (1 << 64), *key[2:]))
             except OSError as error:
                 raise DataError(f"{error.filename or path}: {error.strerror or error}") from None
-            files = tuple(
-                sorted(
-                    (File(name, size, digest) for name, size, digest, _ in rows), key=lambda file: file.path
-                )
-            )
-            newest_s = max((row[3] for row in rows), default=0.0)
-            listing = msgspec.json.encode([[file.path, file.size, file.digest] for file in files])
-            return Seen(
-                digest_of(files), sum(file.size for file in files), len(files), newest_s, listing=listing
-            )
 
     def close(self) -> None:
         """Let go of the cache."""
@@ -88,53 +92,72 @@ class Digests:
                 self._known.close()
                 self._known = None
 
-    def _files(self, folder: str) -> Iterator[tuple[str, int, str, float]]:
-        """(path below `folder`, size, digest, time of the last change) of every file; links to files are followed, links to folders are not."""
-        count = 0
-        for at, _, names in os.walk(folder):
-            for name in names:
-                count += 1
-                if count > MAX_FILES:
-                    raise DataError(f"{folder} has more than {MAX_FILES:,} files")
-                path = f"{at}/{name}"
-                digest, stat = self._file(path)
-                name = os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "replace")
-                yield name, stat.st_size, digest, _newest_s(stat)
+    def _folder(self, folder: str, slack_s: float) -> Seen:
+        began_s, at_s = time.time(), time.monotonic()
+        before = self._folders.pop(folder, None)
+        if before is not None and at_s - before[2] < slack_s:
+            self._folders[folder] = before
+            return before[1]
+        files = _files(folder)
+        stamps = _stamps(files)
+        if before is not None and before[0] == stamps:
+            self._folders[folder] = (stamps, before[1], at_s)
+            return before[1]
+        found = self._digests([(f"{folder}/{name}", key) for name, key in files])
+        names = [os.fsencode(name).decode("utf-8", "replace") for name, _ in files]
+        rows = sorted((name, key[2], digest) for name, (digest, key) in zip(names, found, strict=True))
+        newest_s = max((_newest_s(key) for _, key in found), default=0.0)
+        seen = Seen(
+            digest_of(tuple(File(*row) for row in rows)),
+            sum(row[1] for row in rows),
+            len(rows),
+            newest_s,
+            listing=msgspec.json.encode(rows),
+        )
+        as_scanned = all(key == then for (_, key), (_, then) in zip(found, files, strict=True))
+        if as_scanned and began_s - newest_s > FRESH_S:
+            self._folders[folder] = (stamps, seen, at_s)
+            if len(self._folders) > MAX_FOLDERS:
+                del self._folders[next(iter(self._folders))]
+        return seen
 
-    def _file(self, path: str) -> tuple[str, os.stat_result]:
-        from blake3 import blake3
+    def _digests(self, files: Sequence[tuple[str, Key]]) -> list[tuple[str, Key]]:
+        """(digest, what the file was when it was read) of each of these files; those that are known are not opened."""
+        known = self._look_up([key for _, key in files])
+        found, new = [], []
+        for path, key in files:
+            digest = known.get(key)
+            if digest is None:
+                digest, key, quiet = _read(path)
+                if quiet:
+                    new.append((*key, digest))
+            found.append((digest, key))
+        self._remember(new)
+        return found
 
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:  # noqa: PTH123
-            stat = os.fstat(stream.fileno())
-            key = (stat.st_dev, _signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-            known = self._look_up(key)
-            if known is not None:
-                return known, stat
-            hasher, part = blake3(), bytearray(PART_BYTES)
-            view = memoryview(part)
-            while count := stream.readinto(part):
-                hasher.update(view[:count])
-            after = os.fstat(stream.fileno())
-        digest = str(hasher.hexdigest())
-        quiet = time.time() - _newest_s(stat) > FRESH_S
-        if quiet and (after.st_mtime_ns, after.st_ctime_ns) == key[3:]:
-            self._remember(key, digest)
-        return digest, after
-
-    def _look_up(self, key: tuple[int, ...]) -> str | None:
+    def _look_up(self, keys: Sequence[Key]) -> dict[Key, str]:
+        found: dict[Key, str] = {}
         with contextlib.suppress(sqlite3.Error, OSError):
             known = self._opened()
             if known is not None:
-                where = "device = ? and inode = ? and size = ? and changed = ? and status = ?"
-                row = known.execute(f"select digest from digest where {where}", key).fetchone()
-                return None if row is None else str(row[0])
-        return None
+                for device in {key[0] for key in keys}:
+                    inodes = [key[1] for key in keys if key[0] == device]
+                    for at in range(0, len(inodes), AT_ONCE):
+                        part = inodes[at : at + AT_ONCE]
+                        where = f"device = {device} and inode in ({','.join(map(str, part))})"
+                        for row in known.execute(f"select * from digest where {where}"):
+                            found[row[:5]] = row[5]
+        return found
 
-    def _remember(self, key: tuple[int, ...], digest: str) -> None:
+    def _remember(self, rows: Sequence[tuple[int | str, ...]]) -> None:
         with contextlib.suppress(sqlite3.Error, OSError):
-            known = self._opened()
+            known = self._opened() if rows else None
             if known is not None:
-                known.execute("insert or replace into digest values (?, ?, ?, ?, ?, ?)", (*key, digest))
+                known.execute("begin immediate")
+                try:
+                    known.executemany("insert or replace into digest values (?, ?, ?, ?, ?, ?)", rows)
+                finally:
+                    known.execute("commit")
 
     def _opened(self) -> sqlite3.Connection | None:
         if self._known is None and self._cache is not None:
@@ -148,10 +171,77 @@ class Digests:
         return self._known
 
 
-def _newest_s(stat: os.stat_result) -> float:
-    return max(stat.st_mtime, stat.st_ctime)
+def what_changed(before: bytes, now: bytes) -> str:
+    """Two listings of a folder (`Seen.listing`), in words: `b/x is another one, y is new, z is gone`; the first few files."""
+    old, new = ({name: digest for name, _, digest in msgspec.json.decode(text)} for text in (before, now))
+    words = [f"{name} is another one" for name in old if name in new and old[name] != new[name]]
+    words += [f"{name} is new" for name in new if name not in old]
+    words += [f"{name} is gone" for name in old if name not in new]
+    more = len(words) - MOST_NAMED
+    return ", ".join(words[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _signed(number: int) -> int:
-    """An inode as SQLite keeps integers: 64 bits with a sign."""
-    return number - (1 << 64) if number >= 1 << 63 else number
+def without_secrets(listing: bytes, known: Sequence[str] = ()) -> bytes:
+    """A listing as it may be recorded: names of files that look like tokens, or are among `known`, are replaced."""
+    rows = msgspec.json.decode(listing)
+    names = "\n".join(name for name, _, _ in rows)
+    if not holds_secret(names.encode(), known):
+        return listing
+    return msgspec.json.encode([(scrub(name, known), size, digest) for name, size, digest in rows])
+
+
+def _files(folder: str) -> list[tuple[str, Key]]:
+    """(path below `folder`, what it is) of every file; links to files are followed, links to folders are not. Raises OSError, DataError."""
+    found: list[tuple[str, Key]] = []
+    todo = [("", folder)]
+    while todo:
+        prefix, at = todo.pop()
+        with os.scandir(at) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append((f"{prefix}{entry.name}/", entry.path))
+                elif not (entry.is_symlink() and entry.is_dir()):
+                    found.append((prefix + entry.name, _key(entry.stat())))
+        if len(found) > MAX_FILES:
+            raise DataError(f"{folder} has more than {MAX_FILES:,} files")
+    return found
+
+
+def _stamps(files: Sequence[tuple[str, Key]]) -> bytes:
+    """A digest of the names and keys of files, in the order that their folders have them in."""
+    from blake3 import blake3
+
+    names = "\0".join(name for name, _ in files).encode("utf-8", "surrogateescape")
+    keys = msgspec.msgpack.encode([key for _, key in files])
+    return bytes(blake3(keys + names).digest())
+
+
+def _read(path: str) -> tuple[str, Key, bool]:
+    """The digest of a file, what the file was then, and whether that can be relied on: nobody has written to it for a while."""
+    from blake3 import blake3
+
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:  # noqa: PTH123
+        before = _key(os.fstat(stream.fileno()))
+        hasher, part = blake3(), bytearray(min(PART_BYTES, before[2] + 1))
+        view = memoryview(part)
+        while count := stream.readinto(part):
+            hasher.update(view[:count])
+        after = _key(os.fstat(stream.fileno()))
+    quiet = after == before and time.time() - _newest_s(before) > FRESH_S
+    return str(hasher.hexdigest()), after, quiet
+
+
+def _key(stat: os.stat_result) -> Key:
+    """Device, inode, size, time of change, time of the inode's change (in ns), as SQLite keeps integers: 64 bits with a sign."""
+    inode = stat.st_ino
+    return (
+        stat.st_dev,
+        inode - (1 << 64) if inode >= 1 << 63 else inode,
+        stat.st_size,
+        stat.st_mtime_ns,
+        stat.st_ctime_ns,
+    )
+
+
+def _newest_s(key: Key) -> float:
+    return max(key[3], key[4]) / 1e9

@@ -72,6 +72,17 @@ def size_in_words(size_bytes: int) -> str:
     return f"{size:.1f} TB"
 
 
+def explain_pointers(paths: Sequence[str]) -> list[str]:
+    """The warning about files of Git LFS whose content is not here; none without them."""
+    if not paths:
+        return []
+    verb = "is a pointer" if len(paths) == 1 else "are pointers"
+    return [
+        f"{_count(paths)} of Git LFS {verb} here, and so in the record, instead of the content: {_names(sorted(paths))}. "
+        "`git lfs pull` fetches it"
+    ]
+
+
 def _part(left_out: Sequence[LeftOut], reason: Reason, caps: Caps) -> str:
     chosen = sorted((item for item in left_out if item.reason == reason), key=lambda item: -item.size)
     if not chosen:
@@ -87,7 +98,7 @@ def _part(left_out: Sequence[LeftOut], reason: Reason, caps: Caps) -> str:
     return f"{_count(chosen)} {why} {verb} not in the record ({_names([f'{i.path} {size_in_words(i.size)}' for i in chosen])})"
 
 
-def _count(items: Sequence[LeftOut]) -> str:
+def _count(items: Sequence[object]) -> str:
     return "1 file" if len(items) == 1 else f"{len(items)} files"
 
 
