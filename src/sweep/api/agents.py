@@ -20,7 +20,7 @@ from sweep.api.reading import load_views
 from sweep.api.requests import Refused
 from sweep.core.index import AGENT_PREFIX, SWEEP_KEY, decode_agents, decode_sweep
 from sweep.core.names import AGENT_LEASES, node_name
-from sweep.core.views import AgentView, SlotKeptView
+from sweep.core.views import AgentView, SlotKeptView, nodes_aside
 from sweep.stores import Store
 
 
@@ -59,12 +59,6 @@ def list_agents(store: Store, sweeps: Iterable[str], *, everyone: bool = False) 
         if everyone or any(store.last_seq(sweep, holder) for holder in held):
             found += _of_sweep(store, sweep, held, everyone)
     return sorted(found, key=lambda agent: agent.since_s)
-
-
-def nodes_aside(agents: Iterable[AgentView]) -> dict[str, str]:
-    """Node -> why it is set aside, of the agents of one sweep, oldest first. An agent that joins anew takes its node back."""
-    last = {agent.host: agent.aside for agent in agents}
-    return {host: reason for host, reason in last.items() if reason}
 
 
 def list_aside(store: Store, sweeps: Iterable[str]) -> list[tuple[str, str, str]]:

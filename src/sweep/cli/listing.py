@@ -15,7 +15,6 @@ from sweep.analysis.grading import grade
 from sweep.analysis.records import iso_time, record
 from sweep.analysis.usage import usage_of
 from sweep.api import find_sweep, load_sweep_views, load_views
-from sweep.api.agents import nodes_aside
 from sweep.api.choosing import find_one
 from sweep.api.reading import read_samples
 from sweep.cli.common import command, json_option, opened, print_json, store_option
@@ -32,7 +31,7 @@ from sweep.core.index import Views
 from sweep.core.names import run_id
 from sweep.core.samples import Samples
 from sweep.core.sizes import trials
-from sweep.core.views import AttemptView, RunView, SweepView
+from sweep.core.views import AttemptView, RunView, SweepView, nodes_aside
 
 MOST_NAMED = 10
 

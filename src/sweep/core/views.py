@@ -5,6 +5,7 @@ Views are derived from the journal alone (`sweep.core.index`), so a check can re
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -248,3 +249,9 @@ class SpecView(msgspec.Struct, kw_only=True):
     source: str
     source_path: str
     record: dict[str, Any]
+
+
+def nodes_aside(agents: Iterable[AgentView]) -> dict[str, str]:
+    """Node -> why it is set aside, of the agents of one sweep, oldest first. An agent that joins anew takes its node back."""
+    last = {agent.host: agent.aside for agent in agents}
+    return {host: reason for host, reason in last.items() if reason}
