@@ -22,7 +22,7 @@ MANY = 10
 LATELY = 20
 """So many ends elsewhere are looked at."""
 KEPT_ENDS, KEPT_FAILURES = 5 * LATELY, 1000
-"""Of so many ends, and of so many failures in a row on one node, anything is remembered."""
+"""Of so many ends, or `LATELY` of each node if that is more, and of so many failures in a row on one node, anything is remembered."""
 SEVERAL = "*"
 """In `Run.failed_on`: more than one node."""
 
@@ -37,8 +37,10 @@ def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, began_s: 
     else:
         return
     state.lately.append((host, entry.outcome != "failed"))
-    if len(state.lately) > KEPT_ENDS:
-        del state.lately[0]
+    if len(state.lately) > KEPT_ENDS:  # a node that fails on and on must not push out what others did
+        of_it = [place for place, (name, _) in enumerate(state.lately) if name == host]
+        if len(of_it) > LATELY:
+            del state.lately[of_it[0]]
 
 
 def _keep(state: State, host: str, wanted: Callable[[tuple[int, e.ErrorClass, float, float]], bool]) -> None:
