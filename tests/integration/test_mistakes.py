@@ -40,8 +40,12 @@ def test_an_unknown_sweep(done: Project, command: str) -> None:
 def test_an_unknown_run(done: Project, command: str) -> None:
     assert "has no run 99; the last one is " in done.mistake(command, "latest-99")
     assert "there is no sweep 'zzzz'" in done.mistake(command, "zzzz-1")
+
+
+def test_a_sweep_where_a_run_is_wanted(done: Project) -> None:
     sweep = done.json("ls")[0]["id"]
-    assert "which has 2 runs; name one" in done.mistake(command, sweep)
+    assert "which has 2 runs; name one" in done.mistake("logs", sweep)
+    assert f"sweep {sweep} is ended" in done.sweep("show", sweep)
 
 
 @pytest.mark.parametrize(

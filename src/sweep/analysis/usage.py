@@ -193,8 +193,9 @@ def energy(joules: float | None) -> str:
 
 
 def hours(seconds: float) -> str:
-    """0.0123, 1.5, 210: hours to three digits."""
-    return three(seconds / 3600)
+    """Hours to three digits: `0.0123`, `1.25`, `312`; `<0.001` for less than that, and `0` for nothing alone."""
+    value = seconds / 3600
+    return "<0.001" if 0 < value < 0.001 else three(value)
 
 
 def three(value: float) -> str:

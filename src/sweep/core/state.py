@@ -213,7 +213,10 @@ class State:
         self.energy_j = 0.0
         self.ignored: list[tuple[int, str]] = []
 
-        # Indexes.
+        self._begin_indexes()
+
+    def _begin_indexes(self) -> None:
+        """What can be derived from the rest."""
         self.counts: dict[str, int] = {}
         """State of runs -> how many."""
         self.best_run: int | None = None

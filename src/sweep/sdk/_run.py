@@ -253,13 +253,11 @@ class Run:
         if level in ("seeded", "strict"):
             from sweep.sdk import _determinism
 
-            _determinism.apply(
-                self.seed,
-                level,
-                lambda state: self._control(
-                    f'{{"op":"state","c":{value_text("state", state, self._odd)}}}\n'
-                ),
-            )
+            _determinism.apply(self.seed, level, self._tell_state)
+
+    def _tell_state(self, state: dict[str, Any]) -> None:
+        if not self.standalone:
+            self._control(f'{{"op":"state","c":{value_text("state", state, self._odd)}}}\n')
 
     def _control(self, line: str) -> None:
         self._link.control(line.encode())

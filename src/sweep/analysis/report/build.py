@@ -33,11 +33,12 @@ from sweep.analysis.report.document import (
     text,
 )
 from sweep.analysis.report.environment import code, environment, not_captured
-from sweep.analysis.report.facts import Facts, hours, spent_by
+from sweep.analysis.report.facts import Facts, spent_by
 from sweep.analysis.report.results import config_text, counted, ranking, result_run, results, spoken
 from sweep.analysis.report.settings import settings
 from sweep.analysis.summary import summary
 from sweep.analysis.terminal import importance_lines
+from sweep.analysis.usage import hours
 from sweep.core.space import Beta, Categorical, Constant, Normal, Numeric, Parameter
 from sweep.core.spec import ABOUT as ASKED
 

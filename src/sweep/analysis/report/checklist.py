@@ -14,7 +14,7 @@ from sweep.analysis.report.compute import cpu_hours, energy_text, energy_words, 
 from sweep.analysis.report.data import data_words, taint_words
 from sweep.analysis.report.document import Check, Code, Text, Words, text
 from sweep.analysis.report.environment import cpu_text, gpu_text, memory_text, nodes
-from sweep.analysis.report.facts import Facts, hours, spent_by
+from sweep.analysis.report.facts import Facts, spent_by
 from sweep.analysis.report.results import behind, command_line, ranking, result_run, spoken, spread
 from sweep.analysis.report.titles import (
     ABOUT,
@@ -31,6 +31,7 @@ from sweep.analysis.report.titles import (
     SPACE,
 )
 from sweep.analysis.summary import summary
+from sweep.analysis.usage import hours
 from sweep.core.spec import ABOUT as ASKED
 
 Item = Check

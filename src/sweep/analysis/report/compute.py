@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from sweep.analysis import text as words
 from sweep.analysis.report.document import Block, Code, Strong, Words, paragraph, table
-from sweep.analysis.report.facts import Facts, hours, spent_by
-from sweep.analysis.usage import Spent, energy, together
+from sweep.analysis.report.facts import Facts, spent_by
+from sweep.analysis.usage import Spent, energy, hours, together
 from sweep.core.views import AttemptView
 
 NOT_MEASURED = "not measured"

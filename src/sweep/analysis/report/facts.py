@@ -100,11 +100,3 @@ def spent_by(attempts: Iterable[AttemptView]) -> Spent:
         if attempt.started_s is not None:
             found.add(attempt, attempt.started_s)
     return found
-
-
-def hours(seconds: float) -> str:
-    """With three digits: `0.0123`, `1.25`, `312`; `<0.001` for less than that, and `0` for nothing alone."""
-    value = seconds / 3600
-    if value == 0:
-        return "0"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "<0.001"
