@@ -48,7 +48,9 @@ def one_replicate_too_many(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def replicates_have_one_seed(patch: pytest.MonkeyPatch) -> None:
-    around(patch, decide, "run_seed", lambda real: lambda seed, replicate, *purpose: real(seed, 0, *purpose))
+    around(
+        patch, decide, "seed_of", lambda real: lambda spec, config, replicate, *p: real(spec, config, 0, *p)
+    )
 
 
 @plant

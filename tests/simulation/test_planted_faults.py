@@ -31,13 +31,19 @@ WITHIN = 2000
 
 
 FIRST = {
+    "a_confirmation_that_failed_is_not_asked_for_again": 44,
     "a_node_set_aside_goes_on_to_get_runs": 120,
+    "a_program_that_does_not_listen_is_left_alone": 94,
     "a_restarted_attempt_counts_its_seconds_anew": 444,
+    "a_retry_by_hand_forgives_nothing": 44,
     "a_tag_cannot_be_taken_away": 127,
+    "a_target_that_was_moved_away_still_counts": 76,
     "an_agent_believes_that_it_has_been_told_everything": 1549,
     "an_own_append_that_came_late_is_not_counted": 900,
     "bad_nodes_are_never_set_aside": 120,
+    "energy_is_not_looked_at": 51,
     "failures_on_a_bad_node_stay_charged": 122,
+    "gpu_hours_of_running_attempts_are_left_out": 432,
     "its_agent_is_not_told": 120,
     "listings_do_not_say_what_was_set_aside": 120,
     "one_run_that_fails_again_and_again_blames_its_node": 120,
@@ -47,12 +53,14 @@ FIRST = {
     "the_end_of_the_lease_is_told_wrongly": 411,
     "the_first_few_runs_are_ended_as_well": 175,
     "the_last_node_is_set_aside": 903,
-    "the_one_that_is_least_far_goes_on_first": 504,
     "the_number_of_an_attempt_is_not_checked": 163,
+    "the_one_that_is_least_far_goes_on_first": 504,
     "the_searcher_sees_what_never_happened": 107,
     "what_confirms_reaches_the_target": 504,
     "what_fails_on_a_node_set_aside_is_charged": 441,
-    "what_is_paused_when_its_agent_vanishes_begins_anew": 196,
+    "what_is_paused_when_its_agent_vanishes_begins_anew": 318,
+    "what_runs_elsewhere_counts_before_it_has_outlived_anything": 123,
+    "who_asks_for_a_confirmation_sets_the_search_going": 44,
 }
 """Where to begin to look for what is rare, so that the search takes seconds."""
 
