@@ -54,7 +54,7 @@ FIRST = {
     "the_first_few_runs_are_ended_as_well": 175,
     "the_last_node_is_set_aside": 903,
     "the_number_of_an_attempt_is_not_checked": 163,
-    "the_one_that_is_least_far_goes_on_first": 504,
+    "the_one_that_is_least_far_goes_on_first": 100,
     "the_searcher_sees_what_never_happened": 107,
     "what_confirms_reaches_the_target": 504,
     "what_fails_on_a_node_set_aside_is_charged": 441,
