@@ -9,6 +9,7 @@ from planting import around, plant
 
 from sweep.core import confirming, decide, ending, evolve, state
 from sweep.core import entries as e
+from sweep.core.seeds import run_seed
 
 
 @plant
@@ -30,7 +31,12 @@ def the_worst_are_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def what_confirms_runs_on_the_seeds_of_the_search(patch: pytest.MonkeyPatch) -> None:
-    around(patch, decide, "run_seed", lambda real: lambda seed, replicate, *_: real(seed, replicate))
+    around(
+        patch,
+        decide,
+        "seed_of",
+        lambda real: lambda spec, config, replicate, *_: real(spec, config, replicate),
+    )
 
 
 @plant
@@ -43,7 +49,7 @@ def every_config_is_confirmed_on_seeds_of_its_own(patch: pytest.MonkeyPatch) -> 
                     r.run,
                     r.trial,
                     r.replicate,
-                    decide.run_seed(seed + r.trial, r.replicate, "confirm"),
+                    run_seed(seed + r.trial, r.replicate, "confirm"),
                     r.purpose,
                 )
                 for r in real(folded)
