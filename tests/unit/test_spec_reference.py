@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweep.spec import json_schema, parse, reference_markdown
-from sweep.spec._build import KEYS_OF_RULE
+from sweep.spec._early import KEYS_OF_RULE
 from sweep.spec._models import DISTRIBUTIONS, GROUPS, SweepFile
 from sweep.spec.reference import EXAMPLE
 

@@ -60,7 +60,7 @@ class TreeMeter:
             try:
                 moved = process.io_counters()
                 counts = [counts[0] + moved.read_bytes, counts[1] + moved.write_bytes]
-            except (psutil.Error, AttributeError, NotImplementedError, OSError):
+            except (psutil.Error, AttributeError, RuntimeError, OSError):
                 has_io = False
         self._known = found
         if self.pid not in found:

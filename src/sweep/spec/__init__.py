@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.spec._build import KEYS_OF_RULE
     from sweep.spec._command import MACROS, CommandError, command_problems, expand_command, python_program
+    from sweep.spec._early import KEYS_OF_RULE
     from sweep.spec._parse import Parsed, load, parse, parse_dict
     from sweep.spec._problems import Problem, SpecError
     from sweep.spec.reference import json_schema, keys_of_spec, reference_markdown
 
 _HOMES = {
-    "KEYS_OF_RULE": "_build",
+    "KEYS_OF_RULE": "_early",
     "MACROS": "_command",
     "CommandError": "_command",
     "command_problems": "_command",
