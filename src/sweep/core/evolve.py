@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sweep.core import entries as e
+from sweep.core import told
 from sweep.core.codec import spec_from_builtins
 from sweep.core.confirming import confirm_problem, missing, without_value
 from sweep.core.ending import over, stopped_by
@@ -21,6 +22,7 @@ from sweep.core.plugins import Observation
 from sweep.core.revisions import gives_more, is_used_up, revisable
 from sweep.core.spec import Confirm, SweepSpec, unit_of
 from sweep.core.state import Agent, Run, State, Trial, best_finite, best_so_far
+from sweep.core.told import find
 from sweep.core.views import RunState
 
 
@@ -183,14 +185,10 @@ def _reopen_to_confirm(state: State, why: str, again: bool = False) -> None:
     state.reopen, state.only_confirm = why, state.reason or "the search has ended"
 
 
-def _shown(_: State, __: e.ReportShown) -> str | None:
-    return None  # counted in the index; nothing acts on it
-
-
 def _retry(state: State, entry: e.RetryRequested) -> str | None:
     taken = 0
     for number in entry.runs:
-        run = _find(state, number)
+        run = find(state, number)
         if run is None or (run.state, e.RetryRequested) not in TABLE:
             continue
         run.asked = True
@@ -201,27 +199,6 @@ def _retry(state: State, entry: e.RetryRequested) -> str | None:
     if state.phase == "ended":
         state.reopen, state.only_confirm = _by(f"{taken} runs to be tried again", entry.by), ""
     return None
-
-
-def _annotated(state: State, entry: e.Annotated) -> str | None:
-    if entry.run >= len(state.runs) or entry.run < -1:
-        return f"there is no run {entry.run}"
-    return None  # what it says is for people: it stands in the index only
-
-
-def _reproduced(state: State, entry: e.RunReproduced) -> str | None:
-    return f"there is no run {entry.run}" if _find(state, entry.run) is None else None  # nothing acts on it
-
-
-def _artifact(
-    state: State, entry: e.ArtifactLogged | e.ArtifactUsed | e.DataUsed | e.DataChecked
-) -> str | None:
-    run = _find(state, entry.run)
-    if run is None:
-        return f"there is no run {entry.run}"
-    if entry.attempt != run.attempt:  # its results do not count any more
-        return f"attempt {entry.attempt} of run {entry.run} is over"
-    return None  # nothing acts on it: it stands in the index only
 
 
 def _requeue(state: State, run: Run) -> None:
@@ -323,13 +300,6 @@ def _offered(state: State, entry: e.SlotOffered) -> str | None:
     return None
 
 
-def _kept(state: State, entry: e.SlotKept) -> str | None:
-    agent = state.agents.get(entry.agent)
-    if agent is None or not agent.alive:
-        return "this agent is not here"
-    return None if 0 <= entry.slot < agent.slots else "it has no such slot"
-
-
 def _withdrawn(state: State, entry: e.SlotWithdrawn) -> str | None:
     if state.offers.get((entry.agent, entry.slot)) != entry.offer:
         return "this offer is used up or withdrawn"
@@ -370,10 +340,6 @@ def _added(state: State, entry: e.RunAdded) -> str | None:
         state.unexpanded = max(state.unexpanded, entry.trial + 1)
     state.move(run, None)
     return None
-
-
-def _find(state: State, number: int) -> Run | None:
-    return state.runs[number] if 0 <= number < len(state.runs) else None
 
 
 def _run_entry(state: State, entry: RunEntry) -> str | None:
@@ -421,7 +387,7 @@ def _ended_attempt(state: State, run: Run, before: RunState, holder: str, entry:
 
 
 def _reported(state: State, entry: e.ObjectiveReported) -> str | None:
-    run = _find(state, entry.run)
+    run = find(state, entry.run)
     if run is None:
         return f"there is no run {entry.run}"
     refusal = refuse(run, entry)
@@ -431,7 +397,7 @@ def _reported(state: State, entry: e.ObjectiveReported) -> str | None:
 
 
 def _used(state: State, entry: e.UsageReported) -> str | None:
-    run = _find(state, entry.run)
+    run = find(state, entry.run)
     if run is None:
         return f"there is no run {entry.run}"
     refusal = refuse(run, entry)
@@ -492,10 +458,10 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.CancelRequested: _cancel,
     e.ExtendRequested: _extend,
     e.ConfirmRequested: _confirm,
-    e.ReportShown: _shown,
+    e.ReportShown: told.shown,
     e.RetryRequested: _retry,
-    e.Annotated: _annotated,
-    e.RunReproduced: _reproduced,
+    e.Annotated: told.annotated,
+    e.RunReproduced: told.reproduced,
     e.SweepEnded: _ended,
     e.SweepReopened: _reopened,
     e.AgentJoined: _joined,
@@ -504,7 +470,7 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.NodeSetAside: _set_aside,
     e.SlotOffered: _offered,
     e.SlotWithdrawn: _withdrawn,
-    e.SlotKept: _kept,
+    e.SlotKept: told.kept,
     e.TrialsProposed: _proposed,
     e.RunAdded: _added,
     e.RunAssigned: _run_entry,
@@ -515,8 +481,8 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.RunPaused: _run_entry,
     e.RunCancelled: _run_entry,
     e.AttemptEnded: _run_entry,
-    e.ArtifactLogged: _artifact,
-    e.ArtifactUsed: _artifact,
-    e.DataUsed: _artifact,
-    e.DataChecked: _artifact,
+    e.ArtifactLogged: told.belongs,
+    e.ArtifactUsed: told.belongs,
+    e.DataUsed: told.belongs,
+    e.DataChecked: told.belongs,
 }
