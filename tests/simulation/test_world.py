@@ -40,6 +40,7 @@ def test_agents_may_believe_what_a_store_tells_them() -> None:
 FOUND = {
     2458: "the account of budgets was stricter than clocks of several nodes can be compared",
     1438: "a node on which runs failed on and on pushed out what had succeeded elsewhere, and was not set aside",
+    4182: "a failure on a bad node from before a run was asked for again took a later one elsewhere off its account",
     4158: "of more than a hundred failures in a row on a bad node the first ones stayed charged to their runs",
 }
 """Seeds that have found something, and what."""

@@ -120,9 +120,10 @@ def chance_of(count: int, bad: int, good: int) -> float:
 
 
 def forgive(state: State, run: Run, host: str) -> None:
-    """The failures of `run` that stand in the row of `host` were the node's: they do not count against it."""
+    """The failures of `run` that stand in the row of `host` were the node's: they do not count against it. Those from before it was
+    last asked for do not count anyhow; where it has failed on another node since, all of them are."""
     for number, error, *_ in state.in_a_row.get(host, ()):
-        if number == run.run:
+        if number == run.run and run.failed_on == host:
             name = RETRY_CLASS[error]
             run.failures[name] = max(0, run.failures.get(name, 0) - 1)
     run.failed_on = ""
