@@ -11,7 +11,7 @@ import pytest
 
 from folded import make_spec
 from led import SWEEP, Led, Search
-from sweep.controller.standing import Standing
+from sweep.controller.standing import EVERY, Standing
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.names import controller_lease
@@ -474,19 +474,33 @@ def test_the_leases_name_is_the_sweeps() -> None:
     assert led.driver.lease.name == controller_lease(SWEEP)
 
 
-def test_what_a_driver_has_put_aside_it_gives_back() -> None:
+def test_what_a_driver_has_put_aside_it_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
     gc.unfreeze()
+    monkeypatch.setattr("sweep.controller.standing.EVERY", 1)
     led = Led(make_spec(run_cap=3))
     led.join()
     led.step()
     assert gc.get_freeze_count() > 0
     led.driver.close()
     assert gc.get_freeze_count() == 0
-    standing = Standing()
     gc.freeze()  # somebody else's
     other = Standing()
     other.consider(1)
     other.close()
     assert gc.get_freeze_count() > 0
-    standing.close()
     gc.unfreeze()
+
+
+def test_a_small_sweep_is_left_to_the_collector() -> None:
+    gc.unfreeze()
+    led = Led(make_spec(run_cap=3))
+    led.join()
+    led.step()
+    assert gc.get_freeze_count() == 0
+    standing = Standing()
+    standing.consider(EVERY - 1)
+    assert gc.get_freeze_count() == 0
+    standing.consider(EVERY)
+    assert gc.get_freeze_count() > 0
+    standing.close()
+    assert gc.get_freeze_count() == 0

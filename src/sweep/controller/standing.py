@@ -9,15 +9,15 @@ from __future__ import annotations
 import gc
 
 EVERY = 5000
-"""Entries after which what has come since is put aside as well."""
+"""Entries after which what has come since is put aside as well; a sweep of fewer is left to the collector."""
 
 
 class Standing:
     """What one driver has put aside."""
 
     def __init__(self) -> None:
-        self._next = 0
-        self._others = gc.get_freeze_count()
+        self._next = EVERY
+        self._others = 0
         """What had been put aside before is not this driver's to give back."""
         self._frozen = False
 
@@ -26,13 +26,15 @@ class Standing:
         if position < self._next:
             return
         self._next = position + EVERY
+        if not self._frozen:
+            self._others = gc.get_freeze_count()
         gc.collect(1)  # what is young and garbage would never be found
         gc.freeze()
         self._frozen = True
 
     def close(self) -> None:
         """Give everything back to the collector."""
-        self._next = 0
+        self._next = EVERY
         if self._frozen and not self._others:
             gc.unfreeze()
         self._frozen = False
