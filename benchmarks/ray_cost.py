@@ -19,7 +19,12 @@ FRESH, REUSED = "Ray Tune, an actor for each trial (default)", "Ray Tune, reused
 SIZES = {LAUNCH: (40, 340), WARM: (40, 640), FRESH: (4, 12), REUSED: (20, 320)}
 """The cost of a run is the slope between two sizes of sweep: starting Ray and the actors drops out."""
 
-TRAIN = "import sweep\nrun = sweep.init()\nrun.log({'loss': run.config.x})\n"
+TRAIN = """
+import sweep
+run = sweep.init()
+for step in range({reports}):
+    run.log({{'loss': run.config.x / (step + 1)}})
+"""
 SPEC = """
 program: train.py
 method: grid
@@ -33,10 +38,12 @@ import sys
 import ray
 from ray import tune
 
-def train(config):
-    tune.report({"loss": config["x"]})
+count, reuse, cpus, folder, reports = int(sys.argv[1]), sys.argv[2] == "reuse", int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
 
-count, reuse, cpus, folder = int(sys.argv[1]), sys.argv[2] == "reuse", int(sys.argv[3]), sys.argv[4]
+def train(config):
+    for step in range(reports):
+        tune.report({"loss": config["x"] / (step + 1)})
+
 ray.init(address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False, log_to_driver=False)
 tuner = tune.Tuner(
     train,
@@ -50,34 +57,44 @@ assert len(results) == count and not results.errors
 
 
 def tables(context: Context) -> Iterator[Table]:
-    """One table; nothing without Ray."""
+    """One table a number of reports; nothing without Ray."""
     try:
         import ray  # noqa: F401
     except ImportError:
         context.missing.add("ray, where sweep is")
         return
+    yield _table(context, 10)
+    yield _table(context, 1)
+
+
+def _table(context: Context, reports: int) -> Table:
+    """With ten reports Ray Tune is as it comes; with one its loggers are off, which is the least that it can cost."""
     rows = [
-        Row(LAUNCH, lambda: _slope(LAUNCH, lambda count: _launch(context, count, "[]"))),
-        Row(WARM, lambda: _slope(WARM, lambda count: _launch(context, count, "[sweep.sdk]"))),
+        Row(LAUNCH, lambda: _slope(LAUNCH, lambda count: _launch(context, count, reports, "[]"))),
+        Row(WARM, lambda: _slope(WARM, lambda count: _launch(context, count, reports, "[sweep.sdk]"))),
     ]
     python = context.peer("ray")
     if python is not None:
-        for label, word in ((FRESH, "fresh"), (REUSED, "reuse")):
+        for label, word in ((FRESH, "fresh"), (REUSED, "reuse"))[reports == 1 :]:
             rows.append(
-                Row(label, lambda label=label, word=word: _slope(label, lambda n: _tune(python, n, word)))
+                Row(
+                    label,
+                    lambda label=label, word=word: _slope(label, lambda n: _tune(python, n, reports, word)),
+                )
             )  # type: ignore[misc]
     goals = [
         Goal(label, figure, to=to, at_least=times)
         for label, to, times in ((LAUNCH, FRESH, 60), (WARM, REUSED, 4))
         for figure in ("wall ms", "CPU ms")
     ]
-    yield Table(
-        f"a program that does nothing, on a local Ray with {os.cpu_count()} CPUs, per run",
+    loggers = "as they come" if reports > 1 else "off"
+    return Table(
+        f"a program that does nothing but report {reports} times, on a local Ray with {os.cpu_count()} CPUs, per run",
         rows,
-        goals,
+        goals if reports > 1 else [],
         f"sweep: {DECISIONS_FIRST}; Ray Tune: a snapshot of its state now and then",
         "Our runs are processes of their own, with a folder, a record and a guard, started anew or (`preload`) forked from a warm one; Ray "
-        "Tune's are calls of a function, in a process of its own or (reused) in one that stays. CPU: of all "
+        f"Tune's are calls of a function, in a process of its own or (reused) in one that stays, its loggers {loggers}. CPU: of all "
         "processes together, Ray's too (from a control group; missing where none can be made).",
         rounds=3 / 7,
     )
@@ -89,10 +106,10 @@ def _slope(label: str, measure: Callable[[int], Figures]) -> Figures:
     return {name: (second[name] - first[name]) / (large - small) for name in first if name in second}
 
 
-def _launch(context: Context, count: int, preload: str) -> Figures:
+def _launch(context: Context, count: int, reports: int, preload: str) -> Figures:
     with tempfile.TemporaryDirectory(dir=context.folder) as name:
         folder = Path(name)
-        (folder / "train.py").write_text(TRAIN)
+        (folder / "train.py").write_text(TRAIN.format(reports=reports))
         (folder / "sweep.yaml").write_text(SPEC.format(count=count, preload=preload))
         env = environment(context.folder, PYTHONPATH=str(SOURCE))
         sweep = [sys.executable, "-m", "sweep"]
@@ -100,10 +117,13 @@ def _launch(context: Context, count: int, preload: str) -> Figures:
         return _measure([*sweep, "launch", "latest", "--ray", "local"], folder, env)
 
 
-def _tune(python: str, count: int, word: str) -> Figures:
+def _tune(python: str, count: int, reports: int, word: str) -> Figures:
     with tempfile.TemporaryDirectory() as name:
-        env = {**os.environ, "RAY_AUTH_MODE": "disabled", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
-        return _measure([python, "-c", TUNE, str(count), word, str(os.cpu_count()), name], Path(name), env)
+        env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        if reports == 1:
+            env["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+        command = [python, "-c", TUNE, str(count), word, str(os.cpu_count()), name, str(reports)]
+        return _measure(command, Path(name), env)
 
 
 def _measure(command: list[str], cwd: Path, env: dict[str, str]) -> Figures:
