@@ -7,8 +7,10 @@ tell(config, loss)       # the same object
 from __future__ import annotations
 
 import math
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,16 @@ REQUIREMENTS = {
     "skopt-gp": ["scikit-optimize"],
     "skopt-et": ["scikit-optimize"],
     "wandb-bayes": ["sweeps"],
+    "smac": ["smac"],
+    "hebo": ["HEBO"],
+    "syne-tune-cqr": ["syne-tune[extra]"],
+    "syne-tune-bore": ["syne-tune[extra]"],
+    "ax": ["ax-platform"],
 }
 """What is installed for each peer, into an environment of its own. Ours (`auto`, `blend`, …) run in the project's."""
+
+OVERRIDES = ["gpy>=1.13"]
+"""Put in the place of what a peer asks for: HEBO's GPy cannot be built for Python 3.11."""
 
 
 class Random:
@@ -256,6 +266,178 @@ class Wandb:
         run.state, run.summary_metrics, run.history = RunState.finished, {"loss": loss}, [{"loss": loss}]
 
 
+class Smac:
+    """SMAC3's facade for hyperparameters, one training seed a config, conditions through ConfigSpace."""
+
+    def __init__(self, problem: Problem, seed: int, budget: int) -> None:
+        from ConfigSpace import Categorical, ConfigurationSpace, Float, InCondition, Integer
+        from smac import HyperparameterOptimizationFacade, Scenario
+
+        def parameter(p: Param) -> Any:
+            if p.kind == "choice":
+                return Categorical(p.name, [str(number) for number in range(len(p.values))])
+            kind = Integer if p.kind == "int" else Float
+            return kind(p.name, (p.values[0], p.values[-1]), log=p.log)
+
+        self._params = {p.name: p for p in problem.params}
+        space, made = ConfigurationSpace(seed=seed), {p.name: parameter(p) for p in problem.params}
+        space.add(*made.values())
+        for p in problem.params:
+            if p.parent is not None:
+                values = self._params[p.parent].values
+                active = [str(values.index(value)) for value in p.parent_values]
+                space.add(InCondition(made[p.name], made[p.parent], active))
+        self._folder = tempfile.TemporaryDirectory()
+        scenario = Scenario(
+            space, output_directory=Path(self._folder.name), deterministic=True, n_trials=budget, seed=seed
+        )
+        self._facade = HyperparameterOptimizationFacade(
+            scenario,
+            lambda config, seed=0: 0.0,  # noqa: ARG005
+            overwrite=True,
+            logging_level=False,
+        )
+        self._asked: dict[int, Any] = {}
+
+    def ask(self) -> dict[str, Any]:
+        asked = self._facade.ask()
+        config = {}
+        for name, value in dict(asked.config).items():
+            p = self._params[name]
+            config[name] = p.values[int(value)] if p.kind == "choice" else value
+        self._asked[id(config)] = asked
+        return config
+
+    def tell(self, config: dict[str, Any], loss: float) -> None:
+        from smac.runhistory.dataclasses import TrialValue
+
+        self._facade.tell(self._asked.pop(id(config)), TrialValue(cost=loss))
+
+
+class Hebo:
+    """HEBO over the flat space; it is not told what is open."""
+
+    def __init__(self, problem: Problem, seed: int, budget: int) -> None:  # noqa: ARG002
+        import torch
+        from hebo.design_space.design_space import DesignSpace
+        from hebo.optimizers.hebo import HEBO
+
+        np.random.seed(seed)  # it draws from the global generators
+        torch.manual_seed(seed)
+
+        def parameter(p: Param) -> dict[str, Any]:
+            if p.kind == "choice":
+                return {
+                    "name": p.name,
+                    "type": "cat",
+                    "categories": [str(number) for number in range(len(p.values))],
+                }
+            kind = {"int": ("int", "pow_int"), "float": ("num", "pow")}[p.kind][p.log]
+            return {"name": p.name, "type": kind, "lb": p.values[0], "ub": p.values[-1]}
+
+        self._params = {p.name: p for p in problem.params}
+        self._optimizer = HEBO(
+            DesignSpace().parse([parameter(p) for p in problem.params]), scramble_seed=seed
+        )
+        self._asked: dict[int, Any] = {}
+
+    def ask(self) -> dict[str, Any]:
+        asked = self._optimizer.suggest(n_suggestions=1)
+        config: dict[str, Any] = {}
+        for name, value in asked.iloc[0].items():
+            p = self._params[str(name)]
+            if p.kind == "choice":
+                config[p.name] = p.values[int(value)]
+            else:
+                bounded = min(max(float(value), p.values[0]), p.values[-1])
+                config[p.name] = round(bounded) if p.kind == "int" else bounded
+        self._asked[id(config)] = asked
+        return config
+
+    def tell(self, config: dict[str, Any], loss: float) -> None:
+        self._optimizer.observe(self._asked.pop(id(config)), np.array([[loss]]))
+
+
+class SyneTune:
+    """A baseline of Syne Tune over the flat space."""
+
+    def __init__(self, problem: Problem, seed: int, budget: int, kind: str) -> None:  # noqa: ARG002
+        from syne_tune.config_space import choice, lograndint, loguniform, randint, uniform
+        from syne_tune.optimizer import baselines
+
+        def parameter(p: Param) -> Any:
+            if p.kind == "choice":
+                return choice(list(p.values))
+            make = {"int": (randint, lograndint), "float": (uniform, loguniform)}[p.kind][p.log]
+            return make(p.values[0], p.values[-1])
+
+        self._scheduler = getattr(baselines, kind)(
+            {p.name: parameter(p) for p in problem.params}, metric="loss", do_minimize=True, random_seed=seed
+        )
+        self._trials: dict[int, Any] = {}
+        self._count = 0
+
+    def ask(self) -> dict[str, Any]:
+        from datetime import datetime
+
+        from syne_tune.backend.trial_status import Trial
+
+        suggested = self._scheduler.suggest()
+        config = dict(suggested.config)
+        trial = Trial(trial_id=self._count, config=config, creation_time=datetime.now())
+        self._count += 1
+        self._scheduler.on_trial_add(trial)
+        self._trials[id(config)] = trial
+        return config
+
+    def tell(self, config: dict[str, Any], loss: float) -> None:
+        trial = self._trials.pop(id(config))
+        self._scheduler.on_trial_complete(trial, {"loss": loss})
+
+
+class Ax:
+    """Ax's client with its default generation strategy, over the flat space."""
+
+    def __init__(self, problem: Problem, seed: int, budget: int) -> None:  # noqa: ARG002
+        import logging
+
+        from ax.api.client import Client
+        from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+        logging.disable(logging.WARNING)
+
+        def parameter(p: Param) -> Any:
+            if p.kind == "choice":
+                names = [str(number) for number in range(len(p.values))]
+                return ChoiceParameterConfig(
+                    name=p.name, values=names, parameter_type="str", is_ordered=False
+                )
+            return RangeParameterConfig(
+                name=p.name,
+                bounds=(p.values[0], p.values[-1]),
+                parameter_type="int" if p.kind == "int" else "float",
+                scaling="log" if p.log else "linear",
+            )
+
+        self._params = {p.name: p for p in problem.params}
+        self._client = Client(random_seed=seed)
+        self._client.configure_experiment(parameters=[parameter(p) for p in problem.params])
+        self._client.configure_optimization(objective="-loss")
+        self._numbers: dict[int, int] = {}
+
+    def ask(self) -> dict[str, Any]:
+        ((number, found),) = self._client.get_next_trials(max_trials=1).items()
+        config: dict[str, Any] = {}
+        for name, value in found.items():
+            p = self._params[name]
+            config[name] = p.values[int(value)] if p.kind == "choice" else value
+        self._numbers[id(config)] = number
+        return config
+
+    def tell(self, config: dict[str, Any], loss: float) -> None:
+        self._client.complete_trial(self._numbers.pop(id(config)), raw_data={"loss": loss})
+
+
 def make(peer: str, problem: Problem, seed: int, budget: int) -> Any:
     """The searcher of that name; a name that is no peer's is an engine of ours."""
     warnings.filterwarnings("ignore")
@@ -268,5 +450,10 @@ def make(peer: str, problem: Problem, seed: int, budget: int) -> Any:
         "skopt-et": lambda: Skopt(problem, seed, budget, "ET"),
         "hyperopt": lambda: Hyperopt(problem, seed, budget),
         "wandb-bayes": lambda: Wandb(problem, seed, budget),
+        "smac": lambda: Smac(problem, seed, budget),
+        "hebo": lambda: Hebo(problem, seed, budget),
+        "syne-tune-cqr": lambda: SyneTune(problem, seed, budget, "CQR"),
+        "syne-tune-bore": lambda: SyneTune(problem, seed, budget, "BORE"),
+        "ax": lambda: Ax(problem, seed, budget),
     }
     return makers[peer]() if peer in makers else Ours(problem, seed, budget, peer)

@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 import numpy as np
-from peers import REQUIREMENTS
+from peers import OVERRIDES, REQUIREMENTS
 from problem import Problem, random_medians
 from tables import write_tables
 
@@ -36,8 +36,10 @@ def python_for(peer: str, work: Path) -> str | None:
     python, mark = home / "bin" / "python", home / "complete"
     if not mark.exists():
         print(f"{peer}: installing", flush=True)
-        venv.create(home, with_pip=True, clear=True)
-        command = [str(python), "-m", "pip", "install", "-q", "numpy", *wanted]
+        venv.create(home, clear=True)
+        (home / "overrides.txt").write_text("\n".join(OVERRIDES))
+        command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", str(python)]
+        command += ["--override", str(home / "overrides.txt"), "numpy", *wanted]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{peer}: left out, because it cannot be installed: {done.stderr.strip()[-300:]}")
