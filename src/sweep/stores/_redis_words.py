@@ -132,7 +132,7 @@ def parse_info(answer: bytes) -> dict[str, str]:
 
 def refuse_unfit(info: dict[str, str], address: Address) -> None:
     """Raise StoreError for a server that is too old, that keeps no data, or that throws keys away."""
-    if info.get("redis_mode") == "sentinel":
+    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):  # Redis's word for it, and Valkey's
         raise StoreError(
             f"{address.shown} is a Redis Sentinel, which keeps no data itself; name the primary server that it watches"
         )
