@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from sweep.cluster.planning import SPARE_S, SlotFacts, runs_left, slots_allowed, slots_wanted, surplus
+from sweep.cluster.planning import (
+    SPARE_S,
+    SlotFacts,
+    runs_left,
+    slots_allowed,
+    slots_to_ask_for,
+    slots_wanted,
+    surplus,
+)
 from sweep.cluster.shape import ClusterNode, cpus_each, describe, room_on, shape_of
 from sweep.core.spec import Resources, SweepSpec
 from sweep.core.views import SweepView
@@ -98,6 +106,13 @@ def test_slots_wanted_and_allowed() -> None:
     assert slots_allowed(20, None, 4, 1) == 3
     assert slots_allowed(2, 2, 4, 2) == 0  # all that was allowed gave up
     assert slots_allowed(20, None, 1, 3) == 0
+
+
+def test_an_autoscaler_is_asked_for_all_and_then_for_ever_less() -> None:
+    assert [slots_to_ask_for(11, 1, tries) for tries in range(6)] == [11, 6, 3, 2, 1, 11]
+    assert [slots_to_ask_for(3, 0, tries) for tries in range(4)] == [3, 1, 0, 3]
+    assert {slots_to_ask_for(4, 4, tries) for tries in range(4)} == {4}
+    assert {slots_to_ask_for(2, 9, tries) for tries in range(4)} == {2}  # what is not wanted may go
 
 
 def slot(name: str, idle_s: float | None = None, placed: bool = True, leaving: bool = False) -> SlotFacts:

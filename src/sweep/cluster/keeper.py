@@ -28,6 +28,9 @@ TICK_S = 0.5
 NODES_S = 2.0
 ASK_AGAIN_S = 60.0
 """The autoscaler is told again what is wanted, as others on the cluster may have said something else since."""
+ASK_LESS_S = 12.0
+"""So long it has for a request that the cluster has no room for yet (it looks every 5 seconds) before it is asked for less. What it has
+begun to start by then it goes on with."""
 ASK_AT_MOST = 1000
 """More slots than this are not asked for at once."""
 LAST_S = 30.0
@@ -54,6 +57,8 @@ class Keeper:
         self._notes: deque[tuple[int, str]] = deque(maxlen=50)
         self._noted = 0
         self._asked: tuple[int, float] = (0, 0.0)
+        """For how many slots the autoscaler was asked last, and when."""
+        self._tries, self._tried_s, self._room_then = 0, 0.0, 0
         self._nodes_due_s = 0.0
         self._over = ("", False)
         self._done = False
@@ -79,12 +84,13 @@ class Keeper:
         )
 
     def demand(self) -> list[tuple[dict[str, float], dict[str, str]]]:
-        """What of the cluster's resources the runs that are left can use."""
+        """What of the cluster's resources the autoscaler is asked for: what the runs that are left can use, or less (`slots_to_ask_for`)."""
         shape = self._shape
         if shape is None or self._done or self._leaving is not None:
             return []
         bundle = {name: amount for name, amount in shape.bundle.items() if not name.startswith("node:")}
-        return [(bundle, shape.labels)] * min(self._wanted, ASK_AT_MOST)
+        wanted = min(self._wanted, ASK_AT_MOST)
+        return [(bundle, shape.labels)] * planning.slots_to_ask_for(wanted, self._room, self._tries)
 
     def leave(self, now: bool) -> None:
         """Have all agents leave: when their runs have ended, or with `now` at once."""
@@ -264,10 +270,14 @@ class Keeper:
             slot.leave(now=False)
 
     def _ask(self, now_s: float) -> None:
-        count, asked_s = self._asked
-        if count != self._wanted or now_s - asked_s >= ASK_AGAIN_S:
-            self._asked = (self._wanted, now_s)
-            ask_autoscaler(self.demand() + _of_others(self._order.sweep))
+        if self._room != self._room_then:
+            self._tries, self._tried_s, self._room_then = 0, now_s, self._room
+        elif self._wanted > self._room and now_s - self._tried_s >= ASK_LESS_S:
+            self._tries, self._tried_s = self._tries + 1, now_s
+        demand, (count, asked_s) = self.demand(), self._asked
+        if count != len(demand) or now_s - asked_s >= ASK_AGAIN_S:
+            self._asked = (len(demand), now_s)
+            ask_autoscaler(demand + _of_others(self._order.sweep))
 
     # --- the end
 

@@ -55,6 +55,14 @@ def slots_allowed(wanted: int, max_slots: int | None, room: int, closed: int) ->
     return max(0, min(limit, room - closed))
 
 
+def slots_to_ask_for(wanted: int, room: int, tries: int) -> int:
+    """For how many slots the autoscaler is asked, after so many requests since the cluster has last changed. First for all that are
+    wanted; but an autoscaler (Ray's second) does nothing about a request that the cluster can never meet as a whole, so then for ever
+    fewer than that, down to what there is (so that other launches' requests are met), and from the beginning."""
+    more = max(0, wanted - room)
+    return min(wanted, room) + (more >> tries % (more.bit_length() + 1))
+
+
 def room_for(shape: Shape, nodes: Sequence[ClusterNode]) -> int:
     """How many slots the nodes have room for."""
     return sum(room_on(shape, node) for node in nodes)
