@@ -18,7 +18,6 @@ import pytest
 
 from sweep.api import serving
 
-
 SERVER = "SWEEP_TEST_SERVER"
 """The variable that names another server's program for all tests, as `/usr/bin/valkey-server`."""
 

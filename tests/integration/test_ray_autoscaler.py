@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Project
-from tests.integration.test_ray import PATIENCE_S, SPEC, TRAIN, Launched, holding
+from tests.integration.test_ray import PATIENCE_S, SPEC, TRAIN, holding
 from tests.redis_server import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

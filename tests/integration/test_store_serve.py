@@ -120,6 +120,9 @@ def test_mistakes(serving: Project) -> None:
     assert "port 9 cannot be used" in serving.mistake("store", "serve", "--bind", "192.0.2.1", "--port", "9")
     assert look(serving.folder / ".sweep/redis") is None, "nothing is remembered of what failed"
     first = serve(serving, "--port", str(free_port()))
+    serving.sweep("store", "stop")
+    said = serving.run("store", "serve", "--detach").stderr
+    assert "it listens on 127.0.0.1, where no other machine reaches it" in said
     port = first.rpartition(":")[2].partition("/")[0]
     taken = serving.mistake("store", "serve", "--port", port, "--bind", "127.0.0.1", "--dir", "other")
     assert f"port {port} cannot be used here (Address already in use)" in taken

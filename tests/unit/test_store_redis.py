@@ -337,6 +337,8 @@ def test_tls(redis_server: RedisServer, certificate: Path) -> None:
             append(store)
             assert store.position("s") == 1
         fails(url, "no TLS connection .* name the file of the authority .*ssl_ca_certs=FILE")
+        named = f"rediss://localhost:{port}?ssl_ca_certs={certificate}.crt"
+        fails(named, r"its certificate is not one of 'localhost'; .* the name in the certificate$")
         fails(f"redis://127.0.0.1:{port}", "Redis server redis://127.0.0.1")
         with closing(RedisStore(f"{url}?ssl_cert_reqs=none")) as store:
             assert store.position("s") == 1
@@ -344,6 +346,15 @@ def test_tls(redis_server: RedisServer, certificate: Path) -> None:
             RedisStore(f"rediss://127.0.0.1:{redis_server.port}", patience_s=0.1, answer_s=0.3)
     finally:
         proxy.close()
+
+
+def test_a_certificate_that_has_expired_is_not_the_authoritys_fault() -> None:
+    said = "Error 1 connecting to h:6379. [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1000)."
+    told = words.in_words(ConnectionError(said), parse("rediss://h", Path.cwd()))
+    assert str(told) == (
+        "no TLS connection to the Redis server rediss://h: certificate verify failed: certificate has expired; it needs a new one, or "
+        "this machine's clock is wrong"
+    )
 
 
 # --- reconnecting ----------------------------------------------------------------------------------------------

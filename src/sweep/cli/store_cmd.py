@@ -64,13 +64,21 @@ def serve_command(
         click.echo(f"note: {slow}", err=True)
     process = api.start(ready, detach=detach)
     click.echo(f"serving {place} on port {ready.settings.port} (process {process.pid})", err=True)
-    click.echo("type this on the other machines, or write it where their shells read it:", err=True)
+    click.echo(_whose(ready), err=True)
     click.echo(f"export SWEEP_STORE='{ready.url}'")
     if detach:
         click.echo("`sweep store stop` ends it", err=True)
         process.returncode = 0  # it goes on without us
         return
     _wait(process)
+
+
+def _whose(serving: api.Serving) -> str:
+    """Who is to type the line that follows."""
+    bind = serving.settings.bind
+    if bind == "localhost" or bind == "::1" or bind.startswith("127."):
+        return f"type this here (it listens on {bind}, where no other machine reaches it; `--bind 0.0.0.0` lets them):"
+    return "type this on the other machines, or write it where their shells read it:"
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -57,7 +57,7 @@ def in_words(error: BaseException, address: Address) -> StoreError:
     if isinstance(error, wrong.BusyLoadingError) or "LOADING" in said:
         return StoreError(f"the Redis server {where} is still loading its data; try again in a moment")
     if any(isinstance(found, ssl.SSLError) for found in _chain(error)) or "SSL" in said:
-        return _untrusted(where, said)
+        return _untrusted(address, said)
     if isinstance(error, wrong.TimeoutError | TimeoutError):
         question = "does the network let this machine reach it" + (
             ", and does it speak TLS at this port (redis:// is without)?" if address.tls is not None else "?"
@@ -93,12 +93,22 @@ def _unwelcome(address: Address, said: str) -> StoreError:
     return StoreError(f"the Redis server {address.shown} refuses this user and password; check both")
 
 
-def _untrusted(where: str, said: str) -> StoreError:
+def _untrusted(address: Address, said: str) -> StoreError:
+    where = address.shown
     if "WRONG_VERSION_NUMBER" in said or "record layer" in said:
         return StoreError(
             f"the Redis server {where} does not speak TLS at this port; write redis:// for one without TLS"
         )
-    detail = re.sub(r"\s*\(_ssl\.c:\d+\)", "", said)
+    if "certificate is not valid for" in said:
+        return StoreError(
+            f"no TLS connection to the Redis server {where}: its certificate is not one of {address.host!r}; give the server's address "
+            "by the name in the certificate"
+        )
+    detail = re.sub(r"^Error \d+ connecting to \S+ (\[\S+ \S+\] )?|\s*\(_ssl\.c:\d+\)", "", said).rstrip(". ")
+    if "expired" in said or "not yet valid" in said:
+        return StoreError(
+            f"no TLS connection to the Redis server {where}: {detail}; it needs a new one, or this machine's clock is wrong"
+        )
     return StoreError(
         f"no TLS connection to the Redis server {where}: {detail}; name the file of the authority that signed its certificate "
         "with ?ssl_ca_certs=FILE"
