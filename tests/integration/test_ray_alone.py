@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import PYTHON, Project
-from tests.integration.test_ray import SPEC, TRAIN, launched_agents
+from tests.integration.test_ray import PATIENCE_S, SPEC, TRAIN, launched_agents
+from tests.integration.test_terminal import TRAIN as TRAIN_UNTIL_TOLD
+from tests.integration.test_terminal import Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -81,3 +83,26 @@ def test_a_ray_of_its_own_goes_with_a_kill_and_the_record_stays(alone: Project) 
         "preempted",
         "lost",
     }
+
+
+def test_run_shows_the_same_live_view_as_without_ray(alone: Project) -> None:
+    """What `test_the_live_view` of `sweep agent` waits for, to the letter."""
+    alone.write("sweep.yaml", SPEC % (3, 0, 0, "{}"))
+    alone.write("train.py", TRAIN_UNTIL_TOLD)
+    terminal = Terminal(alone, "run", "sweep.yaml", "--ray", "local", "--slots", "1")
+    try:
+        terminal.read_until("starting Ray on this machine; it ends with this command", PATIENCE_S)
+        terminal.read_until("0/3 runs", PATIENCE_S)
+        terminal.read_until("slot", PATIENCE_S)
+        terminal.read_until("0.125", PATIENCE_S)  # the last value of the run with x = 1
+        alone.write("go", "")
+        assert terminal.end(PATIENCE_S) == 0
+    finally:
+        terminal.close()
+    [sweep] = [run["sweep"] for run in alone.runs()[:1]]
+    assert f"{sweep}-0 completed after" in terminal.seen
+    assert "left" in terminal.seen.rpartition("2/3 runs")[2].partition("\n")[0]  # an estimate of the time
+    assert f"sweep {sweep} has ended: all 3 points of the space are done (3 completed)" in terminal.seen
+    assert f"best: {sweep}-0 with loss 0.125" in terminal.seen
+    assert "best-so-far.png" in terminal.seen
+    assert "Traceback" not in terminal.seen

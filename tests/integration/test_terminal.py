@@ -30,14 +30,14 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """`sweep agent` in a terminal of its own, as its foreground process."""
+    """A `sweep` command in a terminal of its own, as its foreground process."""
 
-    def __init__(self, project: Project, sweep: str) -> None:
+    def __init__(self, project: Project, *words: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(project.folder)
             environ = {**project.env, "TERM": "xterm-256color", "LINES": "30", "COLUMNS": "120"}
-            os.execve(sys.executable, [*PYTHON, "agent", sweep, "--slots", "2"], environ)
+            os.execve(sys.executable, [*PYTHON, *words], environ)
         self.seen = ""
 
     def read_until(self, text: str, timeout: float = 30) -> None:
@@ -55,10 +55,19 @@ class Terminal:
                     return
                 self.seen += ESCAPES.sub("", data.decode())
 
-    def end(self) -> int:
+    def end(self, timeout: float = 30) -> int:
         """Its exit code, once it has ended."""
-        self.read_until("")
+        self.read_until("", timeout)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        os.close(self.fd)
 
 
 @pytest.fixture
@@ -70,14 +79,9 @@ def sweep(project: Project) -> str:
 
 @pytest.fixture
 def terminal(project: Project, sweep: str) -> Iterator[Terminal]:
-    found = Terminal(project, sweep)
+    found = Terminal(project, "agent", sweep, "--slots", "2")
     yield found
-    try:
-        os.kill(found.pid, signal.SIGKILL)
-        os.waitpid(found.pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
-    os.close(found.fd)
+    found.close()
 
 
 def test_the_live_view(project: Project, sweep: str, terminal: Terminal) -> None:

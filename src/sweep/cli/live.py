@@ -179,7 +179,8 @@ class LiveView(PlainView):
     def __init__(self, sweep: str, spec: SweepSpec) -> None:
         super().__init__(sweep, spec)
         self._live: Any = None
-        self._began_s = time.monotonic()
+        self._began_s: float | None = None
+        """When a run was first seen at work: a cluster may take its time until then."""
         self._done_at_start: int | None = None
 
     def __enter__(self) -> LiveView:
@@ -231,6 +232,8 @@ class LiveView(PlainView):
                 last,
                 f"ending: {slot.ending}" if slot.ending else config_text(slot.config, 120),
             )
+        if self._began_s is None and any(slot.run is not None for slot in snapshot.slots):
+            self._began_s = time.monotonic()
         return Group(Text(""), table, self._progress(snapshot.sweep), *self._notes(snapshot))
 
     def _progress(self, sweep: SweepView) -> Any:
@@ -253,8 +256,9 @@ class LiveView(PlainView):
         parts = [f"{counts[s]} {s}" for s in ("pruned", "failed") if counts.get(s)]
         if sweep.best is not None and sweep.best_run is not None:
             parts.append(f"best {sweep.best:.5g} ({run_id(self.sweep, sweep.best_run)})")
-        fresh, elapsed = done - self._done_at_start, time.monotonic() - self._began_s
-        if total and fresh >= 2 and done < total:
+        fresh = done - self._done_at_start
+        if self._began_s is not None and total and fresh >= 2 and done < total:
+            elapsed = time.monotonic() - self._began_s
             parts.append(f"about {duration_text(elapsed / fresh * (total - done))} left")
         text.append("".join(f" · {part}" for part in parts))
         return text
