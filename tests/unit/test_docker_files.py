@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
+import subprocess
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,8 @@ import pytest
 import yaml
 
 from sweep.cli.main import cli
+from sweep.stores import StoreError, open_store
+from tests.redis_server import find_server, free_port
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docker"
@@ -91,6 +97,33 @@ def test_no_password_stands_in_the_files_or_on_a_command_line() -> None:
     [redis] = [word for word in services["redis"]["command"] if "requirepass" in word]
     assert "appendonly yes" in redis and "noeviction" in redis
     assert '"$$PASSWORD" |' in redis  # to standard input
+
+
+def test_its_redis_is_one_that_sweep_takes(tmp_path: Path) -> None:
+    """The command of the compose file, as it stands there but for its folder and port, on a real server."""
+    program, port = Path(find_server()), free_port()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "redis-server").symlink_to(program)
+    words = [word.replace("$$", "$") for word in compose()["services"]["redis"]["command"]]
+    there = rf"dir {tmp_path}\nport {port}\nbind 127.0.0.1\n"
+    words = [word.replace(r"dir /data\n", there) for word in words]
+    assert there in words[-1]
+    env = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PASSWORD": "planted-pa55word"}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(words, env=env, stdout=log, stderr=log)
+    try:
+        until_s = time.monotonic() + 60
+        while b"Ready to accept" not in (tmp_path / "log").read_bytes():
+            assert process.poll() is None and time.monotonic() < until_s, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        with closing(open_store(f"redis://:planted-pa55word@127.0.0.1:{port}/0", tmp_path)) as store:
+            about = store.describe()
+        assert (about["appendfsync"], about["eviction"]) == ("always", "noeviction")
+        with pytest.raises(StoreError, match="wants a password"):
+            open_store(f"redis://127.0.0.1:{port}/0", tmp_path)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_its_commands_are_ours() -> None:
