@@ -145,7 +145,7 @@ def _here() -> str:
         return name
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     folder = Path(tempfile.mkdtemp(prefix="swr"))
     found = Cloud(folder)
@@ -156,13 +156,18 @@ def cloud() -> Iterator[Cloud]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_asks_for_nodes_and_gives_them_back(project: Project, cloud: Cloud) -> None:
+def create(project: Project, cloud: Cloud, runs: int, seconds: float, resource: str) -> str:
+    """A sweep, when the cloud is as it was in the beginning."""
     project.wait_for(cloud.is_up, PATIENCE_S)
-    assert cloud.look() == ([], 1)
+    project.wait_for(lambda: cloud.look()[1] == 1, PATIENCE_S)
     project.env |= {"RAY_AUTH_MODE": "disabled"}
-    project.write("sweep.yaml", SPEC % (3, 25.0, 0, "{gpus: 0, cpus: 1, custom: {far: 1}}"))
+    project.write("sweep.yaml", SPEC % (runs, seconds, 0, f"{{gpus: 0, cpus: 1, custom: {{{resource}: 1}}}}"))
     project.write("train.py", TRAIN.replace('os.environ["CUDA_VISIBLE_DEVICES"]', '""'))
-    sweep = project.create()
+    return project.create()
+
+
+def test_asks_for_nodes_and_gives_them_back(project: Project, cloud: Cloud) -> None:
+    sweep = create(project, cloud, 3, 25.0, "far")
     launch = project.start("launch", sweep, "--ray", cloud.address)
     words = "no node has room for a slot, which takes 1 CPU, 1 far; the cluster has 1 node: "
     project.wait_for(lambda: words in project.agent_output(), PATIENCE_S)
@@ -177,3 +182,21 @@ def test_asks_for_nodes_and_gives_them_back(project: Project, cloud: Cloud) -> N
     )
     assert cloud.look()[0] == [], "what was asked for is not wanted any more"
     project.wait_for(lambda: cloud.look()[1] == 1, PATIENCE_S)  # the machines are gone
+
+
+def test_a_launch_that_asks_for_what_cannot_be_does_not_hold_up_another(
+    project: Project, cloud: Cloud
+) -> None:
+    """What they ask for counts together, and the autoscaler does nothing about it while a part of it cannot be met."""
+    vain = create(project, cloud, 2, 1.0, "nowhere")
+    project.run("launch", vain, "--ray", cloud.address, "--detach")
+    project.wait_for(lambda: cloud.look()[0] == [[{"CPU": 1.0, "nowhere": 1.0}, 2]], PATIENCE_S)
+    sweep = create(project, cloud, 2, 1.0, "far")
+    try:
+        launch = project.start("launch", sweep, "--ray", cloud.address)
+        project.wait_for(lambda: len(cloud.look()[0]) == 2, PATIENCE_S)
+        project.wait_end(launch, timeout=300)
+        assert [run["state"] for run in project.runs(sweep)] == ["completed"] * 2
+    finally:
+        project.run("launch", "--down", vain, "--now")
+    project.wait_for(lambda: cloud.look()[0] == [], PATIENCE_S)

@@ -163,6 +163,23 @@ def test_redis_is_killed_and_comes_back(over_redis: Project, server: RedisServer
     assert len(marks) == 8 and all(len(mark) == 1 for mark in marks), "no run was started twice"
 
 
+def test_redis_is_away_for_longer_than_a_lease(over_redis: Project, server: RedisServer) -> None:
+    """An agent ends its runs then, as others may have them; it says why, and goes on by itself."""
+    sweep = create(over_redis, 2, 0.4)
+    agent = over_redis.agent(sweep, "--slots", "2")
+    over_redis.wait_running(sweep, 2)
+    _, before = record(over_redis, sweep)
+    server.kill()
+    words = "the agent could not renew its lease in time; its runs start again"
+    over_redis.wait_for(lambda: words in over_redis.agent_output())
+    server.start()
+    said = over_redis.wait_end(agent)
+    assert "training goes on; trying again every second" in said
+    assert "the guard process died" not in said
+    journal = check_whole(over_redis, sweep, 2)
+    assert journal[: len(before)] == before, "what was acknowledged is there"
+
+
 def test_redis_comes_back_without_its_last_entries(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

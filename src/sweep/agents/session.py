@@ -44,6 +44,10 @@ class Timing(msgspec.Struct, frozen=True):
     controller_ttl_s: float = 10.0
 
 
+DIED, UNRENEWED = "the guard process died", "the agent could not renew its lease in time"
+"""Why the guard is gone, and every process of this node with it."""
+
+
 class LeaseLost(Exception):
     """Others may count this agent as lost: it must drop everything and join anew under another name."""
 

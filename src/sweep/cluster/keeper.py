@@ -7,6 +7,7 @@ the store. So Ray may start it anew on another node at any time.
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections import Counter, deque
@@ -28,9 +29,10 @@ TICK_S = 0.5
 NODES_S = 2.0
 ASK_AGAIN_S = 60.0
 """The autoscaler is told again what is wanted, as others on the cluster may have said something else since."""
-ASK_LESS_S = 12.0
-"""So long it has for a request that the cluster has no room for yet (it looks every 5 seconds) before it is asked for less. What it has
-begun to start by then it goes on with."""
+ASK_LESS_S = (12.0, 20.0)
+"""So long it has, by chance, for a request that the cluster has no room for yet (it looks every 5 seconds) before it is asked for less.
+What it has begun to start by then it goes on with. By chance, as it does nothing about what all launches together want while one of
+them wants too much: they must not go through their requests in step."""
 ASK_AT_MOST = 1000
 """More slots than this are not asked for at once."""
 LAST_S = 30.0
@@ -58,7 +60,7 @@ class Keeper:
         self._noted = 0
         self._asked: tuple[int, float] = (0, 0.0)
         """For how many slots the autoscaler was asked last, and when."""
-        self._tries, self._tried_s, self._room_then = 0, 0.0, 0
+        self._tries, self._less_s, self._room_then = 0, 0.0, -1
         self._nodes_due_s = 0.0
         self._over = ("", False)
         self._done = False
@@ -271,9 +273,11 @@ class Keeper:
 
     def _ask(self, now_s: float) -> None:
         if self._room != self._room_then:
-            self._tries, self._tried_s, self._room_then = 0, now_s, self._room
-        elif self._wanted > self._room and now_s - self._tried_s >= ASK_LESS_S:
-            self._tries, self._tried_s = self._tries + 1, now_s
+            self._tries, self._room_then = 0, self._room
+            self._less_s = now_s + random.uniform(*ASK_LESS_S)
+        elif self._wanted > self._room and now_s >= self._less_s:
+            self._tries += 1
+            self._less_s = now_s + random.uniform(*ASK_LESS_S)
         demand, (count, asked_s) = self.demand(), self._asked
         if count != len(demand) or now_s - asked_s >= ASK_AGAIN_S:
             self._asked = (len(demand), now_s)
