@@ -87,6 +87,34 @@ def test_everything_in_the_checkout_has_changed(done: Project) -> None:
     assert not list(done.folder.glob(".sweep/local/*/code")), "the worktrees are gone"
 
 
+def test_code_that_was_edited_after_the_sweep_was_created(project: Project) -> None:
+    """What an agent finds in the folder is what it runs, so that is recorded, and told apart from what others ran."""
+    project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3]"))
+    project.write("train.py", "import sweep\nrun = sweep.init()\nrun.log({'loss': run.config.x})\n")
+    sweep = project.create()
+    project.sweep("agent", sweep, "--count", "1")
+    project.write("train.py", "import sweep\nrun = sweep.init()\nrun.log({'loss': 10 * run.config.x})\n")
+    project.write("new.py", "added = True\n")
+    said = project.run("agent", sweep, "--count", "1").stderr
+    assert "has changed since the sweep was created (changed: train.py; new: new.py)" in said
+    project.write("train.py", "import sweep\nsweep.init().log({'loss': 'never executed'})\n")
+    shown = [project.json("show", f"{sweep}-{run}") for run in (0, 1)]
+    assert shown[0]["code"]["tree"] != shown[1]["code"]["tree"]
+    assert [one["reproducible"]["grade"] for one in shown] == ["reproducible"] * 2
+    assert [verdict(project, f"{sweep}-{run}", code=0)["verdict"] for run in (0, 1)] == ["identical"] * 2
+    differs = project.json("diff", f"{sweep}-0", f"{sweep}-1")
+    assert {file["path"]: file["change"] for file in differs["files"]} == {
+        "new.py": "added",
+        "train.py": "changed",
+    }
+    project.sweep("gc", "--yes")
+    exported = project.folder / "export.jsonl"
+    exported.write_text(project.sweep("export", sweep))
+    project.sweep("import", str(exported), "--store", str(project.folder / "other.db"))
+    again = verdict(project, f"{sweep}-1", "--store", str(project.folder / "other.db"), code=0)
+    assert again["verdict"] == "identical", "the code of an agent goes along"
+
+
 def test_the_commit_is_not_here_any_more(done: Project) -> None:
     shutil.rmtree(done.folder / ".git")
     found = verdict(done, "latest-0", code=0)

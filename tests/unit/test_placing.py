@@ -58,9 +58,20 @@ def clone(folder: Path) -> None:
 
 def test_a_folder_that_is_shared_is_used_as_it_is(lab: Lab) -> None:
     views = lab.created()
-    (lab.folder / "train.py").write_text("print(2)\n")
     assert lab.place(views) == Place(lab.folder, "as it is")
     assert lab.said == []
+
+
+def test_what_has_been_edited_there_is_recorded_anew(lab: Lab) -> None:
+    views = lab.created()
+    (lab.folder / "train.py").write_text("print(2)\n")
+    (lab.folder / "more.py").unlink()
+    place = lab.place(views)
+    assert (place.workdir, place.code, place.differs) == (lab.folder, "as it is", ("train.py", "more.py"))
+    assert place.now is not None and place.now["tree"] != views.created.record["code"]["tree"]
+    assert b"print(2)\n" in place.blobs and len(place.blobs) == 2, "the file and the new list of files"
+    [said] = lab.said
+    assert "changed since the sweep was created (changed: train.py; gone: more.py)" in said
 
 
 def test_a_clone_at_the_same_path_is_looked_at(lab: Lab) -> None:

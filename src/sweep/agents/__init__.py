@@ -42,13 +42,16 @@ def run_agent(
     wandb: bool = False,
     function: Function | None = None,
     place: Mapping[str, Any] | None = None,
+    code: Mapping[str, Any] | None = None,
+    code_blobs: tuple[bytes, ...] = (),
     checkpoint_every_s: float = EVERY_S,
     avoid_busy: bool = False,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
     `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
-    `place`: what is recorded of the code that runs execute here; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
+    `place`: what is recorded of where runs start here; `code`: the record of the code that they execute, where it is not the sweep's
+    own, and `code_blobs`: what that names; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
     in the store while its run is at work, where the spec asks for that; `avoid_busy`: no slot is offered while another program computes
     on its GPUs.
 
@@ -70,6 +73,8 @@ def run_agent(
         view=view,
         make_driver=make_driver,
         place=place,
+        code=code,
+        code_blobs=code_blobs,
     )
     lives, rejoining = Lives(store, work, root, options, wandb, function), False
     while True:

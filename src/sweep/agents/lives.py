@@ -40,7 +40,10 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     make_driver: MakeDriver | None
     """None for an agent that never leads."""
     place: Mapping[str, Any] | None = None
-    """What is recorded of the code that runs execute here."""
+    """What is recorded of where runs start here."""
+    code: Mapping[str, Any] | None = None
+    """The record of the code that they execute, where it is not the sweep's own, and `code_blobs`: what that names."""
+    code_blobs: tuple[bytes, ...] = ()
 
 
 class Lives:
@@ -63,6 +66,9 @@ class Lives:
         self._record = record_node(self._keep, os.environ, interpreter=python)
         if work.place is not None:
             self._record["place"] = dict(work.place)
+        if work.code is not None:
+            self._record["code"] = dict(work.code)
+            self._blobs += work.code_blobs
         self._aside: dict[int, str] = {}
         self.taken = 0
         """How many runs it has taken in the lives that are over."""

@@ -44,7 +44,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: SweepSpec
     code: Mapping[str, Any] = {}
-    """`SweepCreated.record["code"]`."""
+    """The record of the code that the run executed."""
     files: Mapping[str, str] = {}
     """Path -> digest of every file of that code."""
     node: Mapping[str, Any] = {}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from sweep.core.index import Views
+from sweep.core.ran import code_of, node_of
 from sweep.core.spec import calls_function
 from sweep.core.views import RunView
 
@@ -29,15 +30,14 @@ class Graded(msgspec.Struct, frozen=True):
 
 def grade(views: Views, run: RunView) -> Graded | None:
     """The grade of a run; None for one that has not begun, of which there is nothing to execute again."""
-    begun = next((attempt for attempt in reversed(run.attempts) if attempt.started_s is not None), None)
-    if begun is None:
+    if all(attempt.started_s is None for attempt in run.attempts):
         return None
-    node = next((agent.record for agent in views.agents if agent.agent == begun.agent), {})
-    record = views.created.record
+    node = node_of(views, run)
+    record = {**views.created.record, "code": code_of(views, run)}
     hopeless = list(_hopeless(views, record))
     if hopeless:
         return Graded("not", tuple(hopeless))
-    lacks = (*_code(record), *_environment(record, node), *_data(run), *_spec(views, run))
+    lacks = (*_code(record), *_other_code(node), *_environment(record, node), *_data(run), *_spec(views, run))
     return Graded("partly" if lacks else "reproducible", lacks)
 
 
@@ -74,6 +74,12 @@ def _code(record: Mapping[str, Any]) -> Iterator[str]:
     for name, other in (record.get("editable") or {}).items():
         if (other.get("pointers") or not other.get("complete", True)) and name != "sweep":
             yield f"files of {name}, which is installed in place"
+
+
+def _other_code(node: Mapping[str, Any]) -> Iterator[str]:
+    differs = (node.get("place") or {}).get("differs")
+    if differs and not node.get("code"):  # recorded by a version that kept the names only
+        yield f"code that was changed where it ran: {_named(list(map(str, differs)))}"
 
 
 def _environment(record: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[str]:

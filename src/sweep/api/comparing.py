@@ -11,6 +11,7 @@ from sweep.analysis.comparing import Line, Origin, Side, compare, side_of
 from sweep.analysis.history import History
 from sweep.api.reading import load_views
 from sweep.core.index import Views
+from sweep.core.ran import code_of
 from sweep.core.views import RunView
 from sweep.provenance import TreeError
 from sweep.provenance.tree import parse_manifest
@@ -32,7 +33,7 @@ def compare_runs(store: Store, runs: Sequence[tuple[str, int]]) -> tuple[list[Si
 
 
 def _origin(views: Views, run: RunView, blobs: Any) -> Origin:
-    code = views.created.record.get("code") or {}
+    code = code_of(views, run)
     agent = run.attempts[-1].agent if run.attempts else ""
     node = next((view.record for view in views.agents if view.agent == agent), {})
     return Origin(

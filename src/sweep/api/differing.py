@@ -29,7 +29,7 @@ class RunDiff(msgspec.Struct, frozen=True):
 
 
 def diff_runs(store: Store, first: tuple[str, int], second: tuple[str, int]) -> RunDiff:
-    """`first`, `second`: (sweep, run number). The code is that of each run's sweep as it was created."""
+    """`first`, `second`: (sweep, run number). The code is what each executed."""
     sides, lines = compare_runs(store, [first, second])
     left, right = (dict(side.facts["files"]) for side in sides)
     one, other = (History.from_chunks(store.read_history(*run)) for run in (first, second))

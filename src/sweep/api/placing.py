@@ -1,8 +1,9 @@
 """Where a sweep's runs start on this node: in the folder that the sweep was created in, in another checkout of the same code, or in
 the recorded code, unpacked.
 
-The rules of this file: in the folder that the sweep was created in nothing is looked at, unless the spec says `code: snapshot`;
-nothing is ever written into anybody's checkout; what is not run although it is there is said, with the files that differ.
+The rules of this file: the folder that the sweep was created in is used as it is, unless the spec says `code: snapshot`; code that is
+executed and is not the recorded one is recorded anew, with the agent; nothing is ever written into anybody's checkout; what differs is
+said, with the files.
 """
 
 from __future__ import annotations
@@ -41,9 +42,13 @@ class Place(msgspec.Struct, frozen=True):
 
     workdir: Path
     code: Literal["as it is", "same", "local", "unpacked"]
-    """Not compared with the record; compared and the same; compared and different; written from the record."""
+    """In the folder that the sweep was created in; compared and the same; compared and different; written from the record."""
     differs: tuple[str, ...] = ()
     """Some of the paths in which it differs from the record."""
+    now: dict[str, Any] | None = None
+    """The record of the code that is there (`CodeRecord` as plain data) where it is not the sweep's."""
+    blobs: tuple[bytes, ...] = ()
+    """What that names and the sweep's record does not."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -74,9 +79,42 @@ def find_place(
     folder, code = Path(recorded), record.get("code") or {}
     if not code.get("tree") or (spec.code != "snapshot" and _is_home(record, folder)):
         _check_in_place(spec, folder, given)
-        return Place(folder, "as it is")
+        return _as_it_is(store, spec, record, folder, environ, say)
     found = _Finder(store, views, root, cwd, environ, given, say)
     return found.find(folder)
+
+
+def _as_it_is(
+    store: Store,
+    spec: SweepSpec,
+    record: Mapping[str, Any],
+    folder: Path,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+) -> Place:
+    """The folder that the sweep was created in. What has been edited since is executed, so it is what is recorded of these runs."""
+    if not (record.get("code") or {}).get("tree") or not folder.is_dir():
+        return Place(folder, "as it is")
+    change = _change_in(store, spec, record, folder, environ)
+    if not change:
+        return Place(folder, "as it is")
+    say(
+        f"the code in {folder} has changed since the sweep was created ({change_words(change)}); runs use it as it is now, and it is "
+        "recorded with them"
+    )
+    return _recorded_anew(folder, "as it is", change)
+
+
+def _change_in(
+    store: Store, spec: SweepSpec, record: Mapping[str, Any], folder: Path, environ: Mapping[str, str]
+) -> CodeChange:
+    exclude = [folder / name for name in spec.links]
+    return code_change(store, record, environ, folder=folder, exclude=exclude)
+
+
+def _recorded_anew(folder: Path, code: Literal["as it is", "local"], change: CodeChange) -> Place:
+    differs = tuple([*change.changed, *change.removed, *change.added][:MOST_NAMES])
+    return Place(folder, code, differs, change.now, change.blobs)
 
 
 def _is_home(record: Mapping[str, Any], folder: Path) -> bool:
@@ -149,8 +187,7 @@ class _Finder:
         there = sum(os.path.lexists(f"{top}/{name}") for name in known)
         if not known or there < _ALIKE * len(known):
             return None
-        exclude = [path / name for name in self.spec.links]
-        return code_change(self.store, self.record, self.environ, folder=path, exclude=exclude)
+        return _change_in(self.store, self.spec, self.record, path, self.environ)
 
     def _serves(self, path: Path) -> bool:
         """Whether a checkout of the same code has all links as well, where they should lead."""
@@ -167,7 +204,7 @@ class _Finder:
         path, change = differing[0]
         _check_in_place(self.spec, path, self.given)
         self.say(f"the code in {path} is not the recorded one ({change_words(change)}); runs use it as it is")
-        return Place(path, "local", tuple([*change.changed, *change.removed, *change.added][:MOST_NAMES]))
+        return _recorded_anew(path, "local", change)
 
     def _unpacked(self) -> Path:
         missing = [name for name in self.spec.links if name not in self.given]

@@ -57,6 +57,8 @@ class Origin(msgspec.Struct, frozen=True):
     packages: Sequence[Mapping[str, Any]]
     gpus: tuple[str, ...]
     """Names of the GPUs that it had."""
+    code: Mapping[str, Any] = {}
+    """The record of the code that it executed."""
 
 
 def origin_of(store: Store, views: Views, run: RunView) -> Origin:
@@ -71,18 +73,19 @@ def origin_of(store: Store, views: Views, run: RunView) -> Origin:
         packages = json.loads(data) if data is not None else []
     names = {gpu["uuid"]: gpu["name"] for gpu in (node.get("hardware") or {}).get("gpus") or ()}
     had = started.gpus if started is not None else ()
-    return Origin(record, node, packages or [], tuple(names.get(uuid, uuid) for uuid in had))
+    gpus = tuple(names.get(uuid, uuid) for uuid in had)
+    return Origin(record, node, packages or [], gpus, node.get("code") or record.get("code") or {})
 
 
 # --- the code
 
 
 def restore_code(
-    store: Store, views: Views, recipe: Recipe, target: Path, links: Mapping[str, Path]
+    store: Store, views: Views, origin: Origin, recipe: Recipe, target: Path, links: Mapping[str, Path]
 ) -> tuple[Path, list[Check]]:
     """(folder to start in, checks): the recorded code written into `target`, what the record lacks taken from where it was
     recorded if it is the same, and `links` (name below the folder that runs start in -> path)."""
-    raw = views.created.record.get("code") or {}
+    raw = origin.code
     if not raw.get("tree"):
         return target, [Check("code", "not recorded", "-", "missing")]
     record = msgspec.convert(raw, CodeRecord)

@@ -66,6 +66,10 @@ class CodeChange(msgspec.Struct, frozen=True):
     removed: tuple[str, ...] = ()
     recorded: bool = True
     """False: there is no record to compare with."""
+    now: dict[str, Any] | None = None
+    """What `snapshot` says of the code on disk, as plain data; None where it is the recorded one."""
+    blobs: tuple[bytes, ...] = ()
+    """The contents that this names and the record does not."""
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.added or self.removed)
@@ -254,20 +258,23 @@ def code_change(
     code, workdir = record.get("code") or {}, folder or record.get("workdir")
     if not code.get("tree") or not workdir:
         return CodeChange(recorded=False)
-    manifests: dict[str, bytes] = {}
+    before = tree_files(store.get_blob(code["tree"]))
+    known, kept = frozenset(before.values()), dict[str, bytes]()
 
     def keep(data: bytes) -> str:
         digest = digest_bytes(data)
-        if data.startswith(b'{"format"'):
-            manifests[digest] = data
+        if digest not in known:
+            kept[digest] = data
         return digest
 
     now = snapshot(Path(workdir), keep, known_secrets=known_secrets(environ), exclude=exclude)
     if now.tree == code["tree"]:
         return CodeChange()
-    before, after = tree_files(store.get_blob(code["tree"])), tree_files(manifests.get(now.tree))
+    after = tree_files(kept.get(now.tree))
     return CodeChange(
         changed=tuple(path for path in before if path in after and before[path] != after[path]),
         added=tuple(path for path in after if path not in before),
         removed=tuple(path for path in before if path not in after),
+        now=msgspec.json.decode(msgspec.json.encode(now)),
+        blobs=tuple(kept.values()),
     )

@@ -169,7 +169,7 @@ class _Attempt:
             )
         self.folder.mkdir(mode=0o700, parents=True)
         workdir, checks = restore_code(
-            self.store, self.views, self.recipe, self.folder / "code", self.wish.links
+            self.store, self.views, self.origin, self.recipe, self.folder / "code", self.wish.links
         )
         checks += check_used(self.store, self.run)
         recorded = Path(self.recipe.workdir)
@@ -226,7 +226,7 @@ class _Attempt:
     def _sources(self) -> dict[str, Path]:
         """Where the recorded code of packages installed in place is, written beside the worktree."""
         found: dict[str, Path] = {}
-        code = self.origin.record.get("code") or {}
+        code = self.origin.code
         below = Path(code.get("root") or "/nowhere")
         for item in self.origin.packages:
             if not item.get("editable"):

@@ -101,7 +101,7 @@ class Finder:
             check_program(sweep, views.spec)
         node = self._plan(sweep, views)
         view = self._make_view(sweep, views.spec)
-        workdir, place = Path.cwd(), None
+        workdir, found = Path.cwd(), None
         if self._function is None:
             found = find_place(
                 self.store,
@@ -112,7 +112,7 @@ class Finder:
                 links={name: path for name, path in self._links.items() if name in views.spec.links},
                 say=lambda text: view.say(text, "info"),
             )
-            workdir, place = found.workdir, found.record
+            workdir = found.workdir
         view.begin(node, views)
         make_driver = driver_maker(self.store, sweep, lambda text: view.say(text, "warning"))
         return Work(
@@ -120,7 +120,9 @@ class Finder:
             spec=views.spec,
             node=node,
             workdir=workdir,
-            place=place,
+            place=None if found is None else found.record,
+            code=None if found is None else found.now,
+            code_blobs=() if found is None else found.blobs,
             view=view,
             make_driver=make_driver if self._leads else None,
         )

@@ -205,6 +205,8 @@ def _work(
             root=root,
             workdir=place.workdir if place is not None else Path.cwd(),
             place=place.record if place is not None else None,
+            code=place.now if place is not None else None,
+            code_blobs=place.blobs if place is not None else (),
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")),
             count=count,

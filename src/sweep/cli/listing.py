@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from sweep.cli.spending import (
 )
 from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.ran import code_of
 from sweep.core.samples import Samples
 from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView, nodes_aside
@@ -247,7 +248,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         samples = read_samples(store, view)
     found = withheld(record(view, time.time()), views)
     nodes = {agent.agent: agent.record for agent in views.agents}
-    code = views.created.record.get("code", {})
+    code = code_of(views, view)
     graded = grade(views, view)
     if as_json:
         ran_on = nodes.get(view.attempts[-1].agent, {}) if view.attempts else {}
@@ -297,7 +298,7 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
         _print_attempt(attempt, nodes.get(attempt.agent, {}), samples.get(attempt.attempt))
 
 
-def _code_text(code: dict[str, Any]) -> str:
+def _code_text(code: Mapping[str, Any]) -> str:
     """`tree 1a2b3c4d5e6f, commit 0f1e2d3c4b5a with changes, 42 files`."""
     if not code:
         return ""

@@ -35,6 +35,7 @@ from sweep.cli.common import command, opened, print_json, store_option
 from sweep.cli.main import UserMistake
 from sweep.cli.working import link_option, parse_links
 from sweep.core.index import Views
+from sweep.core.ran import code_of
 from sweep.core.spec import Metric
 from sweep.core.views import RunView
 from sweep.stores import Store
@@ -64,7 +65,8 @@ def rerun_command(run: str, extra: tuple[str, ...], links: Sequence[str], store_
         recipe = _here(store, views, recipe_of(views, view), parse_links(links))
         root, workdir = store_folder(store), Path(recipe.workdir)
         left_out = [workdir / name for name in views.spec.links]
-        change = code_change(store, views.created.record, os.environ, folder=workdir, exclude=left_out)
+        recorded = {**views.created.record, "code": code_of(views, view)}
+        change = code_change(store, recorded, os.environ, folder=workdir, exclude=left_out)
     folder = root / LOCAL / f"{view.id}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     _tell(f"run {view.id} again, seed {view.seed}, in {recipe.workdir}")
     _tell_change(change)

@@ -294,6 +294,8 @@ def work(
             root=root,
             workdir=place.workdir,
             place=place.record,
+            code=place.now,
+            code_blobs=place.blobs,
             count=count,
             until=leaving,
             timing=Timing(lease_s(), lease_s()),

@@ -1,0 +1,24 @@
+"""What a run executed, out of the views.
+
+The rule of this file: an agent that found other code in the folder than the sweep was created with has recorded that code itself
+(`AgentJoined.record["code"]`); of a run of such an agent that is the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.core.index import Views
+from sweep.core.views import RunView
+
+
+def node_of(views: Views, run: RunView) -> Mapping[str, Any]:
+    """The record of the agent of the last attempt that has begun; empty when none has, or its agent is not known."""
+    begun = next((attempt for attempt in reversed(run.attempts) if attempt.started_s is not None), None)
+    return next((view.record for view in views.agents if begun and view.agent == begun.agent), {})
+
+
+def code_of(views: Views, run: RunView) -> Mapping[str, Any]:
+    """The record of its code (`sweep.provenance.CodeRecord` as plain data); empty when there is none."""
+    return node_of(views, run).get("code") or views.created.record.get("code") or {}
