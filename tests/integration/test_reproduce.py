@@ -68,6 +68,10 @@ def test_nothing_has_changed(done: Project) -> None:
     assert found["first_difference"] is None
     assert [(metric["name"], metric["compared"]) for metric in found["metrics"]] == [("loss", 6), ("bias", 6)]
     assert {check["state"] for check in found["preflight"]} <= {"same", "restored"}
+    then, now = found["usage"]["recorded"], found["usage"]["again"]
+    assert then["cpu_s"] == done.json("show", "latest-1")["usage"]["cpu_s"] > 0
+    assert now["cpu_s"] > 0 and now["wall_s"] > 0
+    assert then["gpu_energy_j"] is None and now["gpu_energy_j"] is None, "never zero"
     [again] = done.json("show", "latest-1")["reproduced"]
     assert (again["verdict"], again["report"]["compared"]) == ("identical", 12)
     assert "again     identical" in done.sweep("show", "latest-1")

@@ -119,6 +119,23 @@ def test_runs_that_share_a_gpu_are_told_apart_from_none(project: Project) -> Non
 
 
 @linux
+def test_what_an_execution_costs_beside_what_the_run_did(project: Project) -> None:
+    env = gpus(project)
+    project.work_off(SPEC + "resources: {gpus: 1}\n", TRAIN, "--slots", "1", **env)
+    found = json.loads(project.sweep("reproduce", "latest-0", "--json", **env))
+    then, now = found["usage"]["recorded"], found["usage"]["again"]
+    assert then["cpu_s"] >= 0.4 and now["cpu_s"] >= 0.4, "its child's too"
+    assert now["wall_s"] >= 1.6
+    assert then["gpu_energy_j"] > 0 and now["gpu_energy_j"] > 0
+    said = project.sweep("reproduce", "latest-0", **env)
+    assert re.search(r"USED +RECORDED +NOW\n", said) and re.search(
+        r"GPU energy +[\d.,]+ (J|Wh) +[\d.,]+ (J|Wh)\n", said
+    )
+    elsewhere = project.sweep("reproduce", "latest-0", code=0, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    assert re.search(r"GPU energy +[\d.,]+ (J|Wh) +not measured\n", elsewhere), elsewhere
+
+
+@linux
 def test_an_energy_budget_ends_a_sweep(project: Project) -> None:
     spec = SPEC.replace("[1, 2]", "[1, 3, 4, 5, 6, 7, 8, 9]") + "limits: {energy_kwh: 0.0002}\n"  # 720 J
     project.write("sweep.yaml", spec)

@@ -17,6 +17,7 @@ import msgspec
 
 from sweep.agents.inbox import RunInbox
 from sweep.analysis.history import History
+from sweep.api.metering import Cost, Meter
 from sweep.api.repeating import CannotRepeat
 from sweep.stores import HistoryChunk
 
@@ -34,6 +35,7 @@ class Execution(msgspec.Struct):
     """Exit status; -N when signal N ended it."""
     cut: bool
     """It was ended here, having gone as far as it should."""
+    cost: Cost = Cost()
 
 
 def watched(
@@ -45,9 +47,11 @@ def watched(
     goal: int | None,
     kill_after_s: float,
     progress: Callable[[int], None],
+    gpus: bool = False,
 ) -> Execution:
     """Execute `argv`, which leaves its rows in `folder`, where its output goes, too. It is ended after `goal` rows (None: it ends by
-    itself). `progress` gets the rows so far. Raises CannotRepeat when it cannot be started."""
+    itself). `progress` gets the rows so far; `gpus`: measure those that it can see. Raises CannotRepeat when it cannot be started."""
+    meter = Meter(env, gpus=gpus)
     inbox = RunInbox(0, 1, metric)
     output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -80,7 +84,7 @@ def watched(
         _end(process, 0.0)
     chunk = HistoryChunk(0, 1, 0, inbox.rows, inbox.take().data)
     history = History.from_chunks([chunk] if chunk.count else [])
-    return Execution(history, inbox.rows, process.returncode, cut)
+    return Execution(history, inbox.rows, process.returncode, cut, meter.read())
 
 
 class _Tail:

@@ -20,6 +20,7 @@ import msgspec
 from sweep.agents.data import CACHE
 from sweep.agents.lending import lend_sdk
 from sweep.analysis.history import History
+from sweep.analysis.records import length_s
 from sweep.analysis.reproduction import (
     ATOL,
     RTOL,
@@ -33,9 +34,11 @@ from sweep.analysis.reproduction import (
     judge,
     prediction_interval,
 )
+from sweep.analysis.usage import usage_of_run
 from sweep.api.artifacts import check_used, give_used
 from sweep.api.data import restore_data
 from sweep.api.executing import OUTPUT, Execution, watched
+from sweep.api.metering import Cost
 from sweep.api.places import LOCAL, run_root
 from sweep.api.preflight import (
     Check,
@@ -94,6 +97,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     exit_code_again: int | None = None
     calibrated: dict[str, float] | None = None
+    cost: Cost | None = None
+    """What the run has cost over all its attempts, and `cost_again`: what this execution did; None where none was made."""
+    cost_again: Cost | None = None
+    gpus: bool = False
+    """The run had GPUs, and `gpu_shared`: others had a part of them."""
+    gpu_shared: bool = False
     env: str = "current"
     python: str = ""
     folder: str = ""
@@ -319,6 +328,10 @@ class _Attempt:
             exit_code_again=None if again.cut else again.code,
             calibrated=calibrated,
             python=python,
+            cost=self._cost(),
+            cost_again=again.cost,
+            gpus=bool(self.origin.gpus),
+            gpu_shared=bool(usage_of_run(self.run, None)["gpu_shared"]),
         )
 
     def _execute(self, recipe: Recipe, base: dict[str, str], name: str, rows: int, cut: bool) -> Execution:
@@ -330,7 +343,20 @@ class _Attempt:
         metric = None if spec.metric is None else spec.metric.name
         goal = rows if cut else None
         watch = lambda count: self.progress(count, rows)  # noqa: E731
-        return watched(argv, env, recipe.workdir, folder, metric, goal, spec.limits.kill_after_s, watch)
+        kill_after_s, gpus = spec.limits.kill_after_s, bool(self.origin.gpus)
+        return watched(argv, env, recipe.workdir, folder, metric, goal, kill_after_s, watch, gpus)
+
+    def _cost(self) -> Cost:
+        """Of the recorded run."""
+        used = usage_of_run(self.run, None)
+        lengths = [length_s(attempt) for attempt in self.run.attempts if attempt.started_s is not None]
+        known = [length for length in lengths if length is not None]
+        return Cost(
+            wall_s=sum(known) if known and len(known) == len(lengths) else None,
+            cpu_s=used["cpu_s"],
+            gpu_energy_j=used["gpu_energy_j"],
+            node_cpu_energy_j=used["node_cpu_energy_j"],
+        )
 
     # --- what follows from it
 
@@ -438,6 +464,10 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
         ],
         "rows": {"recorded": outcome.rows, "again": outcome.rows_again},
         "exit_code": {"recorded": outcome.exit_code, "again": outcome.exit_code_again},
+        "usage": {
+            "recorded": None if outcome.cost is None else to_json(msgspec.to_builtins(outcome.cost)),
+            "again": None if outcome.cost_again is None else to_json(msgspec.to_builtins(outcome.cost_again)),
+        },
         "calibrated": None if outcome.calibrated is None else to_json(outcome.calibrated),
         "env": outcome.env,
         "python": outcome.python,

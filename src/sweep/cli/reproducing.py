@@ -12,9 +12,11 @@ import click
 
 from sweep.analysis.reproduction import ATOL, EXIT_CODES, RTOL, Verdict
 from sweep.analysis.text import padded
+from sweep.analysis.usage import energy, three
 from sweep.api import load_views
 from sweep.api.choosing import find_one
 from sweep.api.finding import find_sweep
+from sweep.api.metering import Cost
 from sweep.api.repeating import CannotRepeat
 from sweep.api.reproducing import Outcome, Wish, report_of, reproduce
 from sweep.cli.common import command, json_option, opened, print_json, store_option
@@ -171,6 +173,10 @@ def _print(outcome: Outcome) -> None:
         click.echo("")
         for line in _metrics(outcome):
             click.echo(line)
+    if outcome.cost is not None and outcome.cost_again is not None:
+        click.echo("")
+        for line in _table(_used(outcome, outcome.cost, outcome.cost_again)):
+            click.echo(line)
     click.echo("")
     click.echo(_headline(outcome))
     first = outcome.first
@@ -216,6 +222,25 @@ def _metrics(outcome: Outcome) -> Iterator[str]:
         for stream in outcome.streams
     ]
     return _table(rows)
+
+
+def _used(outcome: Outcome, then: Cost, now: Cost) -> list[tuple[str, ...]]:
+    """What the run has cost, and what this execution did."""
+    rows = [
+        ("USED", "RECORDED", "NOW", ""),
+        ("time", _seconds(then.wall_s), _seconds(now.wall_s), ""),
+        ("CPU", _seconds(then.cpu_s), _seconds(now.cpu_s), ""),
+    ]
+    if outcome.gpus:
+        shared = "of whole devices; others used them too: not attributable" if outcome.gpu_shared else ""
+        rows.append(("GPU energy", energy(then.gpu_energy_j), energy(now.gpu_energy_j), shared))
+    measured = (then.node_cpu_energy_j, now.node_cpu_energy_j) != (None, None)
+    node = "of all the node's processors: not attributable" if measured else ""
+    return [*rows, ("CPU energy", energy(then.node_cpu_energy_j), energy(now.node_cpu_energy_j), node)]
+
+
+def _seconds(value: float | None) -> str:
+    return "not measured" if value is None else f"{three(value)} s"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
