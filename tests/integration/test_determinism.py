@@ -48,7 +48,22 @@ for step in range(3):
     optimizer.zero_grad(); loss.backward(); optimizer.step()
     run.log({"loss": loss.item(), "x": run.config.x})
 """
+KERAS = """
+import sweep
+run = sweep.init()
+import keras, tensorflow as tf
+model = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+x = tf.random.normal([64, 4])
+model.compile("adam", "mse")
+for step in range(3):
+    history = model.fit(x, tf.reduce_sum(x, 1), verbose=0)
+    run.log({"loss": float(history.history["loss"][0]), "x": run.config.x})
+"""
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+needs_keras = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("tensorflow", "keras")),
+    reason="TensorFlow and Keras are not installed",
+)
 
 
 def values(
@@ -84,6 +99,37 @@ def test_what_the_libraries_say_is_recorded(project: Project) -> None:
     assert state["level"] == "strict" and state["hash_seed"] == str(project.json("show", "latest-0")["seed"])
     assert state["numpy"]["seeded"] is True and state["random"]["seeded"] is True
     assert state["threads"]["OMP_NUM_THREADS"] == "1"
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_executions_with_keras_are_bit_identical(project: Project) -> None:
+    once = values(project, KERAS, "--slots", "1")
+    state = project.json("show", "latest-0")["attempts"][-1]["determinism"]
+    assert state["keras"]["seeded"] is True and state["tensorflow"]["seeded"] is True, state
+    assert state["tensorflow"]["op_determinism"] is True
+    assert values(project, KERAS, "--slots", "2") == once
+    assert values(project, KERAS, "--slots", "2", seed=8) != once
+
+
+@needs_torch
+@pytest.mark.timeout(400)
+def test_what_torch_says_is_recorded(project: Project) -> None:
+    values(project, TORCH, "--slots", "2")
+    state = project.json("show", "latest-0")["attempts"][-1]["determinism"]["torch"]
+    assert state["seeded"] is True and state["deterministic_algorithms"] is True
+    if state["cuda"] is not None:
+        assert str(state["cudnn"]).isdigit() and state["nccl"][0].isdigit()
+
+
+def test_a_library_that_was_only_looked_for_is_seeded_when_it_is_imported(project: Project) -> None:
+    """As by libraries that ask which others there are."""
+    looked = NUMPY.replace(
+        "import numpy", "import importlib.util; importlib.util.find_spec('numpy')\nimport numpy"
+    )
+    assert values(project, looked, "--slots", "1") == values(project, looked, "--slots", "2")
+    assert project.json("show", "latest-0")["attempts"][-1]["determinism"]["numpy"]["seeded"] is True
 
 
 def test_chance_is_left_alone_where_that_is_asked_for(project: Project) -> None:

@@ -174,7 +174,8 @@ def judge(
         return Judgement(
             "within tolerance", f"{count:,} of {compared:,} values differ, all within the tolerance"
         )
-    how = ended or f"{wrong:,} of {compared:,} values differ"
+    of = sum(stream.compared + stream.missing + stream.extra for stream in streams)
+    how = ended or f"{wrong:,} of {of:,} values {'differs' if wrong == 1 else 'differ'}"
     if (
         not ended
         and seed_noise is not None

@@ -155,7 +155,8 @@ def _editable_code(
     for name, place in list(outside.items())[:MAX_EDITABLE]:
         record = snapshot(place, put_blob, known_secrets=known, exclude=exclude)
         records[name] = _plain(record)
-        warnings += [f"{name} (installed in place): {text}" for text in record.warnings]
+        if name != "sweep":  # it records runs, and no value depends on it
+            warnings += [f"{name} (installed in place): {text}" for text in record.warnings]
     if rest := list(outside)[MAX_EDITABLE:]:
         warnings.append(f"installed in place, but their code is not recorded: {', '.join(rest)}")
     return records, warnings

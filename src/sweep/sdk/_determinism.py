@@ -72,7 +72,6 @@ class _Finder:
         """The others' answer, its module watched. See `importlib.abc.MetaPathFinder`."""
         if name not in self.names:
             return None
-        self.names.discard(name)
         for finder in sys.meta_path:
             find = None if finder is self else getattr(finder, "find_spec", None)
             spec = None if find is None else find(name, path, target)
@@ -82,11 +81,13 @@ class _Finder:
         return None
 
     def _watch(self, name: str, loader: Any) -> None:
-        original, then = loader.exec_module, self.then
+        original = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             original(module)
-            then(name, module)
+            if name in self.names:  # not when it was only looked for, as by `importlib.util.find_spec`
+                self.names.discard(name)
+                self.then(name, module)
 
         try:
             loader.exec_module = exec_module
@@ -124,19 +125,41 @@ def _torch(module: Any, seed: int, strict: bool) -> dict[str, Any]:
         "cudnn.benchmark": module.backends.cudnn.benchmark,
         "threads": module.get_num_threads(),
         "cuda": module.version.cuda,
+        **({} if module.version.cuda is None else _cuda_libraries(module)),
     }
+
+
+def _cuda_libraries(module: Any) -> dict[str, Any]:
+    """Versions of what it was built with or has loaded; nothing is started on a GPU for it."""
+    found: dict[str, Any] = {}
+    for name, ask in (("cudnn", module.backends.cudnn.version), ("nccl", module.cuda.nccl.version)):
+        try:
+            version = ask()
+        except Exception as error:
+            version = f"not measured: {type(error).__name__}"
+        found[name] = ".".join(map(str, version)) if isinstance(version, tuple) else version
+    return found
 
 
 def _tensorflow(module: Any, seed: int, strict: bool) -> dict[str, Any]:
     module.random.set_seed(seed)
     if strict:
         module.config.experimental.enable_op_determinism()
-    return {"version": str(module.__version__), "seeded": True, "op_determinism": strict}
+    # Neither can be asked for under a public name; None where this version does not know ours.
+    inside, config = sys.modules.get("tensorflow.python.eager.context"), "tensorflow.python.framework.config"
+    asked = getattr(inside, "global_seed", None)
+    enabled = getattr(sys.modules.get(config), "is_op_determinism_enabled", None)
+    return {
+        "version": str(module.__version__),
+        "seeded": None if asked is None else asked() == seed,
+        "op_determinism": None if enabled is None else bool(enabled()),
+    }
 
 
 def _keras(module: Any, seed: int, _: bool) -> dict[str, Any]:
     module.utils.set_random_seed(seed)
-    return {"version": str(module.__version__), "seeded": True}
+    asked = getattr(sys.modules.get("keras.src.utils.rng_utils"), "get_random_seed", None)
+    return {"version": str(module.__version__), "seeded": None if asked is None else asked() == seed}
 
 
 _LIBRARIES: dict[str, Callable[[Any, int, bool], dict[str, Any]]] = {
