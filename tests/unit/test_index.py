@@ -11,7 +11,7 @@ from folded import Lab, make_spec
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.index import IndexFold, Views, decode_views, rebuild, run_key
-from sweep.core.spec import SweepSpec
+from sweep.core.spec import Metric, SweepSpec
 
 
 def views(lab: Lab) -> Views:
@@ -104,7 +104,7 @@ def test_the_views_say_what_the_state_says(seed: int) -> None:
     assert seen.sweep.trials == len(state.trials)
     counts = {name: lab.states().count(name) for name in set(lab.states())}
     assert seen.sweep.counts == counts
-    assert seen.sweep.best_run == state.best_run
+    assert seen.sweep.best_trial == state.best_trial
     assert {view.agent for view in seen.agents if view.state == "joined"} == {
         name for name, agent in state.agents.items() if agent.alive
     }
@@ -232,3 +232,41 @@ def test_only_rows_that_changed_are_looked_at() -> None:
     fold.fold(lab.journal[at])
     fold.take()
     assert set(looked) == {0}
+
+
+def test_with_replicates_the_best_is_the_config_with_the_best_mean_not_the_luckiest_seed() -> None:
+    lab = Lab(make_spec(run_cap=2, replicates=2, metric=Metric(name="loss"), retry=0))
+    lab.join(slots=4)
+    lab.work()
+    assert [run.trial for run in lab.state.runs] == [0, 0, 1, 1]
+    for number in range(4):
+        lab.start(number)
+    lab.end(0, "completed", 0.1)
+    assert (views(lab).sweep.best, views(lab).sweep.best_run) == (None, None), (
+        "its other seed is still to come"
+    )
+    lab.end(1, "completed", 0.9)
+    lab.end(2, "completed", 0.4)
+    lab.end(3, "completed", 0.2)
+    sweep = views(lab).sweep
+    assert (sweep.best_trial, sweep.best_seeds, sweep.best_run) == (1, (0.4, 0.2), 3)
+    assert sweep.best == pytest.approx(0.3)
+
+
+def test_a_best_trial_that_gets_worse_gives_its_place_to_another() -> None:
+    lab = Lab(make_spec(run_cap=2, replicates=2, metric=Metric(name="loss", goal="maximize"), retry=0))
+    lab.join(slots=4)
+    lab.work()
+    for number, (outcome, score) in enumerate(
+        [("completed", 0.9), ("failed", None), ("completed", 0.4), ("completed", 0.6)]
+    ):
+        lab.start(number)
+        lab.end(number, outcome, score)  # type: ignore[arg-type]
+    assert (views(lab).sweep.best_trial, views(lab).sweep.best_seeds) == (0, (0.9,))
+    lab.add(e.RetryRequested((1,)))
+    assert views(lab).sweep.best_trial == 1, "trial 0 is open again"
+    lab.offer()
+    lab.work()
+    lab.start(1)
+    lab.end(1, "completed", 0.0)
+    assert (views(lab).sweep.best_trial, views(lab).sweep.best_run) == (1, 3)

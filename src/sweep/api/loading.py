@@ -94,7 +94,8 @@ class Sweep:
 
     @property
     def best(self) -> Record | None:
-        """The completed or pruned run with the best objective, as in `rows`; None while there is none."""
+        """The completed or pruned run with the best objective, as in `rows`; with replicates, the best run of the trial with the best
+        mean. None while there is none."""
         best = self._views.sweep.best_run
         return None if best is None else next(row for row in self._records if row["run"] == best)
 
@@ -161,7 +162,10 @@ class Sweep:
         metric, best = self.spec.metric, self._views.sweep
         score = ""
         if metric is not None and best.best is not None and best.best_run is not None:
-            score = f", best {metric.name} {best.best:.6g} in {run_id(self.id, best.best_run)}"
+            where = run_id(self.id, best.best_run)
+            if best.best_trial is not None:
+                where = f"trial {best.best_trial}, the mean of {len(best.best_seeds)}"
+            score = f", best {metric.name} {best.best:.6g} in {where}"
         return f"<sweep {self.id}{name}, {self.state}: {counts or 'no runs yet'}{score}>"
 
     @contextmanager

@@ -10,6 +10,7 @@ import msgspec
 
 from sweep.analysis.records import record
 from sweep.api import find_sweep, load_best, load_sweep_view, load_views
+from sweep.cli.best import best_words
 from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
@@ -205,6 +206,8 @@ def best_command(sweep_id: str, expected: bool, as_line: bool, store_url: str | 
         return
     from sweep.cli.listing import flat_config, print_map
 
+    if views.sweep.best_seeds:
+        click.echo(f"best trial: {best_words(views.sweep, views.spec.metric.name)}")
     click.echo(f"{best.id}: {views.spec.metric.name} {best.objective:.6g}, seed {best.seed}, {best.state}")
     print_map("config", dict(flat_config(best.config)))
     print_map("summary", withheld(record(best, time.time()), views)["summary"])

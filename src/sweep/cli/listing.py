@@ -17,6 +17,7 @@ from sweep.analysis.usage import usage_of
 from sweep.api import find_sweep, load_sweep_views, load_views
 from sweep.api.choosing import find_one
 from sweep.api.reading import read_samples
+from sweep.cli.best import best_number, best_words
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
 from sweep.cli.grounds import print_grounds
@@ -63,7 +64,7 @@ def ls_command(tags: Sequence[str], store_url: str | None, as_json: bool) -> Non
             view.name,
             shown_state(view),
             _progress(view),
-            number_text(view.best),
+            best_number(view),
             _local(view.created_s),
             *more,
         )
@@ -100,6 +101,8 @@ def sweep_record(view: SweepView) -> dict[str, Any]:
         "runs": view.counts,
         "best": view.best,
         "best_run": None if view.best_run is None else run_id(view.sweep, view.best_run),
+        "best_trial": view.best_trial,
+        "best_seeds": list(view.best_seeds),
         "tags": list(view.tags),
         "note": view.note,
     }
@@ -194,9 +197,7 @@ def print_status(views: Views) -> None:
     click.echo(f"  runs      {_counts(views) or 'none yet'}")
     print_spent(views)
     if sweep.best_run is not None and sweep.best is not None and spec.metric is not None:
-        click.echo(
-            f"  best      {spec.metric.name} {sweep.best:.6g} in {run_id(sweep.sweep, sweep.best_run)}"
-        )
+        click.echo(f"  best      {best_words(sweep, spec.metric.name)}")
     elif spec.metric is not None and any(run.state == "completed" for run in views.runs):
         click.echo(f"  best      none: no run has ended with a finite value of {spec.metric.name}")
     if tainted := [run.id for run in views.runs if run.tainted]:

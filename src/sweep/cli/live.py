@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from sweep.cli.best import best_words
 from sweep.core.names import run_id
 
 if TYPE_CHECKING:  # listings use this module's texts, and should not pay for the agent
@@ -137,7 +138,9 @@ class PlainView:
         if sweep.best_run is not None and self.spec.metric is not None and sweep.best is not None:
             best = next((run for run in views.runs if run.run == sweep.best_run), None)
             self.line(
-                f"best: {run_id(self.sweep, sweep.best_run)} with {self.spec.metric.name} {sweep.best:.6g}"
+                f"best: {best_words(sweep, self.spec.metric.name)}"
+                if sweep.best_seeds
+                else f"best: {run_id(self.sweep, sweep.best_run)} with {self.spec.metric.name} {sweep.best:.6g}"
             )
             if best is not None:
                 self.line(f"  {config_text(best.config, 2000)}")
@@ -151,8 +154,8 @@ class PlainView:
     def _best_mark(self, score: float, outcome: str) -> str:
         goal = self.spec.metric.goal if self.spec.metric is not None else "minimize"
         is_best = self.best is None or (score < self.best if goal == "minimize" else score > self.best)
-        if outcome not in ("completed", "pruned") or not is_best:
-            return ""
+        if outcome not in ("completed", "pruned") or not is_best or self.spec.replicates > 1:
+            return ""  # with replicates it takes all seeds of a config to know
         self.best = score
         return ", the best so far"
 
@@ -255,7 +258,12 @@ class LiveView(PlainView):
             text.append(f"{done} run{'s' if done != 1 else ''} done")
         parts = [f"{counts[s]} {s}" for s in ("pruned", "failed") if counts.get(s)]
         if sweep.best is not None and sweep.best_run is not None:
-            parts.append(f"best {sweep.best:.5g} ({run_id(self.sweep, sweep.best_run)})")
+            where = (
+                run_id(self.sweep, sweep.best_run)
+                if sweep.best_trial is None
+                else f"trial {sweep.best_trial}"
+            )
+            parts.append(f"best {sweep.best:.5g} ({where})")
         fresh = done - self._done_at_start
         if self._began_s is not None and total and fresh >= 2 and done < total:
             elapsed = time.monotonic() - self._began_s

@@ -10,6 +10,7 @@ import click
 
 from sweep.api import find_sweep, load_views, read_history
 from sweep.api.reading import read_samples
+from sweep.cli.best import best_words
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
@@ -117,7 +118,10 @@ def _print_best(views: Views) -> None:
     best = next((run for run in views.runs if run.run == sweep.best_run), None)
     if best is None or views.spec.metric is None or sweep.best is None:
         return
-    click.echo(
-        f"best of sweep {sweep.sweep}: {run_id(sweep.sweep, best.run)}, {views.spec.metric.name} {sweep.best:.6g}"
-    )
+    if sweep.best_seeds:
+        click.echo(f"best of sweep {sweep.sweep}: {best_words(sweep, views.spec.metric.name)}")
+    else:
+        click.echo(
+            f"best of sweep {sweep.sweep}: {run_id(sweep.sweep, best.run)}, {views.spec.metric.name} {sweep.best:.6g}"
+        )
     click.echo(f"  {config_text(best.config, 2000)}\n")

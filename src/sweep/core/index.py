@@ -16,7 +16,7 @@ from sweep.core.codec import spec_from_builtins, spec_to_builtins
 from sweep.core.evolve import evolve
 from sweep.core.lifecycle import ENDED
 from sweep.core.spec import SweepSpec
-from sweep.core.state import Run, State
+from sweep.core.state import COUNTED, Run, State
 from sweep.core.views import (
     AgentView,
     ArtifactView,
@@ -439,8 +439,24 @@ class IndexFold:
         view.counts = {name: count for name, count in state.counts.items() if count}
         view.gpu_s, view.cpu_s, view.energy_j = state.gpu_s, state.cpu_s, state.energy_j
         view.confirming = state.confirming
-        view.best_run = state.best_run
+        view.best_run, view.best_trial, view.best_seeds = state.best_run, None, ()
         view.best = None if state.best_run is None else state.runs[state.best_run].score
+        if state.spec.replicates > 1:  # one lucky seed makes no config the best
+            self._fill_best_trial(view)
+
+    def _fill_best_trial(self, view: SweepView) -> None:
+        state, number = self.state, self.state.best_trial
+        view.best_run, view.best, view.best_trial = None, None, number
+        if number is None:
+            return
+        runs = [state.runs[run] for run in state.trials[number].runs]
+        counted = [
+            run for run in runs if run.purpose == "search" and run.state in COUNTED and run.score is not None
+        ]
+        scores = {run.run: run.score for run in counted if run.score is not None}
+        view.best, view.best_seeds = state.observations[number].score, tuple(scores.values())
+        first = min if state.goal == "minimize" else max
+        view.best_run = first(scores, key=scores.__getitem__, default=None)
 
 
 def _more(known: float | None, told: float | None) -> float | None:

@@ -159,6 +159,10 @@ class Agent:
         self.runs: set[int] = set()
 
 
+def _finished(seen: Observation) -> bool:
+    return seen.status in ("completed", "pruned") and seen.score is not None
+
+
 class State:
     """Everything that a controller needs to know about one sweep."""
 
@@ -221,6 +225,8 @@ class State:
         """State of runs -> how many."""
         self.best_run: int | None = None
         """The completed or pruned run with the best score."""
+        self.best_trial: int | None = None
+        """The trial with the best score, of those that have finished; its score is a mean where there are replicates."""
         self.queue: list[int] = []
         """Heap of queued run numbers (entries may be stale: check `Run.state`)."""
         self.delayed: list[tuple[float, int]] = []
@@ -334,10 +340,25 @@ class State:
         self.touch(number)
         if (old.status, old.score, old.worth) != (status, score, worth):
             self.observations[number] = Observation(number, trial.config, status, score, worth)
+            self._note_best_trial(self.observations[number])
         if old.status == "open" and status != "open":
             untried = status == "failed" and any(self.runs[r].state == "cancelled" for r in trial.runs)
             if not untried:
                 self._count_finished(trial, score)
+
+    def _note_best_trial(self, seen: Observation) -> None:
+        best = None if self.best_trial is None else self.observations[self.best_trial]
+        if best is not None and best.trial == seen.trial:  # tried again, say: it may not be the best any more
+            found = [one for one in self.observations if _finished(one)]
+            first = min if self.goal == "minimize" else max
+            best = first(found, key=lambda one: one.score or 0.0, default=None)
+            self.best_trial = None if best is None else best.trial
+        elif (
+            seen.score is not None
+            and _finished(seen)
+            and better(seen.score, best.score if best else None, self.goal)
+        ):
+            self.best_trial = seen.trial
 
     def worth(self, trial: Trial) -> float | None:
         """The score of a trial, had those of its runs not been ended early that were; None where none was."""

@@ -226,8 +226,9 @@ class SweepView(msgspec.Struct, kw_only=True):
     counts: dict[str, int] = {}
     """State of runs -> how many."""
     best_run: int | None = None
-    """The completed or pruned run with the best objective, and that objective."""
+    """The completed or pruned run with the best objective; with replicates, of the trial with the best mean."""
     best: float | None = None
+    """That objective; with replicates, that mean."""
     gpu_s: float = 0.0
     """GPU-seconds of all attempts that have ended; those that run come on top (`AttemptView.gpu_s`)."""
     cpu_s: float = 0.0
@@ -239,6 +240,9 @@ class SweepView(msgspec.Struct, kw_only=True):
     """The search has ended, and its best configs run again on fresh seeds."""
     looks: int = 0
     """How often somebody has looked at `report_metric`."""
+    best_trial: int | None = None
+    best_seeds: tuple[float, ...] = ()
+    """With replicates: the trial with the best mean, and the objectives that it is the mean of; else nothing."""
 
 
 class SpecView(msgspec.Struct, kw_only=True):

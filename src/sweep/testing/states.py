@@ -53,7 +53,7 @@ def dump(state: State) -> dict[str, Any]:
         "spent": (state.gpu_s, state.cpu_s, state.energy_j),
         "ignored": list(state.ignored),
         "counts": {name: count for name, count in state.counts.items() if count},
-        "best_run": state.best_run,
+        "best": (state.best_run, state.best_trial),
         "waiting": (state.waiting, state.spared_waiting, state.confirm_open),
         "live": sorted(state.live),
         "paused": sorted(state.paused),
@@ -93,6 +93,9 @@ def check_state(state: State) -> None:
     scores = [run.score for run in searched if run.state in ("completed", "pruned")]
     best = None if state.best_run is None else runs[state.best_run].score
     _same("best_run", best, best_finite(scores, state.goal))
+    means = [one.score for one in state.observations if one.status in ("completed", "pruned")]
+    best = None if state.best_trial is None else state.observations[state.best_trial].score
+    _same("best_trial", best, best_finite(means, state.goal))
     if state.phase == "ended" and not state.reopen:
         _same("live runs of an ended sweep", live, set())
         _same("waiting runs of an ended sweep", waiting, [])
