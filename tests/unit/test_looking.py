@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import sweep
 from kept import curve, keep, project_store, spec_of
 from sweep.api.reading import load_views
 from sweep.api.results import look, result
+from sweep.cli.main import cli
 from sweep.core import entries as e
 from sweep.spec import SpecError, parse
 from sweep.stores import Store
@@ -56,6 +58,43 @@ def test_each_look_counts_once(store: Store) -> None:
 def test_loading_a_result_is_a_look(store: Store) -> None:
     found = sweep.load("abc").result()
     assert (found["report"]["mean"], found["looks"], found["chosen"]) == (0.75, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "counts"),
+    [
+        (["runs", "abc", "--json"], True),
+        (["runs", "abc", "--format", "csv"], True),
+        (["runs", "abc", "--history", "--format", "json"], True),
+        (["runs", "abc", "--sort", "-summary.acc"], True),
+        (["runs", "abc", "--filter", "summary.acc > 0.1"], True),
+        (["export", "abc"], True),
+        (["compare", "abc-0", "abc-1"], True),
+        (["diff", "abc-0", "abc-1"], True),
+        (["runs", "abc"], False),
+        (["runs", "abc", "--sort", "objective"], False),
+        (["runs", "abc", "--group"], False),
+        (["show", "abc-0", "--json"], False),
+        (["ls", "--json"], False),
+    ],
+)
+def test_whatever_prints_the_values_is_a_look(store: Store, words: list[str], counts: bool) -> None:
+    for _ in range(2):
+        done = CliRunner().invoke(cli, words, env={"USER": "ann"})
+        assert done.exit_code == 0, done.output
+    assert shown(store) == ([e.ReportShown("acc", words[0], "ann")] if counts else []), (
+        "the same figures once"
+    )
+
+
+def test_a_programs_data_are_looked_at_when_it_asks_for_them(store: Store) -> None:
+    loaded = sweep.load("abc")
+    assert len(loaded) == 2 and shown(store) == []
+    assert loaded.rows()[0]["summary"]["acc"] == 0.75
+    loaded.rows()
+    assert [one.command for one in shown(store)] == ["load"]
+    assert loaded.best is not None and loaded.best["summary"]["acc"] == 0.75
+    assert len(shown(store)) == 2, "which of them is the best one's is another figure"
 
 
 def test_without_a_value_nothing_is_recorded(store: Store) -> None:

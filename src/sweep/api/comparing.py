@@ -10,6 +10,7 @@ from typing import Any
 from sweep.analysis.comparing import Line, Origin, Side, compare, side_of
 from sweep.analysis.history import History
 from sweep.api.reading import load_views
+from sweep.api.results import look_at_runs
 from sweep.core.index import Views
 from sweep.core.ran import code_of
 from sweep.core.views import RunView
@@ -18,12 +19,17 @@ from sweep.provenance.tree import parse_manifest
 from sweep.stores import Store
 
 
-def compare_runs(store: Store, runs: Sequence[tuple[str, int]]) -> tuple[list[Side], list[Line]]:
-    """The sides, one per (sweep, run number), and every fact about them. What a record lacks counts as not there."""
+def compare_runs(
+    store: Store, runs: Sequence[tuple[str, int]], command: str = "compare", by: str = ""
+) -> tuple[list[Side], list[Line]]:
+    """The sides, one per (sweep, run number), and every fact about them. What a record lacks counts as not there. That `command` is
+    about to show values of `report_metric` to `by` is recorded."""
     blobs = cache(store.get_blob)
     wanted = {sweep: [number for name, number in runs if name == sweep] for sweep, _ in runs}
     views = {sweep: load_views(store, sweep, numbers) for sweep, numbers in wanted.items()}
     found = {(view.sweep, view.run): view for known in views.values() for view in known.runs}
+    for sweep, known in views.items():
+        look_at_runs(store, sweep, known.spec, known.runs, command, by)
     sides = []
     for sweep, number in runs:
         run = found[sweep, number]

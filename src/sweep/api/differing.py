@@ -28,9 +28,9 @@ class RunDiff(msgspec.Struct, frozen=True):
     """Every metric, compared step by step to the last bit; `missing` has only the first run, `extra` only the second."""
 
 
-def diff_runs(store: Store, first: tuple[str, int], second: tuple[str, int]) -> RunDiff:
+def diff_runs(store: Store, first: tuple[str, int], second: tuple[str, int], by: str = "") -> RunDiff:
     """`first`, `second`: (sweep, run number). The code is what each executed."""
-    sides, lines = compare_runs(store, [first, second])
+    sides, lines = compare_runs(store, [first, second], "diff", by)
     left, right = (dict(side.facts["files"]) for side in sides)
     one, other = (History.from_chunks(store.read_history(*run)) for run in (first, second))
     return RunDiff(

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,12 @@ from sweep.analysis.table import SweepTable, TrialRow
 from sweep.analysis.usage import samples_record, spent, spent_record
 from sweep.api.finding import NotFound, find_sweep
 from sweep.api.reading import load_views
+from sweep.core.errors import SweepError
 from sweep.core.index import Views
 from sweep.core.names import run_id, usage_cache
 from sweep.core.samples import unpack
 from sweep.core.spec import SweepSpec
+from sweep.core.views import RunView
 from sweep.stores import Store, open_store
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Sweep:
         """The completed or pruned run with the best objective, as in `rows`; with replicates, the best run of the trial with the best
         mean. None while there is none."""
         best = self._views.sweep.best_run
+        self._count_look([run for run in self._views.runs if run.run == best])
         return None if best is None else next(row for row in self._records if row["run"] == best)
 
     def result(self) -> dict[str, Any]:
@@ -111,11 +114,13 @@ class Sweep:
     def rows(self) -> list[Record]:
         """One dict per run: id, trial, replicate, state, objective, seed, nested `config`, `defaults` and `summary`, `usage`, times
         (ISO 8601, UTC), host, command, all attempts. Plain JSON data; NaN and infinities are text ("nan")."""
+        self._count_look(self._views.runs)
         return [dict(row) for row in self._records]
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row per run; `config.lr`, `defaults.epochs`, `summary.accuracy` are columns. Needs pandas."""
+        self._count_look(self._views.runs)
         return _frame(run_columns(self._records))
 
     @cached_property
@@ -144,6 +149,7 @@ class Sweep:
         where a row lacks it). `run`: only this one, by its number or ID. Reads the store now. Needs pandas; raises
         NotFound for a run that the sweep has not."""
         wanted = self._views.runs if run is None else [self._views.runs[self._number(run)]]
+        self._count_look(wanted)
         with self._opened() as opened:
             found = [
                 (view, History.from_chunks(opened.read_history(self.id, view.run)))
@@ -151,6 +157,15 @@ class Sweep:
                 if view.attempts
             ]
         return _frame(history_columns(found))
+
+    def _count_look(self, runs: Sequence[RunView]) -> None:
+        """Values of `report_metric` among a program's data count as looked at, where they can be counted."""
+        if self.spec.report_metric is None:
+            return
+        from sweep.api.results import look_at_runs
+
+        with suppress(SweepError), self._opened() as opened:
+            look_at_runs(opened, self.id, self.spec, runs, "load", os.environ.get("USER") or "")
 
     def __len__(self) -> int:
         """How many runs it has."""

@@ -14,7 +14,7 @@ from sweep.analysis.records import to_json
 from sweep.analysis.text import padded
 from sweep.api.choosing import find_runs
 from sweep.api.comparing import compare_runs
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.main import UserMistake
 from sweep.core.names import run_id
 
@@ -48,7 +48,7 @@ def compare_command(
     with opened(store_url) as store:
         found = find_runs(store, runs)
         _check(found)
-        sides, lines = compare_runs(store, found)
+        sides, lines = compare_runs(store, found, by=who())
     shown = lines if everything else [line for line in lines if not line.same]
     if as_json or how == "json":
         print_json(_as_json(sides, shown, lines))

@@ -14,7 +14,7 @@ from sweep.analysis.reproduction import Stream
 from sweep.analysis.text import padded, plural
 from sweep.api.choosing import find_runs
 from sweep.api.differing import RunDiff, diff_runs
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.comparing import cell
 from sweep.cli.main import UserMistake
 
@@ -41,7 +41,7 @@ def diff_command(
         found = find_runs(store, runs)
         if len(found) != 2:
             raise UserMistake(f"name two different runs: these words name {len(found)}")
-        diff = diff_runs(store, *found)
+        diff = diff_runs(store, found[0], found[1], who())
     if as_json:
         print_json(_as_json(diff))
         return

@@ -10,8 +10,11 @@ from typing import TextIO
 import click
 
 from sweep.api import BadExport, export_lines, find_sweep, import_lines
-from sweep.cli.common import command, opened, store_option
+from sweep.api.reading import load_views
+from sweep.api.results import look_at_runs
+from sweep.cli.common import command, opened, store_option, who
 from sweep.cli.main import UserMistake
+from sweep.stores import Store
 
 
 @command("export", "sweep export latest --out sweep.jsonl")
@@ -23,7 +26,9 @@ from sweep.cli.main import UserMistake
 def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> None:
     """Write everything that is recorded about sweep ID as JSON lines: journal, history, code. Nothing is lost."""
     with opened(store_url) as store:
-        lines = export_lines(store, find_sweep(store, sweep_id))
+        sweep = find_sweep(store, sweep_id)
+        _count_look(store, sweep)
+        lines = export_lines(store, sweep)
         if out is None:
             for line in lines:
                 click.echo(line)
@@ -37,6 +42,13 @@ def export_command(sweep_id: str, out: Path | None, store_url: str | None) -> No
             partial.unlink(missing_ok=True)
             raise UserMistake(f"cannot write {out}: {error.strerror}") from None
     click.echo(f"{count:,} lines in {out}", err=True)
+
+
+def _count_look(store: Store, sweep: str) -> None:
+    """An export holds the values of `report_metric`."""
+    views = load_views(store, sweep, ())
+    if views.spec.report_metric is not None:
+        look_at_runs(store, sweep, views.spec, load_views(store, sweep).runs, "export", who())
 
 
 @command("import", "sweep import sweep.jsonl")

@@ -14,7 +14,7 @@ import msgspec
 from sweep.analysis.grading import grade
 from sweep.analysis.records import duration_s, records
 from sweep.api import find_sweep, load_views
-from sweep.cli.common import command, json_option, opened, print_json_list, store_option
+from sweep.cli.common import command, json_option, opened, print_json_list, store_option, who
 from sweep.cli.confirming import print_groups
 from sweep.cli.listing import annotation_columns, error_class, flat_config, number_text, print_table
 from sweep.cli.live import duration_text
@@ -22,6 +22,7 @@ from sweep.cli.main import UserMistake
 from sweep.cli.spending import HEADS, usage_cells
 from sweep.core.index import Views
 from sweep.core.views import RunView
+from sweep.stores import Store
 
 PART = 500
 """Runs are printed as JSON so many at a time: they need little memory, which is fast memory."""
@@ -84,6 +85,9 @@ def runs_command(
     gc.disable()  # many objects and no garbage, in a process that ends
     with opened(store_url) as store:
         views = load_views(store, find_sweep(store, sweep_id))
+        _count_look(
+            store, views, f"{where} {sort}", raw=as_json or how != "table" or history or out is not None
+        )
     if group:
         if (
             where is not None
@@ -119,6 +123,16 @@ def runs_command(
         click.echo(runs_to_csv(runs, now, usage, _grades(views, runs) if graded else {}), nl=False)
     else:
         _print_runs(views, runs, now, usage, graded)
+
+
+def _count_look(store: Store, views: Views, asked: str, raw: bool) -> None:
+    """Raw data hold the values of `report_metric`, and who filters or sorts by it sees of it: both are looks at it."""
+    name = views.spec.report_metric
+    if name is None or not (raw or name in asked):
+        return
+    from sweep.api.results import look_at_runs  # the most frequent listing does not pay for it
+
+    look_at_runs(store, views.sweep.sweep, views.spec, views.runs, "runs", who())
 
 
 def _with_grades(views: Views, runs: Sequence[RunView], now: float) -> list[dict[str, Any]]:
