@@ -11,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+from sweep.agents.options import SECONDS, seconds
 from sweep.api.checkup import Check, Finding, Place
+from sweep.core.errors import SweepError
 
 OLDEST_PYTHON = (3, 11)
 FEW_FILES = 256
@@ -328,14 +330,11 @@ def variables(place: Place) -> Finding:
     named = {name: value for name, value in place.environ.items() if name.startswith("SWEEP_")}
     if "SWEEP_RUN_ID" in named:
         return Finding("variables", "note", f"this shell is inside run {named['SWEEP_RUN_ID']}")
-    lease = named.get("SWEEP_LEASE_S", "10")
-    if not re.fullmatch(r"\d+(\.\d+)?", lease) or not 1 <= float(lease) <= 3600:
-        return Finding(
-            "variables",
-            "broken",
-            f"SWEEP_LEASE_S is {lease!r}",
-            "unset it, or give a number of seconds from 1 to 3600",
-        )
+    try:
+        for name in SECONDS:
+            seconds(named, name)
+    except SweepError as error:
+        return Finding("variables", "broken", str(error), "unset it, or give such a number")
     words = [f"{name}={strip_user_info(value)}" for name, value in sorted(named.items())]
     return Finding("variables", "ok", ", ".join(words) or "no SWEEP_ variable is set")
 

@@ -5,7 +5,6 @@ The rule of this file: when a function returns, the calling process is as it was
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import signal
@@ -18,10 +17,9 @@ from typing import Any, Literal, overload
 
 import msgspec
 
-from sweep.agents import End, Node, Options, Timing, run_agent
+from sweep.agents import End, Node, Options, run_agent
 from sweep.agents.functions import check_program, name_of
-from sweep.agents.leaving import leave_at
-from sweep.agents.leaving import until as until_of
+from sweep.agents.options import asked
 from sweep.agents.together import Together
 from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
@@ -285,31 +283,13 @@ def _check_function(function: Callable[[], object], spec: SweepSpec) -> None:
 
 
 def _options(count: int | None, until: str | None) -> Options:
-    now = time.time()
-    lease_s = _seconds("SWEEP_LEASE_S", "10")
-    return Options(
-        count=count,
-        until=until_of(leave_at(until, os.environ, now), now, time.monotonic()),
-        timing=Timing(lease_s, lease_s),
-        checkpoint_every_s=_seconds("SWEEP_CHECKPOINT_S", "60"),
-    )
+    return asked(os.environ, time.time(), time.monotonic(), count=count, until=until)
 
 
 def _gpus(gpus: str | Iterable[int | str] | None) -> str | None:
     if gpus is None or isinstance(gpus, str):
         return gpus
     return ",".join(map(str, gpus)) or "none"
-
-
-def _seconds(name: str, default: str) -> float:
-    text = os.environ.get(name) or default
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 1.0 <= seconds <= 3600.0:
-        raise SweepError(f"{name} must be a number of seconds from 1 to 3600, not {text!r}")
-    return seconds
 
 
 def _draw_seed() -> int:

@@ -39,9 +39,8 @@ def controller_command(sweep_id: str, store_url: str | None) -> None:
 
 def lead(store: Store, sweep: str) -> int:
     """Be a controller of `sweep`; returns the exit code."""
-    from sweep.agents import Timing
     from sweep.agents.alone import Alone
-    from sweep.cli.working import lease_s
+    from sweep.agents.options import timing
     from sweep.controller import driver_maker
 
     views = load_views(store, sweep, ())
@@ -51,7 +50,7 @@ def lead(store: Store, sweep: str) -> int:
     watcher = Lines(sweep)
     make_driver = driver_maker(store, sweep, lambda text: watcher.say(text, "warning"))
     name = f"controller-{node_name(os.environ, socket.gethostname()).split('.')[0]}-{secrets.token_hex(4)}"
-    alone = Alone(store, sweep, name, make_driver, watcher, Timing(lease_s(), lease_s()))
+    alone = Alone(store, sweep, name, make_driver, watcher, timing(os.environ))
     watcher.say(f"{alone.name} for sweep {sweep}", "info")
     view, signal = alone.run()
     if signal:

@@ -176,18 +176,9 @@ def _check_ids(sweep_ids: Sequence[str], every: bool, stays: bool) -> None:
 
 def agent_options(count: int | None, until: str | None, avoid_busy: bool) -> Options:
     """What the command line and the environment say of an agent."""
-    from sweep.agents import Options, Timing
-    from sweep.agents.leaving import leave_at
-    from sweep.agents.leaving import until as leaving_at
+    from sweep.agents.options import asked
 
-    unix_s = time.time()
-    return Options(
-        count=count,
-        until=leaving_at(leave_at(until, os.environ, unix_s), unix_s, time.monotonic()),
-        timing=Timing(lease_s(), lease_s()),
-        checkpoint_every_s=checkpoint_s(),
-        avoid_busy=avoid_busy,
-    )
+    return asked(os.environ, time.time(), time.monotonic(), count=count, until=until, avoid_busy=avoid_busy)
 
 
 @command("run", "sweep run sweep.yaml")
@@ -253,9 +244,9 @@ def work(
     """Be an agent of `sweep`; returns the exit code. `on_joined` is told the agent's ID; `leads`: it may be the controller;
     `until`: as `--until`; `cpus`: what it may use of this machine's; `links`: `NAME=PATH`, of the spec's `links`;
     `avoid_busy`: no run on a GPU while another program computes there."""
-    from sweep.agents import Node, NotEnough, Timing, run_agent
-    from sweep.agents.leaving import announcement, leave_at
-    from sweep.agents.leaving import until as leaving_at
+    from sweep.agents import Node, NotEnough, run_agent
+    from sweep.agents.leaving import announcement
+    from sweep.agents.options import asked
     from sweep.api.placing import find_place
     from sweep.cli.live import make_view
     from sweep.controller import driver_maker
@@ -280,11 +271,11 @@ def work(
     except NotEnough as error:
         raise UserMistake(str(error)) from None
     unix_s, monotonic_s = time.time(), time.monotonic()
-    leaving = leaving_at(leave_at(until, os.environ, unix_s), unix_s, monotonic_s)
+    options = asked(os.environ, unix_s, monotonic_s, count=count, until=until, avoid_busy=avoid_busy)
     with view:
         view.begin(node, views)
-        if leaving is not None:
-            view.line(announcement(leaving, views.spec.limits, monotonic_s, unix_s))
+        if options.until is not None:
+            view.line(announcement(options.until, views.spec.limits, monotonic_s, unix_s))
         gc.freeze()  # what is imported stays: not to be looked at again and again
         end = run_agent(
             store,
@@ -297,9 +288,9 @@ def work(
             code=place.now,
             code_blobs=place.blobs,
             count=count,
-            until=leaving,
-            timing=Timing(lease_s(), lease_s()),
-            checkpoint_every_s=checkpoint_s(),
+            until=options.until,
+            timing=options.timing,
+            checkpoint_every_s=options.checkpoint_every_s,
             wandb=wandb,
             avoid_busy=avoid_busy,
             view=view,
@@ -362,24 +353,3 @@ def parse_links(texts: Sequence[str]) -> dict[str, str]:
             raise UserMistake(f"--link {name} is given twice")
         found[name.removesuffix("/")] = path
     return found
-
-
-def lease_s() -> float:
-    """How long an agent may be silent before it counts as lost: SWEEP_LEASE_S, seconds (default 10)."""
-    return _seconds("SWEEP_LEASE_S", 10.0)
-
-
-def checkpoint_s() -> float:
-    """How often a run's checkpoints are kept in the store while it is at work: SWEEP_CHECKPOINT_S, seconds (default 60)."""
-    return _seconds("SWEEP_CHECKPOINT_S", 60.0)
-
-
-def _seconds(name: str, default: float) -> float:
-    text = os.environ.get(name, "")
-    try:
-        seconds = float(text or default)
-    except ValueError:
-        seconds = 0.0
-    if not 1.0 <= seconds <= 3600.0:
-        raise UserMistake(f"{name} must be a number of seconds from 1 to 3600, not {text!r}")
-    return seconds
