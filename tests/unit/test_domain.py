@@ -81,7 +81,7 @@ def test_to_unit_is_the_inverse(dist: Any, u: float) -> None:
 def test_numeric_values_stay_inside_unless_no_multiple_does(dist: Numeric, u: float) -> None:
     value = domain.from_unit(dist, u)
     if not dist.low <= value <= dist.high:
-        assert domain.support_size(dist) == 1
+        assert count(domain.support(dist) or ()) == 1
         assert dist.q is not None
         assert abs(value - (dist.low + dist.high) / 2) <= dist.q / 2 * (1 + 1e-9)
 
@@ -93,7 +93,7 @@ def test_choices_come_back(choices: list[Any], u: float) -> None:
     value = domain.from_unit(dist, u)
     assert domain.contains(dist, value)
     assert domain.canonical(domain.from_unit(dist, domain.to_unit(dist, value))) == domain.canonical(value)
-    assert domain.support_size(dist) == len({domain.canonical(choice) for choice in choices})
+    assert count(domain.support(dist) or ()) == len({domain.canonical(choice) for choice in choices})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_support(dist: Distribution, expected: list[Any]) -> None:
     support = domain.support(dist)
     assert support is not None
     assert list(map(domain.canonical, support)) == list(map(domain.canonical, expected))
-    assert domain.support_size(dist) == len(expected)
+    assert count(support) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,6 @@ def test_support(dist: Distribution, expected: list[Any]) -> None:
 )
 def test_continuous_distributions_have_neither_support_nor_grid(dist: Distribution) -> None:
     assert domain.support(dist) is None
-    assert domain.support_size(dist) is None
     with pytest.raises(ValueError, match="q_ distribution"):
         domain.grid_values(dist)
 
@@ -133,7 +132,7 @@ def test_continuous_distributions_have_neither_support_nor_grid(dist: Distributi
 def test_a_quantised_normal_is_finite_because_draws_end_at_eight_sigma() -> None:
     assert list(domain.support(Normal(0, 1, q=2, integer=True)) or []) == [-8, -6, -4, -2, 0, 2, 4, 6, 8]
     assert domain.from_unit(Normal(0, 1, q=2, integer=True), 1.0) == 8
-    assert domain.support_size(Normal(0, 1, q=1e-300)) is None
+    assert domain.support(Normal(0, 1, q=1e-300)) is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,7 @@ def artifact_command() -> None:
     """What runs have logged by name: datasets, models and other files, version by version."""
 
 
-def _add(name: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    def make(function: Callable[..., Any]) -> click.Command:
-        made = command(name, example)(function)
-        artifact_command.add_command(made)
-        return made
-
-    return make
+_add = partial(command, group=artifact_command)
 
 
 @_add("ls", "sweep artifact ls latest")

@@ -30,11 +30,16 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do it without askin
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def command(name: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A click command called `name` whose help ends with an example."""
+def command(
+    name: str, example: str, group: click.Group | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """A click command called `name`, one of `group`'s if it is given, whose help ends with an example."""
 
     def make(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, epilog=f"\b\nExample:\n  {example}")(_one_line_errors(function))
+        made = click.command(name, epilog=f"\b\nExample:\n  {example}")(_one_line_errors(function))
+        if group is not None:
+            group.add_command(made)
+        return made
 
     return make
 

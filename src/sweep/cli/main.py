@@ -164,9 +164,6 @@ def _run(argv: list[str] | None) -> int:
     except click.ClickException as mistake:
         mistake.show()
         code = 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 141
     except Exception:
         if not interrupts.came():
             raise

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -28,13 +27,7 @@ def store_command() -> None:
     """A store that several machines share: a Redis server with a password, whose data are on this machine's disk."""
 
 
-def _add(name: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    def make(function: Callable[..., Any]) -> click.Command:
-        made = command(name, example)(function)
-        store_command.add_command(made)
-        return made
-
-    return make
+_add = partial(command, group=store_command)
 
 
 @_add("serve", "sweep store serve --detach")

@@ -19,7 +19,7 @@ import msgspec
 from sweep.core.conditions import INACTIVE, Points, active_under, compiled
 from sweep.core.constraints import constraints_of
 from sweep.core.equality import canonical as canonical
-from sweep.core.multiples import Steps, count, is_finite, is_multiple, multiples, round_to, steps_from
+from sweep.core.multiples import Steps, is_finite, is_multiple, multiples, round_to, steps_from
 from sweep.core.space import Beta, Categorical, Config, Constant, Distribution, Normal, Numeric, Space
 
 # Inverse normal CDFs are taken at u in [2**-53, 1 - 2**-53]: within 8.3 sigma, and never infinite.
@@ -195,12 +195,6 @@ def _normal_support(dist: Normal) -> Sequence[Any] | None:
     if q is None or max(abs(low), abs(high)) / q >= _TOO_MANY:
         return None
     return multiples(float(low), float(high), q, dist.integer)
-
-
-def support_size(dist: Distribution) -> int | None:
-    """How many distinct values sampling can give (multiples of q, likely choices); None: infinitely many."""
-    values = support(dist)
-    return None if values is None else count(values)
 
 
 def size(space: Space) -> int | None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-LEVELS = ("seeded", "strict")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
