@@ -19,6 +19,7 @@ from sweep.analysis.records import record
 from sweep.api import find_sweep, load_views
 from sweep.core.views import SweepView
 from sweep.stores import open_store
+from tests.integration import warm_commands
 
 PYTHON = [sys.executable, "-P", "-m", "sweep"]
 
@@ -49,16 +50,19 @@ class Project:
 
     def run(self, *args: str, timeout: float = 90, **env: str) -> subprocess.CompletedProcess[str]:
         """A command; it must not show a traceback, except one that a run printed."""
-        done = subprocess.run(
-            [*PYTHON, *args],
-            cwd=self.folder,
-            env={**self.env, **env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        variables = {**self.env, **env}
+        done = warm_commands.run(args, self.folder, variables, timeout)
+        if done is None:
+            done = subprocess.run(
+                [*PYTHON, *args],
+                cwd=self.folder,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
         check_words(done.stderr)
         return done
 
