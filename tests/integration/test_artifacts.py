@@ -63,6 +63,13 @@ def done(finished: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "done")
 
 
+@pytest.fixture(scope="module")
+def good(finished: Project) -> Path:
+    """A bundle of it. Not to be changed."""
+    finished.sweep("bundle", "latest", "-o", "good.tar.gz")
+    return finished.folder / "good.tar.gz"
+
+
 def listed(project: Project) -> dict[str, Any]:
     return {f"{row['name']}:{row['version']}": row for row in project.json("artifact", "ls", "latest")}
 
@@ -303,8 +310,7 @@ def evil(name: str, kind: bytes = tarfile.REGTYPE, to: str = "") -> tarfile.TarI
     return info
 
 
-def test_an_archive_writes_nothing_outside_of_the_store(done: Project, tmp_path: Path) -> None:
-    done.sweep("bundle", "latest", "-o", "good.tar.gz")
+def test_an_archive_writes_nothing_outside_of_the_store(good: Path, done: Project, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     members = [
         (evil("../../outside"), b"x"),
@@ -313,7 +319,7 @@ def test_an_archive_writes_nothing_outside_of_the_store(done: Project, tmp_path:
         (evil("sweep-x/artifacts/aa/../../../../outside"), b"x"),
         (evil(f"sweep-x/artifacts/aa/{'b' * 64}", tarfile.SYMTYPE, "/etc/passwd"), b""),
     ]
-    rewritten(done.folder / "good.tar.gz", done.folder / "bad.tar.gz", lambda given: [*members, *given])
+    rewritten(good, done.folder / "bad.tar.gz", lambda given: [*members, *given])
     before = {path for path in tmp_path.rglob("*") if done.folder not in path.parents}
     other = elsewhere(done, tmp_path / "other", "bad.tar.gz")
     after = {path for path in tmp_path.rglob("*") if not {done.folder, other.folder} & {path, *path.parents}}
@@ -322,17 +328,16 @@ def test_an_archive_writes_nothing_outside_of_the_store(done: Project, tmp_path:
     assert not [path for path in other.folder.rglob("*") if path.is_symlink()]
 
 
-def test_a_damaged_archive_is_refused_whole(done: Project) -> None:
-    done.sweep("bundle", "latest", "-o", "good.tar.gz")
+def test_a_damaged_archive_is_refused_whole(good: Path, done: Project) -> None:
     (done.folder / "empty").mkdir()
     other = alone(done.folder / "empty")
-    good = (done.folder / "good.tar.gz").read_bytes()
-    (other.folder / "cut.tar.gz").write_bytes(good[: len(good) // 2])
+    whole = good.read_bytes()
+    (other.folder / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     assert "damaged" in other.mistake("import", "cut.tar.gz")
     wrong = (evil(f"sweep-x/artifacts/aa/{'a' * 64}"), b"another content")
-    rewritten(done.folder / "good.tar.gz", other.folder / "wrong.tar.gz", lambda given: [*given, wrong])
+    rewritten(good, other.folder / "wrong.tar.gz", lambda given: [*given, wrong])
     assert "not what its name says" in other.mistake("import", "wrong.tar.gz")
-    rewritten(done.folder / "good.tar.gz", other.folder / "none.tar.gz", lambda given: given[:1])
+    rewritten(good, other.folder / "none.tar.gz", lambda given: given[:1])
     assert "no bundle of a sweep" in other.mistake("import", "none.tar.gz")
     with closing(open_store(other.env["SWEEP_STORE"], other.folder, create=True)) as store:
         assert store.sweeps() == []

@@ -24,7 +24,14 @@ def made(project: Project) -> Project:
 
 @pytest.mark.parametrize(
     "args",
-    [("ls",), ("show", "nope"), ("runs", "latest", "--json"), ("validate", "none.yaml"), ("tag", "--help")],
+    [
+        ("ls",),
+        ("show", "nope"),
+        ("runs", "latest", "--json"),
+        ("validate", "none.yaml"),
+        ("tag", "--help"),
+        ("plot", "none"),
+    ],
 )
 def test_it_says_and_ends_as_one_that_is_started(made: Project, args: tuple[str, ...]) -> None:
     warm = warm_commands.run(args, made.folder, made.env, 60)

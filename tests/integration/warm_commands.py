@@ -24,11 +24,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SERVED = frozenset(
+SHORT = (
     "agents artifact best cancel compare confirm create diff edit export extend fetch gc import logs ls note pause resume retry "
-    "rm runs schema show status stop tag validate".split()
+    "rm runs schema show status stop tag validate"
 )
-IMPORTED = "api.sweeps api.reading api.transfer api.artifacts api.removing spec stores.sqlite provenance analysis.records"
+DRAWING = "bundle plot report"
+KINDS = {name: names for names in (SHORT, DRAWING) for name in names.split()}
+"""Command -> those that one process forks for. Those that draw have one of their own, which few tests need."""
+IMPORTED = {
+    SHORT: "sweep.api.sweeps sweep.api.reading sweep.api.transfer sweep.api.artifacts sweep.api.removing sweep.spec "
+    "sweep.stores.sqlite sweep.provenance sweep.analysis.records",
+    DRAWING: "sweep.api.bundling sweep.analysis.report sweep.stores.sqlite matplotlib.figure matplotlib.backends.backend_agg",
+}
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """Variables that count when an interpreter starts: where they are others, a command starts cold."""
 
@@ -38,9 +45,10 @@ def run(
 ) -> subprocess.CompletedProcess[str] | None:
     """As `subprocess.run` with `python -P -m sweep ARGS`, nothing on standard input, and its output captured as text; None when
     the command is none that is served."""
-    if not args or args[0] not in SERVED or not sys.platform.startswith("linux"):
+    kind = KINDS.get(args[0]) if args and sys.platform.startswith("linux") else None
+    if kind is None:
         return None
-    address, started = _server()
+    address, started = _server(kind)
     if _at_start(env) != started:
         return None
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -68,14 +76,17 @@ def _at_start(env: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.cache
-def _server() -> tuple[str, dict[str, str]]:
-    """Where this process's server listens, and the variables that it was started with. It ends with this process."""
+def _server(kind: str) -> tuple[str, dict[str, str]]:
+    """Where this process's server of that kind listens, and the variables that it was started with. It ends with this process."""
     folder = tempfile.mkdtemp(prefix="sweep-warm-")
     address = f"{folder}/socket"
     env = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
-        [sys.executable, "-P", __file__, address], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-P", __file__, address, kind],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
@@ -109,7 +120,7 @@ def _received(connection: socket.socket, count: int) -> bytes:
 # --- in the server ---------------------------------------------------------------------------------------------
 
 
-def serve(address: str) -> None:
+def serve(address: str, kind: str) -> None:
     """Fork for every connection until whoever started this has gone."""
     import sweep
 
@@ -117,10 +128,8 @@ def serve(address: str) -> None:
     sys.argv = [program]  # as whoever asks how this was started expects
     from sweep.cli.main import COMMANDS
 
-    for name in sorted(SERVED):
-        importlib.import_module(f"sweep.cli.{COMMANDS[name][0]}")
-    for name in IMPORTED.split():
-        importlib.import_module(f"sweep.{name}")
+    for name in (*(f"sweep.cli.{COMMANDS[name][0]}" for name in kind.split()), *IMPORTED[kind].split()):
+        importlib.import_module(name)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
@@ -183,4 +192,4 @@ def _be(asked: dict[str, Any], program: str, fds: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])
