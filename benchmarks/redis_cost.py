@@ -75,7 +75,7 @@ store.close()
 AGENT = """
 import sys, time
 from pathlib import Path
-from sweep.core.index import SWEEP_KEY
+from sweep.core.rows import SWEEP_KEY
 from sweep.stores import open_store
 import sweep.stores.redis
 began = time.process_time()

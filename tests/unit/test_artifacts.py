@@ -11,7 +11,8 @@ import pytest
 from folded import Lab, make_spec
 from sweep.analysis.figures.lineage import svg
 from sweep.core import entries as e
-from sweep.core.index import decode_artifacts, decode_run, rebuild, run_key
+from sweep.core.index import rebuild
+from sweep.core.rows import decode_artifacts, decode_run, run_key
 from sweep.provenance import artifact as a
 from sweep.provenance.tree import digest_bytes
 from sweep.sdk._artifacts import check_name

@@ -10,7 +10,8 @@ from sweep.analysis.usage import energy, hours, size, spark, spent, spent_record
 from sweep.api.requests import limit_over
 from sweep.core import entries as e
 from sweep.core.ending import cpu_spent_s, energy_spent_j
-from sweep.core.index import SWEEP_KEY, decode_sweep, decode_views, rebuild
+from sweep.core.index import rebuild
+from sweep.core.rows import SWEEP_KEY, decode_sweep, decode_views
 from sweep.core.samples import Samples
 from sweep.core.spec import Limits
 from sweep.core.views import AttemptView, RunView

@@ -11,7 +11,7 @@ from folded import Lab, make_spec, refold
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.confirming import finalists, missing
-from sweep.core.index import decode_run, decode_sweep
+from sweep.core.rows import decode_run, decode_sweep
 from sweep.core.seeds import run_seed
 from sweep.core.spec import Confirm, EarlyTerminate, Limits, Metric
 from sweep.testing.states import check_state, dump

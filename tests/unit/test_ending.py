@@ -10,7 +10,8 @@ import pytest
 from folded import Lab, make_spec, refold
 from sweep.core import entries as e
 from sweep.core.ending import gpu_end_s
-from sweep.core.index import SWEEP_KEY, decode_sweep, decode_views, rebuild
+from sweep.core.index import rebuild
+from sweep.core.rows import SWEEP_KEY, decode_sweep, decode_views
 from sweep.core.spec import Limits, Metric, Resources
 from sweep.testing.states import check_state, dump
 

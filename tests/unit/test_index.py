@@ -10,7 +10,8 @@ import pytest
 from folded import Lab, make_spec
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
-from sweep.core.index import IndexFold, Views, decode_views, rebuild, run_key
+from sweep.core.index import IndexFold, rebuild
+from sweep.core.rows import Views, decode_views, run_key
 from sweep.core.spec import Metric, SweepSpec
 
 

@@ -12,8 +12,9 @@ from folded import Lab, make_spec, refold
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.evolve import IllegalDecision
-from sweep.core.index import AGENT_PREFIX, decode_agents, decode_run, rebuild, run_key
+from sweep.core.index import rebuild
 from sweep.core.nodes import CHANCE, FEWEST, MANY, chance_of
+from sweep.core.rows import AGENT_PREFIX, decode_agents, decode_run, run_key
 from sweep.core.spec import Limits
 from sweep.testing.states import check_state, dump
 

@@ -10,7 +10,7 @@ import pytest
 
 from sweep.api import create_sweep, load_views
 from sweep.api.placing import NoPlace, Place, find_place
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.spec import parse
 from sweep.stores.sqlite import SqliteStore
 

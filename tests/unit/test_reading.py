@@ -18,7 +18,7 @@ from sweep.api.reading import count_runs, load_rows
 from sweep.cli.common import json_text
 from sweep.cli.main import cli
 from sweep.core import entries as e
-from sweep.core.index import run_key
+from sweep.core.rows import run_key
 from sweep.stores import Index
 from sweep.stores.memory import MemoryStore
 from sweep.stores.sqlite import SqliteStore

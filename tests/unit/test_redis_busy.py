@@ -19,9 +19,9 @@ from sweep.controller.ports import InlineSearch
 from sweep.controller.searching import Request
 from sweep.core import entries as e
 from sweep.core.entries import Recorded
-from sweep.core.index import SWEEP_KEY, run_key
 from sweep.core.names import controller_lease
 from sweep.core.plugins import Proposals
+from sweep.core.rows import SWEEP_KEY, run_key
 from sweep.core.views import RunView, SweepView
 from sweep.stores import Index, IndexUpdate, Lease, Moved, Told, look
 from sweep.stores._redis_keys import Keys

@@ -16,7 +16,7 @@ import pytest
 from kept import curve, keep, project_store, spec_of
 from sweep.api.reading import load_views
 from sweep.api.repeating import CannotRepeat, Recipe, code_change, command_line, executable, recipe_of
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.provenance import record_sweep
 from sweep.stores import Store
 

@@ -10,8 +10,9 @@ import pytest
 from folded import Lab, make_spec, refold
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
-from sweep.core.index import decode_views, rebuild
+from sweep.core.index import rebuild
 from sweep.core.revisions import gives_more, is_used_up, revisable
+from sweep.core.rows import decode_views
 from sweep.core.space import Categorical, Numeric, Parameter, Space
 from sweep.core.spec import EarlyTerminate, Limits, Metric, Resources, Retry, SweepSpec
 from sweep.testing.states import check_state, dump

@@ -20,7 +20,7 @@ from sweep.agents.session import Timing
 from sweep.agents.signals import Signals
 from sweep.agents.view import Level
 from sweep.core.entries import Recorded
-from sweep.core.index import SWEEP_KEY, decode_sweep
+from sweep.core.rows import SWEEP_KEY, decode_sweep
 from sweep.core.views import SweepView
 from sweep.stores import StaleFence, Store, StoreError, SweepRemoved
 

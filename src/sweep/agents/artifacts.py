@@ -27,8 +27,8 @@ from sweep.agents.folders import RunFolder, write_atomically
 from sweep.agents.session import Session
 from sweep.agents.view import Level
 from sweep.core import entries as e
-from sweep.core.index import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.names import run_id
+from sweep.core.rows import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.views import ArtifactView, VersionView
 from sweep.provenance import artifact as a
 from sweep.sdk._artifacts import check_name

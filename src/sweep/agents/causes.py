@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sweep.core.agent import Cause
-from sweep.core.entries import ErrorClass
+from sweep.core.outcomes import ErrorClass
 from sweep.core.secrets import redact
 
 LOOKED_AT_BYTES = 65_536

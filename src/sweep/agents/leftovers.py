@@ -12,8 +12,8 @@ import socket
 
 from sweep.agents.guardian import end_leftovers
 from sweep.agents.view import View
-from sweep.core.index import AGENT_PREFIX, decode_agents
 from sweep.core.names import AGENT_LEASES, agent_lease, node_name
+from sweep.core.rows import AGENT_PREFIX, decode_agents
 from sweep.stores.base import Store, StoreError
 
 LIMIT_S = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweep.agents.meters import GpuReading, NodeReading, TreeReading
-from sweep.core.entries import Usage
+from sweep.core.outcomes import Usage
 from sweep.core.samples import Samples
 
 

@@ -16,8 +16,8 @@ from sweep.agents.leading import Lead, Leading, MakeDriver
 from sweep.core import entries as e
 from sweep.core.agent import Action, AgentCore
 from sweep.core.codec import spec_from_builtins
-from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.names import agent_lease
+from sweep.core.rows import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepState, SweepView
 from sweep.stores import Heard, Told, look

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from sweep.core.index import Views
 from sweep.core.ran import code_of, node_of
+from sweep.core.rows import Views
 from sweep.core.spec import calls_function
 from sweep.core.views import RunView
 

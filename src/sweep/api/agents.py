@@ -18,8 +18,8 @@ import msgspec
 from sweep.api.finding import NotFound
 from sweep.api.reading import load_views
 from sweep.api.requests import Refused
-from sweep.core.index import AGENT_PREFIX, SWEEP_KEY, decode_agents, decode_sweep
 from sweep.core.names import AGENT_LEASES, node_name
+from sweep.core.rows import AGENT_PREFIX, SWEEP_KEY, decode_agents, decode_sweep
 from sweep.core.views import AgentView, SlotKeptView, nodes_aside
 from sweep.stores import Store
 

@@ -9,7 +9,7 @@ import msgspec
 from sweep.api.reading import load_views
 from sweep.api.requests import Refused, request
 from sweep.core import entries as e
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.views import RunView, SweepView
 from sweep.stores import Store
 

@@ -16,8 +16,8 @@ from sweep.api.finding import NotFound
 from sweep.api.places import store_folder
 from sweep.api.preflight import Check
 from sweep.api.reading import load_rows, load_views
-from sweep.core.index import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.names import run_id
+from sweep.core.rows import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.views import ArtifactView, RunView, UseView, VersionView
 from sweep.provenance import artifact as a
 from sweep.sdk._artifacts import GIVEN

@@ -22,9 +22,9 @@ from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.domain import copied
 from sweep.core.ending import ending, open_budget
-from sweep.core.entries import Purpose
 from sweep.core.errors import SweepError
 from sweep.core.names import agent_lease, controller_lease
+from sweep.core.outcomes import Purpose
 from sweep.core.plugins import TrialStatus
 from sweep.core.space import Config
 from sweep.core.spec import SweepSpec

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sweep.core import entries as e
-from sweep.core.index import (
+from sweep.core.rows import (
     AGENT_PREFIX,
     ARTIFACT_PREFIX,
     RUN_PREFIX,

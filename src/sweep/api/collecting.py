@@ -30,9 +30,9 @@ from sweep.api.places import (
 )
 from sweep.api.reading import load_views
 from sweep.core import entries as e
-from sweep.core.index import Views, decode_run, run_key
 from sweep.core.lifecycle import ENDED
 from sweep.core.names import AGENT_LEASES, output_cache
+from sweep.core.rows import Views, decode_run, run_key
 from sweep.core.views import RunView
 from sweep.provenance.unpacking import trees_in, unused
 from sweep.stores import Store, StoreError, open_store

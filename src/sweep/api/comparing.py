@@ -11,8 +11,8 @@ from sweep.analysis.comparing import Line, Origin, Side, compare, side_of
 from sweep.analysis.history import History
 from sweep.api.reading import load_views
 from sweep.api.results import look_at_runs
-from sweep.core.index import Views
 from sweep.core.ran import code_of
+from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.provenance import TreeError
 from sweep.provenance.tree import parse_manifest

@@ -10,8 +10,8 @@ from sweep.api.reading import load_views
 from sweep.api.requests import Refused, limit_over, request
 from sweep.core import entries as e
 from sweep.core.confirming import confirm_problem
-from sweep.core.index import Views
 from sweep.core.lifecycle import ENDED
+from sweep.core.rows import Views
 from sweep.core.spec import Confirm
 from sweep.core.views import SweepView
 from sweep.stores import Store

@@ -22,8 +22,8 @@ from sweep.analysis.usage import samples_record, spent, spent_record
 from sweep.api.finding import NotFound, find_sweep
 from sweep.api.reading import load_views
 from sweep.core.errors import SweepError
-from sweep.core.index import Views
 from sweep.core.names import run_id, usage_cache
+from sweep.core.rows import Views
 from sweep.core.samples import unpack
 from sweep.core.spec import SweepSpec
 from sweep.core.views import RunView

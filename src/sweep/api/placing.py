@@ -19,8 +19,8 @@ import msgspec
 from sweep.api.comparing import tree_files
 from sweep.api.repeating import CodeChange, code_change
 from sweep.core.errors import SweepError
-from sweep.core.index import Views
 from sweep.core.links import link_problem
+from sweep.core.rows import Views
 from sweep.core.spec import SweepSpec
 from sweep.provenance import TreeError
 from sweep.provenance.git import GitError, toplevel

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from sweep.api.repeating import Recipe
-from sweep.core.index import Views
 from sweep.core.links import link_problem
+from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.provenance import CodeRecord, TreeError, hardware_record, known_secrets, restore, snapshot
 from sweep.provenance.code import hash_file

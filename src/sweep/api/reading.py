@@ -7,18 +7,18 @@ import time
 from collections.abc import Iterable, Sequence
 
 from sweep.api.finding import NotFound
-from sweep.core.index import (
+from sweep.core.index import IndexFold
+from sweep.core.names import controller_lease, usage_cache
+from sweep.core.rows import (
     AGENT_PREFIX,
     SPEC_KEY,
     SWEEP_KEY,
-    IndexFold,
     Views,
     decode_run,
     decode_sweep,
     decode_views,
     run_key,
 )
-from sweep.core.names import controller_lease, usage_cache
 from sweep.core.samples import Samples, unpack
 from sweep.core.views import RunView, SweepView
 from sweep.stopping import make_stopper

@@ -20,8 +20,8 @@ import msgspec
 
 from sweep.api.comparing import tree_files
 from sweep.core.errors import SweepError
-from sweep.core.index import Views
 from sweep.core.names import node_name
+from sweep.core.rows import Views
 from sweep.core.space import Config
 from sweep.core.spec import FUNCTION, calls_function
 from sweep.core.views import AttemptView, RunView

@@ -21,7 +21,7 @@ from sweep.api.finding import NotFound
 from sweep.api.reading import load_views, read_history, read_samples
 from sweep.api.results import look, result
 from sweep.core import entries as e
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.stores import Store
 
 

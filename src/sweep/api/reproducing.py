@@ -55,8 +55,8 @@ from sweep.api.rebuilding import CannotRebuild, rebuild
 from sweep.api.repeating import Recipe, executable, named_variables, recipe_of
 from sweep.api.requests import Refused, request
 from sweep.core import entries as e
-from sweep.core.index import Views
 from sweep.core.lifecycle import ENDED
+from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.provenance import CodeRecord, TreeError, interpreter_record, restore
 from sweep.provenance.environment import ProbeError

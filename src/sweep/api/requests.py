@@ -24,8 +24,9 @@ from sweep.core.ending import (
     words_of_wall_time,
 )
 from sweep.core.errors import SweepError
-from sweep.core.index import SPEC_KEY, Views, decode_spec, rebuild
+from sweep.core.index import rebuild
 from sweep.core.retries import RETRY_CLASS
+from sweep.core.rows import SPEC_KEY, Views, decode_spec
 from sweep.core.spec import RetryClass, SweepSpec
 from sweep.core.state import State
 from sweep.core.views import RunView, SweepView

@@ -14,7 +14,7 @@ from sweep.analysis.table import SweepTable
 from sweep.api.reading import load_sweep_view
 from sweep.core import entries as e
 from sweep.core.errors import SweepError
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.spec import SweepSpec
 from sweep.core.views import RunView
 from sweep.stores import Store

@@ -16,8 +16,8 @@ from sweep.controller import settle
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
 from sweep.core.domain import belongs
-from sweep.core.index import Views
 from sweep.core.revisions import gives_more, revisable
+from sweep.core.rows import Views
 from sweep.core.space import Beta, Categorical, Constant, Normal, Numeric, Parameter, Space
 from sweep.core.spec import SweepSpec
 from sweep.core.views import SweepView

@@ -15,7 +15,7 @@ from sweep.api.placing import find_place
 from sweep.api.reading import load_views
 from sweep.controller import driver_maker
 from sweep.core.errors import SweepError
-from sweep.core.index import SWEEP_KEY, Views, decode_sweep
+from sweep.core.rows import SWEEP_KEY, Views, decode_sweep
 from sweep.core.sharing import Sharing
 from sweep.core.spec import SweepSpec
 from sweep.stores import Store, StoreError

@@ -8,8 +8,8 @@ from typing import Literal
 
 from sweep.agents import Node, Snapshot
 from sweep.core import entries as e
-from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.rows import Views
 from sweep.core.spec import SweepSpec
 
 _SHOWN = 100

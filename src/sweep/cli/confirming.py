@@ -14,7 +14,7 @@ from sweep.cli.best import best_words
 from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.stores import Store
 
 if TYPE_CHECKING:  # what only lists does not pay for these

@@ -21,7 +21,7 @@ from sweep.analysis.tabular import MissingExtra, write_parquet
 from sweep.analysis.text import padded
 from sweep.cli.common import opened
 from sweep.cli.main import UserMistake
-from sweep.core.index import Views
+from sweep.core.rows import Views
 
 FORMATS = ("csv", "json", "parquet")
 

@@ -28,9 +28,9 @@ from sweep.cli.spending import (
     sampled_records,
     spent_of,
 )
-from sweep.core.index import Views
 from sweep.core.names import run_id
 from sweep.core.ran import code_of
+from sweep.core.rows import Views
 from sweep.core.samples import Samples
 from sweep.core.sizes import trials
 from sweep.core.views import AttemptView, RunView, SweepView, nodes_aside

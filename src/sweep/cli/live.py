@@ -17,7 +17,7 @@ from sweep.core.names import run_id
 if TYPE_CHECKING:  # listings use this module's texts, and should not pay for the agent
     from sweep.agents import Node, Snapshot
     from sweep.core import entries as e
-    from sweep.core.index import Views
+    from sweep.core.rows import Views
     from sweep.core.spec import SweepSpec
     from sweep.core.views import SweepView
 

@@ -14,8 +14,8 @@ from sweep.cli.best import best_words
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
-from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.rows import Views
 from sweep.stores import Store
 
 Format = Literal["html", "png"]

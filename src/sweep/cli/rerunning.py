@@ -34,8 +34,8 @@ from sweep.api.repeating import (
 from sweep.cli.common import command, opened, print_json, store_option
 from sweep.cli.main import UserMistake
 from sweep.cli.working import link_option, parse_links
-from sweep.core.index import Views
 from sweep.core.ran import code_of
+from sweep.core.rows import Views
 from sweep.core.spec import Metric
 from sweep.core.views import RunView
 from sweep.stores import Store

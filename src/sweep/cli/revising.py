@@ -23,8 +23,8 @@ from sweep.cli.common import (
     yes_option,
 )
 from sweep.cli.main import UserMistake
-from sweep.core.index import Views
 from sweep.core.names import run_id
+from sweep.core.rows import Views
 from sweep.core.spec import RETRY_CLASSES, RetryClass
 from sweep.core.views import RunView, SweepView
 from sweep.stores import Store

@@ -20,7 +20,7 @@ from sweep.cli.listing import annotation_columns, error_class, flat_config, numb
 from sweep.cli.live import duration_text
 from sweep.cli.main import UserMistake
 from sweep.cli.spending import HEADS, usage_cells
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.stores import Store
 

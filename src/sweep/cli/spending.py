@@ -21,7 +21,7 @@ from sweep.analysis.usage import (
     usage_of_run,
 )
 from sweep.cli.common import speaks_utf8
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.samples import Samples
 from sweep.core.views import AttemptView, RunView
 

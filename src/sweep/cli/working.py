@@ -18,7 +18,7 @@ from sweep.api.places import run_root
 from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.stores import Store
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from sweep.cluster.order import NAMESPACE, LaunchReport, Order
 from sweep.cluster.record import LaunchRecord, read_record, write_record
 from sweep.cluster.shape import ClusterError, ClusterNode, describe, room_on, shape_of
 from sweep.cluster.slots import Slot, check_options, keeper_name
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.spec import Resources
 from sweep.stores import Store, StoreError, address_of
 

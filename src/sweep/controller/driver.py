@@ -18,8 +18,9 @@ from sweep.controller.standing import Standing
 from sweep.core import entries as e
 from sweep.core.decide import Propose, WakeAt, decide
 from sweep.core.entries import Recorded
-from sweep.core.index import SWEEP_KEY, IndexFold
+from sweep.core.index import IndexFold
 from sweep.core.names import AGENT_LEASES, agent_lease
+from sweep.core.rows import SWEEP_KEY
 from sweep.core.spec import SweepSpec
 from sweep.core.state import MakeStopper, State
 from sweep.core.views import SweepView

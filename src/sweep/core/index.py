@@ -1,21 +1,32 @@
 """The listing index: views of runs, agents and the sweep, kept up to date entry by entry.
 
 Derived from the journal alone: folding a journal from its start gives the same rows as following it.
-Keys: `sweep`, `spec`, `agent/<id>`, `run/<10 digits>`, `artifact/<name>`.
+What its rows are called and how they are read: `sweep.core.rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from copy import copy
 
 import msgspec
 
 from sweep.core import entries as e
-from sweep.core.codec import spec_from_builtins, spec_to_builtins
+from sweep.core.codec import spec_to_builtins
 from sweep.core.evolve import evolve
 from sweep.core.lifecycle import ENDED
-from sweep.core.spec import SweepSpec
+from sweep.core.rows import (
+    AGENT_PREFIX,
+    ARTIFACT_PREFIX,
+    SPEC_KEY,
+    SWEEP_KEY,
+    decode_agent,
+    decode_artifact,
+    decode_run,
+    decode_spec,
+    decode_sweep,
+    run_key,
+)
 from sweep.core.state import COUNTED, Run, State
 from sweep.core.views import (
     AgentView,
@@ -32,23 +43,7 @@ from sweep.core.views import (
 )
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_run = msgspec.msgpack.Decoder(RunView).decode
-_decode_agent = msgspec.msgpack.Decoder(AgentView).decode
-decode_spec = msgspec.msgpack.Decoder(SpecView).decode
-_decode_artifact = msgspec.msgpack.Decoder(ArtifactView).decode
-decode_sweep = msgspec.msgpack.Decoder(SweepView).decode
-
-SWEEP_KEY = "sweep"
-SPEC_KEY = "spec"
-RUN_PREFIX = "run/"
-AGENT_PREFIX = "agent/"
-ARTIFACT_PREFIX = "artifact/"
 _DATA = tuple(name for name in e.DataUsed.__struct_fields__ if name != "run")
-
-
-def run_key(run: int) -> str:
-    """Index key of a run; keys sort as run numbers do."""
-    return f"{RUN_PREFIX}{run:010d}"
 
 
 _OF_RUNS = frozenset(
@@ -75,37 +70,6 @@ _TAKE_UP = (
     e.ConfirmRequested,
 )
 """Entries after which runs that were cancelled may wait again."""
-
-
-class Views(msgspec.Struct, frozen=True):
-    """Everything that listings need, decoded."""
-
-    upto: int
-    spec: SweepSpec
-    created: SpecView
-    sweep: SweepView
-    runs: list[RunView]
-    agents: list[AgentView]
-
-
-def decode_views(upto: int, rows: Mapping[str, bytes]) -> Views:
-    """Views from index rows. Raises KeyError when the sweep's own row is missing."""
-    runs = [decode_run(rows[key]) for key in sorted(rows) if key.startswith(RUN_PREFIX)]
-    created = decode_spec(rows[SPEC_KEY])
-    spec = spec_from_builtins(created.spec)
-    return Views(upto, spec, created, decode_sweep(rows[SWEEP_KEY]), runs, decode_agents(rows))
-
-
-def decode_agents(rows: Mapping[str, bytes]) -> list[AgentView]:
-    """Views of agents from their index rows, oldest first."""
-    agents = [_decode_agent(row) for key, row in rows.items() if key.startswith(AGENT_PREFIX)]
-    return sorted(agents, key=lambda agent: agent.joined_s)
-
-
-def decode_artifacts(rows: Mapping[str, bytes]) -> dict[str, ArtifactView]:
-    """Views of artifacts by name, from their index rows."""
-    found = [_decode_artifact(rows[key]) for key in sorted(rows) if key.startswith(ARTIFACT_PREFIX)]
-    return {view.name: view for view in found}
 
 
 class IndexFold:
@@ -301,7 +265,7 @@ class IndexFold:
         if view is None:
             blob = self._load(key) if self._load is not None else None
             view = (
-                _decode_artifact(blob) if blob is not None else ArtifactView(name=entry.name, type=entry.kind)
+                decode_artifact(blob) if blob is not None else ArtifactView(name=entry.name, type=entry.kind)
             )
             self._artifacts[entry.name] = view
         number = next((v.version for v in view.versions if v.digest == entry.digest), len(view.versions))
@@ -387,7 +351,7 @@ class IndexFold:
             blob = self._load(key) if self._load is not None else None
             if blob is None:
                 raise LookupError(f"the index has no row of agent {agent}")
-            known = _decode_agent(blob)
+            known = decode_agent(blob)
         return known
 
     def _set_aside(self, entry: e.NodeSetAside, at_s: float) -> None:

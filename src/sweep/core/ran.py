@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.views import RunView
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweep.core.entries import ErrorClass
+from sweep.core.outcomes import ErrorClass
 from sweep.core.spec import Retry, RetryClass, RetryRule
 
 RETRY_CLASS: dict[ErrorClass, RetryClass] = {

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from sweep.core.entries import ErrorClass, Purpose
 from sweep.core.lifecycle import ENDED, LIVE
+from sweep.core.outcomes import ErrorClass, Purpose
 from sweep.core.plugins import Observation, Stopper, TrialStatus
 from sweep.core.space import Config
 from sweep.core.spec import Goal, RetryClass, SweepSpec, unit_of

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sweep.core.entries import ErrorClass, Outcome, Purpose, Usage
+from sweep.core.outcomes import ErrorClass, Outcome, Purpose, Usage
 from sweep.core.space import Config
 
 RunState = Literal["queued", "assigned", "running", "paused", "completed", "failed", "pruned", "cancelled"]

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from sweep.core.entries import FORMAT, Recorded, addressee_of
-from sweep.core.index import decode_sweep
+from sweep.core.rows import decode_sweep
 from sweep.stores._common import Row, Settled, bare_all, recorded_all, rows_of_chunk
 from sweep.stores._listening import Told
 from sweep.stores.base import HistoryChunk, StoreError

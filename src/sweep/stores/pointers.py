@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sweep.core.index import decode_run, run_key
 from sweep.core.names import checkpoint_cache
+from sweep.core.rows import decode_run, run_key
 from sweep.stores.base import Store
 
 

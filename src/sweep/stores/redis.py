@@ -18,7 +18,7 @@ from redis import exceptions as wrong
 
 from sweep.core.entries import FORMAT as ENTRY_FORMAT
 from sweep.core.entries import AnyEntry, Recorded, addressee_of
-from sweep.core.index import SWEEP_KEY
+from sweep.core.rows import SWEEP_KEY
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
 from sweep.stores import _redis_words as words

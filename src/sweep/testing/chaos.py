@@ -21,8 +21,8 @@ from typing import Protocol
 import msgspec
 
 from sweep.agents import trees
-from sweep.core.index import AGENT_PREFIX, decode_agents
 from sweep.core.names import controller_lease
+from sweep.core.rows import AGENT_PREFIX, decode_agents
 from sweep.stores import Store, StoreError
 
 MARK = "CHAOS_MARK"  # not SWEEP_…: a guard is given none of those, and is to be found as well

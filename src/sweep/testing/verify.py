@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 
 from sweep.core import entries as e
 from sweep.core.evolve import evolve
-from sweep.core.index import decode_views, rebuild
+from sweep.core.index import rebuild
+from sweep.core.rows import decode_views
 from sweep.core.snapshot import Packer
 from sweep.core.state import State
 from sweep.testing.ledger import Violation

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sweep.core.index import Views
+from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.stores import Store
 from sweep.testing.chaos import Harm

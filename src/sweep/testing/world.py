@@ -21,7 +21,7 @@ import msgspec
 from sweep.core import entries as e
 from sweep.core.agent import TERM
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
-from sweep.core.index import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
+from sweep.core.rows import SPEC_KEY, SWEEP_KEY, decode_spec, decode_sweep
 from sweep.core.spec import Goal, SweepSpec
 from sweep.core.state import State
 from sweep.stopping import make_stopper
