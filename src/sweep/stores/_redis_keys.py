@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from sweep.core.names import controller_lease
 
 SWEEPS = "sweep:{sweeps}:order"
@@ -36,21 +38,12 @@ class Keys:
         self.history_blocks = prefix + "hb"
         self.leases = prefix + "leases"
         self.cache = prefix + "cache"
-
-    @property
-    def journal(self) -> list[str]:
+        self.journal = (self.meta, self.log, self.writers, self.addressees, self.small_rows, self.rows)
         """As the script APPEND wants them."""
-        return [self.meta, self.log, self.writers, self.addressees, self.small_rows, self.rows]
-
-    @property
-    def reading(self) -> list[str]:
+        self.reading = (self.meta, self.log, self.segments, self.addressees)
         """As READ and PACK want them."""
-        return [self.meta, self.log, self.segments, self.addressees]
-
-    @property
-    def index(self) -> list[str]:
+        self.index = (self.meta, self.small_rows, self.rows, self.row_blocks)
         """As READ_INDEX and WRITE_INDEX want them."""
-        return [self.meta, self.small_rows, self.rows, self.row_blocks]
 
     @property
     def all_else(self) -> list[str]:
@@ -67,10 +60,15 @@ class Keys:
         return f"{self.prefix}hp:{run // RUNS_PER_KEY}"
 
 
+keys_of = functools.lru_cache(64)(Keys)
+"""The keys of a sweep, as often as they are asked for."""
+
+
+@functools.lru_cache(256)
 def lease_key(name: str) -> str:
     """The hash that a lease is in: a controller's is in its sweep's slot, because an append is checked against it."""
     if name.startswith(_CONTROLLERS) and name != _CONTROLLERS:
-        return Keys(name.removeprefix(_CONTROLLERS)).leases
+        return keys_of(name.removeprefix(_CONTROLLERS)).leases
     return AGENTS
 
 

@@ -20,6 +20,7 @@ from sweep.stores import _redis_words as words
 from sweep.stores._redis_clock import ServerClock, machine_s
 from sweep.stores._redis_scripts import Script
 from sweep.stores._redis_url import Address
+from sweep.stores._redis_wire import Value, Wire, packed
 from sweep.stores.base import StoreError
 
 PATIENCE_S = 2.0
@@ -29,12 +30,11 @@ ANSWER_S = 10.0
 """How long an answer is waited for."""
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.02, 0.25
 _REDIRECTIONS = 8
-_PERSISTENCE = (b"INFO", b"persistence")
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.0005, 0.01
 _WRITTEN_S = 3.0
 """Redis puts writing off for two seconds at most, counted in whole seconds of its clock."""
 
-Value = bytes | str | int
+_PERSISTENCE = packed((b"INFO", b"persistence"))
 _Node = tuple[str, int]
 _PASSING = (wrong.ConnectionError, wrong.TimeoutError, wrong.ClusterDownError, wrong.TryAgainError, OSError)
 """What may be over in a moment. Wrong passwords and certificates are ConnectionErrors, too: `words.is_lasting` tells."""
@@ -50,7 +50,7 @@ class Link:
         self.clock = ServerClock()
         self.clustered = False
         self._home: _Node = (address.host, address.port)
-        self._connections: dict[_Node, Any] = {}
+        self._wires: dict[_Node, Wire] = {}
         self._owners: dict[int, _Node] = {}
         """The nodes of a cluster that have slots, as far as they told."""
         self._down = False
@@ -60,9 +60,9 @@ class Link:
 
     def close(self) -> None:
         """Close all connections; the link may be used again."""
-        for connection in self._connections.values():
-            connection.disconnect()
-        self._connections.clear()
+        for wire in self._wires.values():
+            wire.disconnect()
+        self._wires.clear()
 
     # --- operations
 
@@ -106,9 +106,9 @@ class Link:
                     break
         return sorted(set(found))
 
-    def another(self) -> Any:
+    def another(self) -> Wire:
         """A connection beside this link's, not made yet."""
-        return self._connect(self._home)
+        return self._new_wire(self._home)
 
     def read_clock(self) -> None:
         """Take a reading of the server's clock."""
@@ -136,7 +136,6 @@ class Link:
                 redirections += 1
                 if redirections > _REDIRECTIONS:
                     raise words.in_words(ask, self.address) from ask
-                self._connection((ask.host, ask.port))
                 self._ask((ask.host, ask.port), (b"ASKING",))
                 node = (ask.host, ask.port)
             except _PASSING as error:
@@ -145,7 +144,7 @@ class Link:
                     raise words.in_words(error, self.address) from error
                 self._owners.pop(slot, None)
                 self._early.clear()
-                node = self._home if node not in self._connections else node
+                node = self._home if node not in self._wires else node
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             except wrong.RedisError as error:
@@ -163,9 +162,7 @@ class Link:
         return sorted({(found[2][0].decode() or self._home[0], int(found[2][1])) for found in ranges})
 
     def _ask(self, node: _Node, command: Sequence[Value]) -> Any:
-        connection = self._connection(node)
-        connection.send_command(*command, check_health=False)
-        return connection.read_response()
+        return self._wire(node).ask(command)
 
     def _ask_kept(self, node: _Node, command: Sequence[Value]) -> Any:
         """As `_ask`, and the server has handed its append-only file to the system, which outlives it. With `appendfsync everysec` it
@@ -173,42 +170,48 @@ class Link:
         early = self._early.get(node)
         if early is None:
             early = self._early[node] = self._answers_early(node)
+        wire = self._wire(node)
         if not early:
-            return self._ask(node, command)
-        connection = self._connection(node)
-        connection.send_packed_command(connection.pack_commands((command, _PERSISTENCE)), check_health=False)
+            return wire.ask(command)
+        wire.send(packed(command) + _PERSISTENCE)
         try:
-            answer = connection.read_response()
+            answer = wire.receive()
         except wrong.ResponseError:
-            connection.read_response()
+            wire.receive()
             raise
-        about, until_s, pause_s = connection.read_response(), time.monotonic() + _WRITTEN_S, _FIRST_LOOK_S
+        about, until_s, pause_s = wire.receive(), time.monotonic() + _WRITTEN_S, _FIRST_LOOK_S
         while not words.is_written(about) and time.monotonic() < until_s:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_LOOK_S)
-            about = self._ask(node, _PERSISTENCE)
+            about = self._persistence(wire)
         return answer
+
+    def _persistence(self, wire: Wire) -> bytes:
+        wire.send(_PERSISTENCE)
+        about: bytes = wire.receive()
+        return about
 
     def _answers_early(self, node: _Node) -> bool:
         """Whether a node may answer before it has written to its append-only file. Where it does not tell, it is not asked again and again."""
+        wire = self._wire(node)
         try:
-            if words.parse_info(self._ask(node, _PERSISTENCE)).get("aof_enabled") != "1":
+            if words.parse_info(self._persistence(wire)).get("aof_enabled") != "1":
                 return False
         except wrong.NoPermissionError:
             return False
         try:
-            fsync = (self._ask(node, (b"CONFIG", b"GET", b"appendfsync")) or [b"", b""])[1]
+            fsync = (wire.ask((b"CONFIG", b"GET", b"appendfsync")) or [b"", b""])[1]
         except wrong.ResponseError:
             return True
         return bool(fsync not in (b"always", b"no"))
 
     def _ask_all(self, node: _Node, commands: Sequence[Sequence[Value]]) -> list[Any]:
-        connection = self._connection(node)
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        wire = self._wire(node)
+        wire.send(b"".join(map(packed, commands)))
         answers: list[Any] = []
         for _ in commands:
             try:
-                answers.append(connection.read_response())
+                answers.append(wire.receive())
             except wrong.ResponseError as error:  # the answers behind it must be read all the same
                 answers.append(error)
         for answer in answers:
@@ -216,13 +219,16 @@ class Link:
                 raise answer
         return answers
 
-    def _connection(self, node: _Node) -> Any:
-        connection = self._connections.get(node)
-        if connection is None:
-            connection = self._connections[node] = self._connect(node)
-        return connection
+    def _wire(self, node: _Node) -> Wire:
+        wire = self._wires.get(node)
+        if wire is None:
+            wire = self._wires[node] = self._new_wire(node)
+        return wire
 
-    def _connect(self, node: _Node) -> Any:
+    def _new_wire(self, node: _Node) -> Wire:
+        return Wire(self._connection(node))
+
+    def _connection(self, node: _Node) -> Any:
         address = self.address
         options: dict[str, Any] = {
             "username": address.user or None,

@@ -19,6 +19,7 @@ from redis import exceptions as wrong
 from sweep.core.entries import Recorded
 from sweep.stores import _redis_pack as packing
 from sweep.stores._listening import Heard, Told
+from sweep.stores._redis_wire import Wire, packed
 from sweep.stores.base import StoreError
 
 _RETRY_S = 1.0
@@ -30,15 +31,15 @@ class RedisListener:
     """A connection that listens, and a thread that makes one when there is none."""
 
     def __init__(
-        self, connect: Callable[[], Any], sweep: str, orders: str, everybody: str, events: str
+        self, connect: Callable[[], Wire], sweep: str, orders: str, everybody: str, events: str
     ) -> None:
         """`connect` makes a connection; the last three are channels, the last one for a controller only."""
         self.hears = False
         self._connect, self._sweep = connect, sweep
         self._orders, self._all, self._events = orders, everybody, events
         self._leading = False
-        self._connection: Any = None
-        self._made: Any = None
+        self._connection: Wire | None = None
+        self._made: Wire | None = None
         """A connection that the thread has made, and that listens."""
         self._fresh = False
         """It has just been taken over: what came before nobody has heard."""
@@ -61,17 +62,18 @@ class RedisListener:
 
     def fileno(self) -> int:
         """Readable when there is news; another one when the connection breaks, or is there again."""
-        return int(self._reader.fileno() if self._connection is None else self._connection._sock.fileno())
+        return (self._connection or self._reader).fileno()
 
     def take(self) -> Heard:
         """What has come."""
-        if self._connection is None and not self._adopt():
+        connection = self._connection or self._adopt()
+        if connection is None:
             return Heard()
         events, orders, unclear = list[Recorded](), list[Told](), self._fresh
         self._fresh = False
         try:
-            while self._connection.can_read(0):
-                unclear |= self._understand(self._connection.read_response(), events, orders)
+            for message in connection.arrived():
+                unclear |= self._understand(message, events, orders)
         except _WRONG:
             self._lose()
             unclear = (
@@ -95,6 +97,8 @@ class RedisListener:
 
     def _understand(self, message: Any, events: list[Recorded], orders: list[Told]) -> bool:
         """Whether a look must tell the rest."""
+        if isinstance(message, Exception):
+            raise message
         if message[0] != b"message":
             return False  # the answer to a subscription
         self.hears = True
@@ -116,27 +120,28 @@ class RedisListener:
         if self._connection is None:
             return
         try:
-            self._connection.send_command("SUBSCRIBE" if self._leading else "UNSUBSCRIBE", self._events)
+            self._connection.send(packed(("SUBSCRIBE" if self._leading else "UNSUBSCRIBE", self._events)))
         except _WRONG:
             self._lose()
 
     # --- the connection
 
-    def _adopt(self) -> bool:
+    def _adopt(self) -> Wire | None:
         """Take over the connection that the thread has made, if there is one."""
         with contextlib.suppress(BlockingIOError):
             self._reader.recv(64)
         with self._lock:
             self._connection, self._made = self._made, None
         if self._connection is None:
-            return False
+            return None
         self._fresh = True
         if self._leading:
             self._follow_events()
-        return self._connection is not None
+        return self._connection
 
     def _lose(self) -> None:
-        self._connection.disconnect()
+        if self._connection is not None:
+            self._connection.disconnect()
         self._connection, self.hears = None, False
         self._seek()
 
@@ -145,7 +150,8 @@ class RedisListener:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            connection = self._connect()
+            connection: Wire | None = self._connect()
+            assert connection is not None
             try:
                 self._listen(connection)
             except _WRONG:
@@ -161,17 +167,16 @@ class RedisListener:
                 self._writer.send(b"\0")
             return
 
-    def _listen(self, connection: Any) -> None:
-        connection.send_command("SUBSCRIBE", self._orders, self._all)
-        connection.read_response()
-        connection.read_response()
+    def _listen(self, connection: Wire) -> None:
+        connection.ask(("SUBSCRIBE", self._orders, self._all))
+        connection.receive()
         other = (
             self._connect()
         )  # to say something to oneself: where it is heard, this server and its rules let news through
         try:
-            other.send_command("PUBLISH", self._orders, _PROBE)
-            other.read_response()
+            other.ask(("PUBLISH", self._orders, _PROBE))
         except wrong.ResponseError:  # this user may not: nor may the scripts
             pass
         finally:
             other.disconnect()
+        connection.listen()

@@ -16,7 +16,7 @@ from sweep.core import entries as e
 from sweep.core.lifecycle import ENDED
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
-from sweep.stores._redis_keys import Keys
+from sweep.stores._redis_keys import Keys, keys_of
 from sweep.stores._redis_link import Link
 from sweep.stores.base import HistoryChunk
 
@@ -86,7 +86,7 @@ class Tidy:
 
     def _pack_journal(self, sweep: str, least: int) -> None:
         """Move entries into segments, until fewer than `least` are outside."""
-        keys, size = Keys(sweep), self.segment
+        keys, size = keys_of(sweep), self.segment
         while True:
             head = self._link.command("HMGET", keys.meta, "p", "packed", key=keys.meta)
             position, packed = (int(value or 0) for value in head)
@@ -111,7 +111,7 @@ class Tidy:
         return blob if blob and packing.count_segment(blob) < size * 4 // 5 else b""
 
     def _pack_history(self, sweep: str, runs: list[int]) -> None:
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         while runs:
             where = [keys.history(run) for run in runs[:_RUNS_AT_ONCE]]
             found = self._link.run(scripts.OPEN_HISTORY, where, [_BLOCK_BYTES, _HUGE_BYTES])
@@ -135,7 +135,7 @@ class Tidy:
     def _pack_rows(self, sweep: str, least: int) -> None:
         """Move rows into their blocks, where `least` rows of a block are outside of it. With more than one, those of runs that
         go on do not count, and stay: they change again soon. What is left of a block whose runs have all ended is never too little."""
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         version, flat = self._link.run(scripts.HOT_ROWS, [keys.meta, keys.rows])
         blocks: dict[str, dict[str, bytes]] = defaultdict(dict)
         going_on: dict[str, int] = defaultdict(int)

@@ -24,7 +24,7 @@ from sweep.stores import _redis_scripts as scripts
 from sweep.stores import _redis_words as words
 from sweep.stores._common import Settled, check_chunk, digest_of, settle_all, stale, without
 from sweep.stores._redis_clock import machine_s
-from sweep.stores._redis_keys import AGENTS, SWEEPS, SWEEPS_ABOUT, Keys, blob_key, lease_key
+from sweep.stores._redis_keys import AGENTS, SWEEPS, SWEEPS_ABOUT, blob_key, keys_of, lease_key
 from sweep.stores._redis_link import Link
 from sweep.stores._redis_listener import RedisListener
 from sweep.stores._redis_tidy import Tidy
@@ -140,7 +140,7 @@ class RedisStore:
         existing: bool = False,
     ) -> Appended:
         settled = settle_all(entries, first_seq)
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         args = self._append_args(sweep, settled, writer, based_on, index)
         fenced = ("", "", "") if fence is None else (fence.name, str(fence.token), fence.holder)
         head = [int(existing), *fenced, "" if after is None else after, writer, first_seq, len(settled)]
@@ -169,7 +169,7 @@ class RedisStore:
     def _send(
         self,
         sweep: str,
-        where: list[str],
+        where: Sequence[str],
         head: Sequence[bytes | str | int],
         args: Sequence[bytes | str | int],
         fenced: bool,
@@ -254,7 +254,7 @@ class RedisStore:
         self, sweep: str, after: int, addressee: str | None, limit: int, bare: bool
     ) -> tuple[list[Recorded], int]:
         args: list[bytes | str | int] = [after, limit, addressee or "", int(addressee is not None)]
-        position, old, new = self._link.run(scripts.READ, Keys(sweep).reading, args)
+        position, old, new = self._link.run(scripts.READ, keys_of(sweep).reading, args)
         found: list[Recorded] = []
         for segment in old:
             if bare and addressee is None:
@@ -267,7 +267,7 @@ class RedisStore:
     def look(self, sweep: str, after: int, addressee: str, key: str) -> tuple[list[Recorded], Index, int]:
         """As `read` of entries for `addressee`, `read_index` of the row `key`, which is no run's, and `position`, in one round
         trip."""
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         args: list[bytes | str | int] = [max(after, 0), addressee, key]
         old, new, upto, position, row = self._link.run(scripts.LOOK, [*keys.reading, keys.small_rows], args)
         found: list[Recorded] = []
@@ -278,22 +278,22 @@ class RedisStore:
 
     def _wait(self, sweep: str, position: int, timeout_s: float) -> None:
         """Until somebody has written behind `position`, or the time is over."""
-        key = Keys(sweep).log
+        key = keys_of(sweep).log
         block = ("BLOCK", max(1, round(timeout_s * 1000)), "COUNT", 1)
         self._link.command("XREAD", *block, "STREAMS", key, f"{max(position, 0)}-{2**63}", key=key)
 
     def position(self, sweep: str) -> int:
-        key = Keys(sweep).meta
+        key = keys_of(sweep).meta
         return int(self._link.command("HGET", key, "p", key=key) or 0)
 
     def sweeps(self) -> list[str]:
         listed = self._link.command("ZRANGE", SWEEPS, 0, -1, key=SWEEPS)
         names = [name.decode() for name in listed]
-        there = self._link.commands([("HEXISTS", Keys(name).meta, "p") for name in names])
+        there = self._link.commands([("HEXISTS", keys_of(name).meta, "p") for name in names])
         return [name for name, exists in zip(names, there, strict=True) if exists]
 
     def last_seq(self, sweep: str, writer: str) -> int:
-        key = Keys(sweep).writers
+        key = keys_of(sweep).writers
         return int(self._link.command("HGET", key, writer, key=key) or 0)
 
     # --- index
@@ -307,7 +307,7 @@ class RedisStore:
         else:
             what = "all" if packing.RUN_PREFIX.startswith(prefix) else "few"
         upto, found, blocks = self._link.run(
-            scripts.READ_INDEX, Keys(sweep).index, [prefix, what, block or ""]
+            scripts.READ_INDEX, keys_of(sweep).index, [prefix, what, block or ""]
         )
         rows: dict[str, bytes] = {}
         for packed in blocks[1::2]:
@@ -317,7 +317,7 @@ class RedisStore:
 
     def write_index(self, sweep: str, index: Index) -> None:
         rows: list[bytes | str | int] = [part for item in index.rows.items() for part in item]
-        hot = self._link.run(scripts.WRITE_INDEX, Keys(sweep).index, [index.upto, *rows], kept=True)
+        hot = self._link.run(scripts.WRITE_INDEX, keys_of(sweep).index, [index.upto, *rows], kept=True)
         self._tidy.appended(sweep, False, hot)
         self._tidy_up()
 
@@ -340,7 +340,7 @@ class RedisStore:
 
     def _add_history(self, sweep: str, chunks: Sequence[HistoryChunk], checked: bool) -> list[int]:
         """Add chunks, except those of which rows may be there already: their numbers come back."""
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         where, args = [keys.meta], list[bytes | str | int]()
         for chunk in chunks:
             where += [keys.history(chunk.run), keys.packed_history(chunk.run)]
@@ -350,7 +350,7 @@ class RedisStore:
         return refused
 
     def read_history(self, sweep: str, run: int, attempt: int | None = None) -> list[HistoryChunk]:
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         where = [keys.history(run), keys.packed_history(run), keys.history_blocks]
         flat, blocks = self._link.run(scripts.READ_HISTORY, where, [run])
         chunks = packing.open_chunks(run, flat)
@@ -363,7 +363,7 @@ class RedisStore:
 
     def listener(self, sweep: str, addressee: str) -> RedisListener:
         """What hears of entries for `addressee` (`sweep.stores.listen`)."""
-        prefix = Keys(sweep).prefix
+        prefix = keys_of(sweep).prefix
         channels = (f"{prefix}to:{addressee}", f"{prefix}all", f"{prefix}events")
         return RedisListener(self._link.another, sweep, *channels)
 
@@ -405,9 +405,9 @@ class RedisStore:
     def _lease_keys(self, prefix: str) -> list[str]:
         """Where leases of such names may be."""
         if lease_key(prefix + "x") != AGENTS:
-            return [Keys(name).leases for name in self.sweeps()]
+            return [keys_of(name).leases for name in self.sweeps()]
         if "controller/".startswith(prefix):
-            return [AGENTS, *(Keys(name).leases for name in self.sweeps())]
+            return [AGENTS, *(keys_of(name).leases for name in self.sweeps())]
         return [AGENTS]
 
     # --- blobs
@@ -443,18 +443,18 @@ class RedisStore:
     # --- caches
 
     def put_cache(self, sweep: str, name: str, data: bytes) -> None:
-        key = Keys(sweep).cache
+        key = keys_of(sweep).cache
         self._link.command("HSET", key, name, packing.pack_whole(data), key=key)
 
     def get_cache(self, sweep: str, name: str) -> bytes | None:
-        key = Keys(sweep).cache
+        key = keys_of(sweep).cache
         packed = self._link.command("HGET", key, name, key=key)
         return None if packed is None else packing.unpack_whole(packed)
 
     # --- housekeeping
 
     def delete_sweep(self, sweep: str) -> None:
-        keys = Keys(sweep)
+        keys = keys_of(sweep)
         self._link.run(scripts.DELETE_SWEEP, [keys.meta, keys.leases, *keys.all_else], [keys.prefix])
         self._known.discard(sweep)
         self._proclaimed.pop(sweep, None)
