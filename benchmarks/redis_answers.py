@@ -120,7 +120,7 @@ class Agent:
 
     def due_s(self) -> float:
         """When it has something to do, by the monotonic clock."""
-        return min([self._news.next_s, *(end[0] for end in self._ending[:1])])
+        return min([self._news.due_s, *(end[0] for end in self._ending[:1])])
 
     def turn(self, now_s: float) -> Iterator[float]:
         """Does what is due, as the real loop would; gives how long each answer took, in seconds."""
@@ -128,14 +128,14 @@ class Agent:
         while self._ending and self._ending[0][0] <= now_s:
             self._end(heapq.heappop(self._ending)[2], now_s)
         due = session.urgent or (session.pending and now_s >= self._started_at_s)
-        if not due and not self._news.calls(session.leads, session.seen):
+        if not due and not self._news.calls(session.leads, session.seen, now_s):
             if now_s < self._news.next_s:
                 return
             self._news.looks(session.settled, _TIMING.controller_ttl_s, now_s)
             if not session.behind() and session.driver is not None:
                 return
         orders = session.commit(heard=self._news.take(session.leads))
-        self._news.stir(session.stirred, now_s)
+        self._news.stir(session.stirred, session.settled, now_s)
         for entry in orders:
             if isinstance(entry, e.RunAssigned):
                 now_s = time.monotonic()

@@ -13,7 +13,7 @@ import pytest
 
 from folded import make_spec
 from led import SWEEP, Led
-from sweep.agents.news import IDLE_POLL_S, OWED_POLL_S, POLL_S, News
+from sweep.agents.news import IDLE_POLL_S, OWED_POLL_S, POLL_S, STARTED_S, News
 from sweep.agents.session import Session, Timing
 from sweep.controller.ports import InlineSearch
 from sweep.controller.searching import Request
@@ -105,6 +105,85 @@ def test_an_idle_agent_looks_seldom_where_news_come_through(redis_server: RedisS
         until(told)
         assert news.pause_s(False, 60.0) == OWED_POLL_S, "the controller owes an answer"
         assert news.pause_s(True, 1.0) == 0.1, "somebody must take the lead over in time"
+        news.close()
+
+
+def hearing(
+    store: RedisStore, selector: selectors.BaseSelector, leads: bool
+) -> tuple[News, Callable[[], bool]]:
+    """News of agent `a`, and what waits a moment for more and says whether there are any; the journal has just been looked at, at
+    100 s by a clock that stands."""
+    news = News(selector)
+    news.follow(store, "s", "a")
+
+    def fresh() -> bool:
+        for key, _ in selector.select(0.05):
+            key.data()
+        return news.fresh
+
+    news.take(leads)
+    until(lambda: fresh() and news.pause_s(True, 60.0) == IDLE_POLL_S)
+    if leads:  # the subscription to events is on its way
+        count = last = 0
+
+        def told(more: int) -> bool:
+            nonlocal count, last
+            for _ in range(more):
+                count += 1
+                store.append("s", [PAUSE], writer="w", first_seq=count)
+            fresh()
+            last = max([last, *(one.position for one in news.take(True).events)])
+            return bool(last)
+
+        until(lambda: told(1))
+        until(lambda: told(0) and last == store.position("s"))
+    news.take(leads)
+    news.looks(True, 60.0, 100.0)
+    return news, fresh
+
+
+def test_who_is_told_orders_need_not_look_so_soon(store: RedisStore) -> None:
+    with selectors.DefaultSelector() as selector:
+        news, fresh = hearing(store, selector, leads=False)
+        assert news.due_s == 100.0 + IDLE_POLL_S
+        news.stir(True, False, 100.1)
+        assert news.due_s == pytest.approx(100.1 + OWED_POLL_S), "an answer is awaited"
+        store.append("s", [assigned("a")], writer="c", first_seq=1)
+        until(fresh)
+        assert news.calls(False, 0, 100.2) and news.take(False).orders
+        news.stir(False, False, 100.2)
+        assert news.due_s == pytest.approx(100.2 + OWED_POLL_S), "another one is awaited"
+        store.append("s", [assigned("a", 2)], writer="c", first_seq=2)
+        until(fresh)
+        assert news.calls(False, 0, 100.3) and news.take(False).orders
+        news.stir(False, True, 100.3)
+        assert news.due_s == 100.0 + IDLE_POLL_S, "in time, however much is told"
+        news.stir(False, True, 100.4)
+        assert news.due_s == 100.0 + IDLE_POLL_S
+        news.close()
+
+
+def test_a_controller_waits_a_moment_with_what_nothing_is_decided_by(store: RedisStore) -> None:
+    with selectors.DefaultSelector() as selector:
+        news, fresh = hearing(store, selector, leads=True)
+        known = store.position("s")
+        started = e.RunStarted(0, 1, "b", 7, "host", 0)
+        store.append("s", [started], writer="b", first_seq=1)
+        until(fresh)
+        assert not news.calls(True, known, 100.2)
+        assert news.due_s == pytest.approx(100.2 + STARTED_S)
+        assert not news.calls(True, known, 100.21)
+        assert news.calls(True, known, news.due_s), "but no longer than that"
+        assert [told.entry for told in news.take(True).events] == [started]
+        assert news.due_s == 100.0 + IDLE_POLL_S
+        store.append("s", [started], writer="b", first_seq=2)
+        until(fresh)
+        assert not news.calls(True, known + 1, 100.4)
+        store.append("s", [PAUSE], writer="b", first_seq=3)
+        until(lambda: fresh() and news.calls(True, known + 1, 100.4))
+        assert [told.entry for told in news.take(True).events] == [started, PAUSE], (
+            "all of it, when it decides"
+        )
         news.close()
 
 

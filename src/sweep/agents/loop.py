@@ -204,7 +204,7 @@ class Loop:
 
     def due_s(self, now: float) -> float:
         """When something is due, by the monotonic clock."""
-        times = [self.news.next_s, self._next_show, now + self.options.timing.agent_ttl_s / 4]
+        times = [self.news.due_s, self._next_show, now + self.options.timing.agent_ttl_s / 4]
         times += [
             due
             for due in (
@@ -443,7 +443,7 @@ class Loop:
             if self._search.take() or now >= self._next_watch:
                 self._next_watch = now + waits.WATCH_S
                 return True
-        if self.news.calls(self.session.leads, self.session.seen):
+        if self.news.calls(self.session.leads, self.session.seen, now):
             return True  # the commit takes them
         if now < self.news.next_s:
             return False
@@ -469,7 +469,7 @@ class Loop:
                 self._trouble.begins(error, now)
                 return
             self.local.history.clear()
-            self.news.stir(self.session.stirred, now)
+            self.news.stir(self.session.stirred, self.session.settled, now)
             caught_up = self._trouble.over()
             self._search.follow(self.session.driver)
             self._follow_spec()

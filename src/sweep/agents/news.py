@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import selectors
 
+from sweep.core.entries import RunStarted
 from sweep.stores import Heard, Listener, Store, listen
 
 POLL_S = 0.05
@@ -16,6 +17,8 @@ IDLE_POLL_S = 1.0
 """The same where the store tells of what matters here, and nothing is awaited: many idle agents must not keep it busy."""
 OWED_POLL_S = 0.25
 """The same where the controller owes an answer, of which the store will tell."""
+STARTED_S = 0.05
+"""So long a controller may wait with what nothing is decided by: that runs have started."""
 
 
 class News:
@@ -27,6 +30,12 @@ class News:
         self._watched: int | None = None
         self.next_s = self._brisk_until_s = 0.0
         """`next_s`: when the journal is to be looked at although nothing was heard, by the monotonic clock."""
+        self._look_by_s = 0.0
+        """However much is heard, it is looked by then."""
+        self._answered = False
+        """There were orders among the news that were taken last."""
+        self._wait_until_s: float | None = None
+        """What has been heard can wait until then."""
         self._heard = Heard()
         self.fresh = False
         """Whether there has been news since they were taken last."""
@@ -60,8 +69,16 @@ class News:
         )
         self.fresh = True
 
-    def stir(self, stirred: bool, now_s: float) -> None:
-        """After a commit: look often for a while where others write, or will. `now_s`: by the monotonic clock, as below."""
+    @property
+    def due_s(self) -> float:
+        """When there is something to do although nothing more is heard, by the monotonic clock."""
+        return self.next_s if self._wait_until_s is None else min(self.next_s, self._wait_until_s)
+
+    def stir(self, stirred: bool, settled: bool, now_s: float) -> None:
+        """After a commit: look often for a while where others write, or will. Who is told orders has missed none before them, and
+        need not look so soon. `settled` as for `pause_s`; `now_s`: by the monotonic clock, as below."""
+        if self._answered and self._listener is not None and self._listener.hears:
+            self.next_s = max(self.next_s, min(self._look_by_s, now_s + self.pause_s(settled, math.inf)))
         if not stirred:
             return
         self._brisk_until_s = now_s + BRISK_S
@@ -70,6 +87,7 @@ class News:
     def looks(self, settled: bool, ttl_s: float, now_s: float) -> None:
         """The journal is looked at now; the rest as for `pause_s`."""
         self.next_s = now_s + self.pause_s(settled, ttl_s, now_s)
+        self._look_by_s = now_s + self.pause_s(True, ttl_s, now_s)
 
     def pause_s(self, settled: bool, ttl_s: float, now_s: float = 0.0) -> float:
         """How long the journal may be left alone, as long as no news come. `settled`: nothing is awaited; `ttl_s`: the life of
@@ -80,12 +98,16 @@ class News:
             return POLL_S
         return min(IDLE_POLL_S if settled else OWED_POLL_S, ttl_s / 10)
 
-    def calls(self, leads: bool, seen: int) -> bool:
-        """Whether there are news to act on. For a controller that has folded the journal up to `seen`, what stands before is none,
-        and is forgotten."""
-        heard = self._heard
-        if self.fresh and leads:
-            self.fresh = heard.unclear or bool(heard.events and heard.events[-1].position > seen)
+    def calls(self, leads: bool, seen: int, now_s: float) -> bool:
+        """Whether there are news to act on now. For a controller that has folded the journal up to `seen`, what stands before is
+        none, and is forgotten."""
+        if self.fresh and leads and not self._heard.unclear:
+            kinds = {type(told.entry) for told in self._heard.events if told.position > seen}
+            self.fresh = bool(kinds)
+            if kinds == {RunStarted}:
+                if self._wait_until_s is None:
+                    self._wait_until_s = now_s + STARTED_S
+                return now_s >= self._wait_until_s
         if not self.fresh:
             self.take(leads)
         return self.fresh
@@ -93,6 +115,7 @@ class News:
     def take(self, leads: bool) -> Heard:
         """The news since the last call. `leads`: an agent that leads hears of all events."""
         heard, self._heard, self.fresh = self._heard, Heard(), False
+        self._answered, self._wait_until_s = bool(heard.orders), None
         if self._listener is not None:
             self._listener.leading = leads
             self._watch()

@@ -78,6 +78,8 @@ class Session:
         self._stirred = False
         self._known = 0
         """The highest position at which this agent has seen the journal."""
+        self._owed = self._answered = 0
+        """The journal's position after the last commit of what the controller answers, and up to which it has seen the journal."""
         self._gone = ""
         """In words, that the store has lost entries that it had: perhaps some of this agent's."""
         self._joined_at = 0
@@ -207,8 +209,8 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether the controller had seen, when this agent last looked, all that this agent knew of."""
-        return self._seen == self._known
+        """Whether the controller has seen, as far as this agent knows, all that it answers to this agent."""
+        return self._answered >= self._owed
 
     def commit(self, history: Sequence[HistoryChunk] = (), heard: Heard = NOTHING_TOLD) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
@@ -246,6 +248,8 @@ class Session:
         self.blobs.clear()
         self.caches.clear()
         self._seq, self._known = seq, max(position, latest)
+        if self._stirred:
+            self._owed = self._known
         orders = self._follow(heard) if self.driver is None else None
         return self._orders(position) if orders is None else orders
 
@@ -348,11 +352,13 @@ class Session:
         if self._known <= told.seen:  # whoever wrote it had seen all that is known here: nothing is owed
             self._seen = max(self._seen, told.position)
         self._known = max(self._known, told.position)
+        self._answered = max(self._answered, told.seen)
 
     def _news(self) -> list[e.AnyEntry]:
         """What there is, in one question to the store where it has an answer to all of it."""
         orders, index, position = look(self.store, self.sweep, self._cursor, self.agent, SWEEP_KEY)
         self._check_there(position)
+        self._answered = max(self._answered, index.upto)
         row = index.rows.get(SWEEP_KEY)
         return self._took(
             position, orders, index.upto >= position, decode_sweep(row) if row is not None else None
@@ -377,6 +383,7 @@ class Session:
             self._cursor = orders[-1].position
         if fresh:  # else look again: the listing lags behind
             self._seen = position
+            self._answered = max(self._answered, position)
         if view is not None and (fresh or view.state != "ended"):  # it may have been asked to go on since
             self.view = view
             self.phase, self.reason = view.state, view.reason
