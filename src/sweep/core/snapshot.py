@@ -5,7 +5,8 @@ a new one is kept as well; what was packed by other code than this is not unpack
 anything: whoever cannot use one folds the journal, and comes to the same state.
 
 Runs and trials are packed in parts of `State.block` numbers each, and a part is packed again only when one of its own has changed
-(`State.touch`): a long sweep's snapshot costs what has happened since the last one.
+(`State.touch`): a long sweep's snapshot costs what has happened since the last one. Likewise each is opened when the first of its
+own is asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sweep.core.closed import Observations, closed_runs, closed_trials, opened
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
 from sweep.core.entries import Recorded
 from sweep.core.plugins import Observation
@@ -118,7 +120,7 @@ class Packer:
         if found is None:
             return None
         body, *blocks = found[1]
-        state = _state(_open(body), list(map(_open, blocks)), make_stopper)
+        state = _state(_open(body), found[0].block, blocks, make_stopper)
         self._parts = dict(enumerate(blocks)) if found[0].block == state.block else {}
         return state
 
@@ -206,6 +208,7 @@ def _body(state: State) -> dict[str, Any]:
         "state": {name: _plain(getattr(state, name)) for name in names},
         "spec": _plain(spec_to_builtins(state.spec)),
         "agents": [list(state.agents), _columns(Agent, list(state.agents.values()))],
+        "numbers": [len(state.runs), len(state.trials)],
     }
 
 
@@ -225,25 +228,47 @@ def _block(state: State, number: int) -> dict[str, Any]:
     }
 
 
-def _state(body: dict[str, Any], blocks: list[dict[str, Any]], make_stopper: MakeStopper) -> State:
+def _state(body: dict[str, Any], block: int, parts: list[_Part], make_stopper: MakeStopper) -> State:
     state = State(make_stopper)
     vars(state).update(body["state"])
     state._spec = spec_from_builtins(body["spec"])
     names, columns = body["agents"]
     state.agents = dict(zip(names, _objects(Agent, columns), strict=True))
-    for block in blocks:
-        state.runs += _objects(Run, block["runs"])
-        first = len(state.trials)
-        trials = _objects(Trial, block["trials"])
-        configs = [trial.config for trial in trials]
-        state.trials += trials
-        state.observations += map(Observation, range(first, first + len(trials)), configs, *block["seen"])
+    runs, trials = body["numbers"]
+    seen = state.observations = Observations()
+    for first, part in enumerate(parts):
+        closed = _Closed(part, first * block, seen)
+        closed.runs = closed_runs(min(block, max(0, runs - first * block)), closed.open)
+        closed.trials = closed_trials(min(block, max(0, trials - first * block)), closed.open)
+        seen.add_closed(len(closed.trials), block, closed.open)
+        state.runs += closed.runs
+        state.trials += closed.trials
     state.stopper = make_stopper(state.spec)
     if state.stopper is not None:
         for run in state.runs:
             if run.values and run.purpose == "search":
                 state.stopper.report(run.run, run.values, run.progress)
     return state
+
+
+class _Closed:
+    """A block, until somebody asks for anything in it."""
+
+    def __init__(self, part: _Part, first: int, seen: Observations) -> None:
+        self._part, self._first, self._seen = part, first, seen
+        self.runs: list[Run] = []
+        self.trials: list[Trial] = []
+
+    def open(self) -> None:
+        """Make its runs, its trials and what searchers see of them what they are."""
+        block, runs, trials = _open(self._part), self.runs, self.trials
+        _fill(Run, runs, block["runs"])
+        _fill(Trial, trials, block["trials"])
+        opened(Run, runs)
+        opened(Trial, trials)
+        numbers = range(self._first, self._first + len(trials))
+        configs = [trial.config for trial in trials]
+        self._seen.fill(self._first, map(Observation, numbers, configs, *block["seen"]))
 
 
 # --- many objects with slots, column by column: ten times cheaper than one by one --------------------------------
@@ -260,10 +285,14 @@ def _columns(kind: type, objects: Sequence[object]) -> dict[str, Any]:
 
 def _objects(kind: type[T], columns: dict[str, Any]) -> list[T]:
     objects = [kind.__new__(kind) for _ in range(columns[""])]
-    for name in _fields(kind):
-        setter: Callable[[T, Any], None] = getattr(kind, name).__set__
-        deque(map(setter, objects, _cells(columns[name])), maxlen=0)
+    _fill(kind, objects, columns)
     return objects
+
+
+def _fill(kind: type, objects: Sequence[object], columns: dict[str, Any]) -> None:
+    for name in _fields(kind):
+        setter: Callable[[object, Any], None] = getattr(kind, name).__set__
+        deque(map(setter, objects, _cells(columns[name])), maxlen=0)
 
 
 def _column(cells: list[Any]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 
 import msgspec
 
@@ -243,7 +243,7 @@ class State:
         """(agent, slot) -> offer number, oldest first."""
         self.unexpanded = 0
         """Trials up to this number have their runs."""
-        self.observations: list[Observation] = []
+        self.observations: MutableSequence[Observation] = []
         self.whole: list[int] = []
         """Completed runs with a score and a curve, in the order in which they ended."""
         self._yardstick: tuple[object, Yardstick] | None = None  # a cache: (what it was made of, it)

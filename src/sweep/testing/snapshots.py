@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+from sweep.core.closed import Observations
 from sweep.core.entries import Recorded
 from sweep.core.snapshot import Packer, mark_of, pack, read_mark, unpack
 from sweep.core.state import Agent, Run, State, Trial
@@ -57,6 +58,8 @@ def _comparable(value: Any) -> Any:
         return (type(value).__name__, *(_comparable(getattr(value, name)) for name in type(value).__slots__))
     if isinstance(value, dict):
         return [(_comparable(key), _comparable(item)) for key, item in value.items()]
+    if isinstance(value, Observations):
+        value = list(value)
     if isinstance(value, list | tuple):
         return (type(value).__name__, *map(_comparable, value))
     if isinstance(value, set):
