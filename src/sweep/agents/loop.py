@@ -32,7 +32,7 @@ from sweep.agents.local import LocalRun, LocalRuns, is_full, new_agent_id
 from sweep.agents.news import News
 from sweep.agents.options import Options
 from sweep.agents.searching import SearchWatch
-from sweep.agents.session import DIED, UNRENEWED, LeaseLost, Session, carry_orders
+from sweep.agents.session import UNRENEWED, LeaseLost, Session, carry_orders
 from sweep.agents.signals import Signals
 from sweep.agents.sockets import RunServer
 from sweep.agents.starting import Launcher
@@ -311,11 +311,11 @@ class Loop:
         self.local.runs.clear()
         self.guardian.close(timeout_s=1.0)
         self.guardian = self.launcher.guardian()
-        why = DIED
+        words: tuple[str, ...] = ()
         if self._deadline is not None and self._deadline <= time.monotonic():
-            self._deadline, why = None, UNRENEWED  # it did what it should; the new one has nothing to end yet
+            self._deadline, words = None, (UNRENEWED,)  # it did what it should; there is nothing to end yet
         self._start_guard()
-        self.perform(self.core.guard_died(why))
+        self.perform(self.core.guard_died(*words))
 
     def _read_runs(self, now: float) -> None:
         for connected in self.server.poll(now):

@@ -44,8 +44,8 @@ class Timing(msgspec.Struct, frozen=True):
     controller_ttl_s: float = 10.0
 
 
-DIED, UNRENEWED = "the guard process died", "the agent could not renew its lease in time"
-"""Why the guard is gone, and every process of this node with it."""
+UNRENEWED = "the agent could not renew its lease in time; its runs start again"
+"""The guard has ended them, and itself."""
 
 
 class LeaseLost(Exception):

@@ -318,16 +318,16 @@ class AgentCore:
         if attempt is not None:
             attempt.running, attempt.kill_at_s = False, None
 
-    def guard_died(self, why: str = "the guard process died") -> list[Action]:
+    def guard_died(self, words: str = "the guard process died; its runs start again") -> list[Action]:
         """The guard, and with it every process here, is gone."""
-        actions: list[Action] = [Say(f"{why}; its runs start again", "warning")]
+        actions: list[Action] = [Say(words, "warning")]
         for attempt in self.attempts.values():
             outcome = (
                 attempt.order
                 if attempt.order in ("pruned", "paused", "cancelled", "failed", "preempted")
                 else "lost"
             )
-            reason = attempt.reason or why
+            reason = attempt.reason or words.partition(";")[0]
             actions.append(
                 self._ended(attempt.assignment, outcome, reason=reason, error_class=attempt.error_class)
             )
