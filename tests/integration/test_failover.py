@@ -85,8 +85,11 @@ def test_another_controller_takes_over_ten_thousand_runs(
             for _ in range(4):
                 hand.do_one()
             first = holder()
-            logs = [(project.folder / f"agent-{number}.log").read_text() for number in range(2)]
-            [killed] = [one for one, log in zip(leaders, logs, strict=True) if "leads; waiting" not in log]
+            logs = [project.folder / f"agent-{number}.log" for number in range(2)]
+            project.wait_for(lambda: any("leads; waiting" in log.read_text() for log in logs))
+            [killed] = [
+                one for one, log in zip(leaders, logs, strict=True) if "leads; waiting" not in log.read_text()
+            ]
             killed.send_signal(signal.SIGKILL)
             killed.wait()
             died_s = time.time()
