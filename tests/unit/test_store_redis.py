@@ -39,7 +39,7 @@ from sweep.stores._redis_url import parse, shown
 from sweep.stores.base import EntriesLost
 from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
-from tests.redis_server import Proxy, RedisServer, find_server, free_port
+from tests.redis_server import Proxy, RedisCluster, RedisServer, find_server, free_port
 
 PAUSE = e.PauseRequested()
 PLANTED = "planted-pa55word"
@@ -236,6 +236,29 @@ def test_a_sentinel(start: Callable[..., RedisServer], tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_node_of_a_cluster_is_away(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cluster = RedisCluster(tmp_path_factory.mktemp("c"))
+    try:
+        port = cluster.servers[1].port
+        with closing(RedisStore(cluster.url, patience_s=0.05)) as store:
+            for number in range(20):
+                append(store, sweep=f"s{number}")
+            cluster.servers[1].kill()
+            said = set()
+            for number in range(20):
+                try:
+                    append(store, sweep=f"s{number}")
+                except StoreError as error:
+                    said.add(str(error))
+        [words] = said
+        assert words.startswith(
+            f"the node 127.0.0.1:{port} of the Redis cluster {cluster.url} cannot be reached (Connection refused"
+        )
+        assert words.endswith("); start it again, or have the cluster replace it")
+    finally:
+        cluster.kill()
 
 
 def test_a_user_who_may_too_little(start: Callable[..., RedisServer]) -> None:

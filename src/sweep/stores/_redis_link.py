@@ -141,7 +141,7 @@ class Link:
             except _PASSING as error:
                 if words.is_lasting(error) or self._down or time.monotonic() + pause_s > deadline_s:
                     self._down = not words.is_lasting(error)
-                    raise words.in_words(error, self.address) from error
+                    raise self._in_words(error, node) from error
                 self._owners.pop(slot, None)
                 self._early.clear()
                 node = self._home if node not in self._wires else node
@@ -149,6 +149,10 @@ class Link:
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             except wrong.RedisError as error:
                 raise words.in_words(error, self.address) from error
+
+    def _in_words(self, error: BaseException, node: _Node) -> StoreError:
+        away = self.clustered and node != self._home and not words.is_lasting(error)
+        return words.node_away(node, self.address, error) if away else words.in_words(error, self.address)
 
     def _slot(self, key: Value | None) -> int:
         if key is None or not self.clustered:

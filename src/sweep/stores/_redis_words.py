@@ -72,6 +72,15 @@ def in_words(error: BaseException, address: Address) -> StoreError:
     return StoreError(f"the Redis server {where} says: {said}")
 
 
+def node_away(node: tuple[str, int], address: Address, error: BaseException) -> StoreError:
+    """Of a cluster, a node that is not the one that the address names."""
+    why = re.sub(r"^Error \d+ connecting to \S+ ", "", _said(error)).rstrip(".")
+    return StoreError(
+        f"the node {node[0]}:{node[1]} of the Redis cluster {address.shown} cannot be reached ({why}); start it again, or have the "
+        "cluster replace it"
+    )
+
+
 def _said(error: BaseException) -> str:
     """What the server said, without the name of the script that it said it about."""
     text = " ".join(str(error).split())
