@@ -242,9 +242,10 @@ def test_a_node_of_a_cluster_is_away(tmp_path_factory: pytest.TempPathFactory) -
     cluster = RedisCluster(tmp_path_factory.mktemp("c"))
     try:
         port = cluster.servers[1].port
-        with closing(RedisStore(cluster.url, patience_s=0.05)) as store:
+        with closing(RedisStore(cluster.url, patience_s=60.0)) as store:  # it may still be coming up
             for number in range(20):
                 append(store, sweep=f"s{number}")
+        with closing(RedisStore(cluster.url, patience_s=0.05)) as store:
             cluster.servers[1].kill()
             said = set()
             for number in range(20):
