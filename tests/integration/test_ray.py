@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 PATIENCE_S = 150.0
 """Ray starts processes that take seconds on a busy machine."""
 
-# Says on which GPU it was from when to when, also when it is ended; ends as slowly as it is told to.
+# Says on which GPU it was from when to when, also when it is ended; ends as slowly as it is told to, and not while there is a file `hold`.
 TRAIN = """
 import json, os, signal, sys, time, sweep
 run = sweep.init()
@@ -55,7 +55,7 @@ def ended(*_):
 signal.signal(signal.SIGTERM, ended)
 run.log({"loss": run.config.x})
 print("ENV", json.dumps(dict(os.environ)))
-while time.monotonic() < began + run.config.get("s", 0.3):
+while time.monotonic() < began + run.config.get("s", 0.3) or os.path.exists("hold"):
     time.sleep(0.02)
 note("ended")
 """
@@ -268,8 +268,11 @@ def test_a_node_vanishes_and_another_joins(launched: Launched) -> None:
     launched.create(24, 1.0)
     launch = launched.start()
     launched.wait_used(5)
+    launched.project.write("hold", "")
     launched.nodes.say("remove b")
     launched.nodes.say("add c 4,5")
+    launched.project.wait_for(lambda: {"4", "5"} <= {entry[3] for entry in launched.used()}, PATIENCE_S)
+    (launched.project.folder / "hold").unlink()
     said = launched.project.wait_end(launch, timeout=PATIENCE_S)
     launched.wait_gone()
     launched.nodes.say("remove c")
