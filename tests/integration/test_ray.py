@@ -167,6 +167,14 @@ class Launched:
         self.project.agents.append(process)
         return process
 
+    def start_on_all(self, slots: int) -> subprocess.Popen[bytes]:
+        """As `start`; the first runs are held until so many slots have one."""
+        self.project.write("hold", "")
+        launch = self.start()
+        self.wait_used(slots)
+        (self.project.folder / "hold").unlink()
+        return launch
+
     def wait_used(self, count: int, what: str = "began") -> None:
         self.project.wait_for(lambda: sum(entry[0] == what for entry in self.used()) >= count, PATIENCE_S)
 
@@ -241,7 +249,7 @@ def parent_of(pid: int) -> int:
 
 def test_every_run_has_a_gpu_of_its_own(launched: Launched) -> None:
     launched.create(12)
-    said = launched.project.wait_end(launched.start(), timeout=PATIENCE_S)
+    said = launched.project.wait_end(launched.start_on_all(4), timeout=PATIENCE_S)
     launched.wait_gone()
     runs = launched.check_record(12)
     assert launched.check_gpus() == {"0", "1", "2", "3"}
@@ -379,7 +387,7 @@ def test_create_launch_and_plot_in_one(launched: Launched) -> None:
 
 def test_half_a_gpu_each(launched: Launched) -> None:
     launched.create(16, 0.3, resources="{gpus: 0.5, custom: {at-b: 0.5}}")
-    launched.project.wait_end(launched.start(), timeout=PATIENCE_S)
+    launched.project.wait_end(launched.start_on_all(4), timeout=PATIENCE_S)
     runs = launched.check_record(16)
     assert {run["gpus"][0] for run in runs} <= {"GPU-222", "GPU-333"}
     assert len({run["attempts"][0]["agent"] for run in runs}) == 4
