@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -78,6 +79,7 @@ class Person:
         return done
 
 
+@functools.cache
 def common_python() -> str | None:
     """A Python that others than root can start, and that can import what we import."""
     path = os.pathsep.join(entry for entry in sys.path if entry)

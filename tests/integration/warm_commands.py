@@ -34,7 +34,8 @@ KINDS = {name: names for names in (SHORT, DRAWING) for name in names.split()}
 IMPORTED = {
     SHORT: "sweep.api.sweeps sweep.api.reading sweep.api.transfer sweep.api.artifacts sweep.api.removing sweep.spec "
     "sweep.stores.sqlite sweep.provenance sweep.analysis.records",
-    DRAWING: "sweep.api.bundling sweep.analysis.report sweep.stores.sqlite matplotlib.figure matplotlib.backends.backend_agg",
+    DRAWING: "sweep.api.bundling sweep.analysis.report sweep.stores.sqlite matplotlib.figure matplotlib.backends.backend_agg "
+    "sklearn.ensemble",
 }
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """Variables that count when an interpreter starts: where they are others, a command starts cold."""
