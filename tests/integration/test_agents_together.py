@@ -68,7 +68,7 @@ def test_a_new_agent_goes_on_where_a_killed_one_was(project: Project) -> None:
     project.wait_running(sweep, 2)
     agent.kill()
     agent.wait()
-    project.wait_for(lambda: not project.processes(f"SWEEP_ID={sweep}"), timeout=20)
+    project.wait_for(lambda: not project.processes(f"SWEEP_ID={sweep}"))
     project.write("go", "")
     project.sweep("agent", sweep)
     runs = project.runs(sweep)
@@ -124,7 +124,7 @@ def test_a_frozen_agent_finds_its_runs_given_away(project: Project) -> None:
     project.wait_running(sweep, 1)
     frozen.send_signal(signal.SIGTSTP)
     # Its guard ends what it had before anybody else may have it.
-    project.wait_for(lambda: not project.processes(f"SWEEP_ID={sweep}"), timeout=20)
+    project.wait_for(lambda: not project.processes(f"SWEEP_ID={sweep}"))
     other = project.agent(sweep, "--slots", "1")
     project.wait_for(lambda: any(run["attempt"] == 2 for run in project.wait_running(sweep, 1)))
     frozen.send_signal(signal.SIGCONT)
