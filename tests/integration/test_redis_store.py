@@ -87,9 +87,16 @@ def check_whole(project: Project, sweep: str, count: int, steps: int = 10) -> li
     return journal
 
 
-def create(project: Project, count: int, pause_s: float) -> str:
+HOLD = """
+import os
+while os.path.exists("hold"):
+    time.sleep(0.02)
+"""
+
+
+def create(project: Project, count: int, pause_s: float, then: str = "") -> str:
     project.write("sweep.yaml", SPEC % list(range(count)))
-    project.write("train.py", TRAIN % pause_s)
+    project.write("train.py", TRAIN % pause_s + then)
     return project.create()
 
 
@@ -207,11 +214,13 @@ def test_redis_comes_back_without_its_last_entries(
 
 
 def test_an_agent_is_killed(over_redis: Project) -> None:
-    sweep = create(over_redis, 6, 0.05)
+    over_redis.write("hold", "")
+    sweep = create(over_redis, 6, 0.01, HOLD)
     first = over_redis.agent(sweep, "--slots", "2")
     over_redis.wait_running(sweep, 1)
-    os.kill(first.pid, signal.SIGKILL)  # at once: its runs take half a second each
+    os.kill(first.pid, signal.SIGKILL)
     first.wait()
+    (over_redis.folder / "hold").unlink()
     over_redis.wait_end(over_redis.agent(sweep, "--slots", "2"))
     journal = check_whole(over_redis, sweep, 6)
     assert [r for r in journal if isinstance(r.entry, e.AgentLost)]
