@@ -129,7 +129,7 @@ def test_no_record_has_what_is_in_data_or_a_secret_in_its_path(project: Project)
     for line in project.sweep("export", "latest").splitlines():
         found = json.loads(line)
         blob = base64.b64decode(found["blob"]["data"]) if "blob" in found else b""
-        listings += b"rows.csv" in blob and b"[redacted].csv" in blob
+        listings += blob.startswith(b"[[") and b"rows.csv" in blob and b"[redacted].csv" in blob
         for text in (line, blob):
             assert not holds(text, inside, variable, token), text
     assert listings == 1
