@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
+import sqlite3
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,13 +76,17 @@ def test_no_record_process_list_or_run_has_it(project: Project) -> None:
     sweep = made.stdout.strip()
     assert "notes.txt" in made.stderr, "a file with the password is left out, and that is said"
     assert not holds(made.stderr, secret)
-    agent = project.sweep("agent", sweep, "--detach", "--slots", "1", *at).strip()
+    project.sweep("agent", sweep, "--detach", "--slots", "1", *at)
 
     def running() -> bool:
         return bool(project.processes(f"SWEEP_ID={sweep}"))
 
+    def pids() -> list[int]:  # on a machine that is busy it may have joined again, under another name
+        return [one["pid"] for one in json.loads(project.sweep("agents", sweep, "--json", *at))]
+
     project.wait_for(running)
-    [pid] = [a["pid"] for a in json.loads(project.sweep("agents", sweep, "--json", *at)) if a["id"] == agent]
+    project.wait_for(pids)
+    [pid] = set(pids())
     assert b"--store" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "an address may hold a password"
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -140,6 +147,74 @@ def test_no_record_has_what_is_in_data_or_a_secret_in_its_path(project: Project)
 def test_this_file_goes_into_the_record_of_the_examples() -> None:
     """Its name has it looked through: what README shows first should not begin with a warning."""
     assert holds_secret(Path(__file__).read_bytes()) == ""
+
+
+PRINTING = """
+import os, sys, sweep
+run = sweep.init()
+print("x" * 8180 + os.environ["HUB_TOKEN"] + " is the token")
+run.log({"loss": run.config["x"]})
+print(sys.argv, file=sys.stderr)
+sys.exit(run.config["x"] - 1)
+"""
+
+
+def stored(project: Project) -> bytes:
+    """Every value in the store, compressed ones as they were, and every other file that sweep has made but the runs' own output."""
+    found = [
+        json.dumps(project.sweep("export", sweep["id"])).encode()
+        for sweep in json.loads(project.sweep("ls", "--json"))
+    ]
+    with sqlite3.connect(project.folder / ".sweep" / "store.db") as store:
+        tables = [name for (name,) in store.execute("select name from sqlite_master where type = 'table'")]
+        for value in (
+            value for table in tables for row in store.execute(f'select * from "{table}"') for value in row
+        ):
+            data = value if isinstance(value, bytes) else str(value).encode()
+            found.append(data)
+            for start in (0, 8):  # pieces of outputs begin with their places
+                with contextlib.suppress(zlib.error):
+                    found.append(zlib.decompressobj().decompress(data[start:]))
+    files = [path for path in (project.folder / ".sweep").rglob("*") if path.is_file()]
+    return b"\n".join([*found, *(path.read_bytes() for path in files if not path.name.startswith("output"))])
+
+
+def test_the_whole_store_has_none_of_those_that_are_planted(project: Project) -> None:
+    """In the address of a remote, in files that are new or changed, also after the sweep was created, in variables, in arguments of
+    the program and of sweep itself, and in what the program prints."""
+    token, key, remote, file, late = (f"planted{secrets.token_hex(12)}" for _ in range(5))
+    github = f"ghp_{secrets.token_hex(18)}"
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=project.folder, check=True, capture_output=True)
+
+    project.env |= {"HUB_TOKEN": token, "SERVICE_API_KEY": key, "FILE_PASSWORD": file, "LATE_SECRET": late}
+    project.write("train.py", PRINTING)
+    project.write("helper.py", "x = 1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    git("remote", "add", "origin", f"https://{remote}@example.org/code.git")
+    project.write("helper.py", f"x = '{github}'\n")
+    project.write("notes.txt", f"the password is {file}\n")
+    command = 'command: ["${env}", "${interpreter}", "${program}", "--api-key", "${envvar:SERVICE_API_KEY}", "${args}"]\n'
+    project.write(
+        "sweep.yaml",
+        SPEC + command + "metric: {name: loss}\nretry: {max: 0}\nenv: {AGAIN: '${envvar:HUB_TOKEN}'}\n",
+    )
+    sweep = project.create()
+    project.write("later.txt", f"written after the sweep was created: {late}\n")
+    said = project.run("agent", sweep)
+    shown = project.run("show", f"{sweep}-1")
+    again = project.run("reproduce", f"{sweep}-0", "--json")
+    assert json.loads(again.stdout)["verdict"] == "identical"
+    assert "failed" in shown.stdout and "[redacted]" in shown.stdout
+    everything = stored(project)
+    assert b"is the token" in everything and b"train.py" in everything, "it was looked into"
+    for planted in (token, key, remote, file, late, github):
+        assert planted.encode() not in everything
+        assert planted not in said.stdout + said.stderr + shown.stdout + again.stdout + again.stderr
 
 
 def test_a_password_in_an_address_counts_as_known() -> None:

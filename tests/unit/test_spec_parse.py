@@ -9,7 +9,7 @@ import pytest
 
 from sweep.core.space import Beta, Categorical, Constant, Distribution, Normal, Numeric, Parameter
 from sweep.core.spec import DEFAULT_COMMAND, EarlyTerminate, Limits, Metric, Resources, Retry, SweepSpec
-from sweep.spec import Parsed, parse, parse_dict
+from sweep.spec import Parsed, SpecError, parse, parse_dict
 
 
 def no_seed() -> int:
@@ -395,13 +395,6 @@ WARNED: list[tuple[str, list[str]]] = [
             "here it reaches the program as it is"
         ],
     ),
-    (
-        'command: ["${program}", "--api-key=abcdefgh"]',
-        [
-            "sweep.yaml:4:25 command[1]: looks like a secret, and commands are recorded; "
-            "write `${envvar:NAME}` instead of it"
-        ],
-    ),
 ]
 
 
@@ -433,7 +426,6 @@ PARAMETER_WARNINGS = [
         ],
     ),
     ("api_key: {value: abcdefgh}", [f"parameters.api_key.value: {SECRET}"]),
-    ("p: {values: [[{a: hf_" + "a" * 34 + "}]]}", [f"parameters.p.values[0][0].a: {SECRET}"]),
     ("pad_token: {values: ['<pad>', eos]}", []),
     (
         "p: {distribution: log_uniform, min: 0.0001, max: 0.1}",
@@ -449,6 +441,37 @@ PARAMETER_WARNINGS = [
 def test_warnings_about_parameters(parameter: str, expected: list[str]) -> None:
     parsed = read(f"method: random\nprogram: t.py\nparameters:\n  {parameter}\n")
     assert [str(warning).split(" ", 1)[1] for warning in parsed.warnings] == expected
+
+
+TOKEN = "hf_" + "a1" * 17
+IN_COMMAND = "looks like a secret, and commands are recorded; write `${envvar:NAME}` instead of it"
+PLANTED = [
+    ('command: ["${program}", "--api-key=abcdefgh"]', f"4:25 command[1]: {IN_COMMAND}"),
+    ('command: ["${program}", "--api-key", "abcdefgh"]', f"4:38 command[2]: {IN_COMMAND}"),
+    (f'command: ["${{program}}", "{TOKEN}"]', f"4:25 command[1]: {IN_COMMAND}"),
+    ("parameters: {q: {values: [[{a: " + TOKEN + "}]]}}", f"4:29 parameters.q.values[0][0].a: {SECRET}"),
+    (
+        f"description: with {TOKEN}",
+        "4:1 description: looks like a secret, and the file is recorded; remove it",
+    ),
+    (f"seed: 1  # {TOKEN}", "4:12: looks like a secret, and the whole file is recorded; remove it"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), PLANTED)
+def test_a_secret_anywhere_in_the_file_is_refused_and_not_repeated(line: str, expected: str) -> None:
+    parameters = "" if line.startswith("parameters") else "parameters: {p: {value: 1}}"
+    with pytest.raises(SpecError) as raised:
+        read(f"method: random\nprogram: t.py\n{parameters}\n{line}\n")
+    assert [str(problem) for problem in raised.value.problems] == [f"sweep.yaml:{expected}"]
+    assert TOKEN not in str(raised.value)
+
+
+def test_what_stands_for_a_secret_in_a_command_is_none() -> None:
+    for item in ("${envvar:KEY}", "--other", "no"):
+        read(
+            f'method: random\nprogram: t.py\nparameters: {{p: {{value: 1}}}}\ncommand: ["${{program}}", "--api-key", "{item}"]\n'
+        )
 
 
 def test_a_dict_is_read_like_a_file() -> None:

@@ -30,6 +30,7 @@ from sweep.agents.wholes import Wholes
 from sweep.core import agent as a
 from sweep.core import entries as e
 from sweep.core.spec import SweepSpec
+from sweep.provenance import known_secrets
 from sweep.stores import HistoryChunk
 from sweep.stores.output import KEPT_BYTES
 
@@ -80,7 +81,11 @@ class LocalRuns:
         read."""
         self.artifacts, self.data = artifacts, data
         self.spec = spec
-        self.outputs, self.wholes, self._put_cache = Outputs(put_cache), wholes, put_cache
+        self.outputs, self.wholes, self._put_cache = (
+            Outputs(put_cache, known_secrets(os.environ)),
+            wholes,
+            put_cache,
+        )
         self.kills, self.telemetry = OomKills(), telemetry
         self.runs: dict[int, LocalRun] = {}
         """run -> its attempt here."""

@@ -1,14 +1,15 @@
 """What runs print, on its way into the store: `sweep logs` works from any machine.
 
 The rules of this file: a run that prints nothing costs one look at its file's size a second, and writes nothing; what is written goes
-with a commit that is made anyway.
+with a commit that is made anyway; the values of secret variables do not get there, stars of the same length stand in their place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from sweep.core.names import output_cache
 from sweep.stores.output import PIECE_BYTES, pack, pieces_to_keep, place_of
@@ -19,9 +20,13 @@ EVERY_S = 1.0
 class Outputs:
     """Follows the output files of an agent's attempts."""
 
-    def __init__(self, put: Callable[[str, bytes], None]) -> None:
-        """`put(name, content)` keeps something with the next commit, in place of what it was told under that name before."""
+    def __init__(self, put: Callable[[str, bytes], None], known: Sequence[str] = ()) -> None:
+        """`put(name, content)` keeps something with the next commit, in place of what it was told under that name before;
+        `known`: what must not be kept."""
         self._put = put
+        self._known = [value.encode("utf-8", "surrogateescape") for value in known]
+        self._around = max(map(len, self._known), default=1) - 1
+        """One that begins in the piece before, or ends in the next, is found so many bytes from the edge."""
         self._kept: dict[tuple[int, int], int] = {}
         self._next_s: dict[tuple[int, int], float] = {}
 
@@ -51,11 +56,18 @@ class Outputs:
                 return
             with Path(path).open("rb") as file:
                 for piece in pieces_to_keep(kept, size):
-                    file.seek(piece * PIECE_BYTES)
-                    data = file.read(PIECE_BYTES)
+                    data = self._piece(file, piece * PIECE_BYTES)
                     if data:
                         self._put(output_cache(*key, place_of(piece)), pack(piece, data))
                         size = max(size, piece * PIECE_BYTES + len(data))
         except OSError:
             return
         self._kept[key] = size
+
+    def _piece(self, file: BinaryIO, start: int) -> bytes:
+        begin = max(0, start - self._around)
+        file.seek(begin)
+        data = file.read(start - begin + PIECE_BYTES + self._around)
+        for value in self._known:
+            data = data.replace(value, b"*" * len(value))
+        return data[start - begin :][:PIECE_BYTES]

@@ -20,7 +20,9 @@ from sweep.agents.warming import Warming, WarmStart
 from sweep.core import entries as e
 from sweep.core.names import run_id
 from sweep.core.retries import rule_of
+from sweep.core.secrets import REDACTED
 from sweep.core.spec import FUNCTION, Determinism, SweepSpec
+from sweep.provenance import known_secrets
 from sweep.spec import expand_command
 
 
@@ -166,4 +168,7 @@ class Launcher:
 
     def tail(self, prepared: Prepared, lines: int) -> str:
         """The last lines of an attempt's output, fit for a terminal."""
-        return tail(prepared.output, lines)
+        found = tail(prepared.output, lines)
+        for value in known_secrets(prepared.env) if found else ():
+            found = found.replace(value, REDACTED)
+        return found

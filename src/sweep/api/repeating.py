@@ -26,6 +26,7 @@ from sweep.core.space import Config
 from sweep.core.spec import FUNCTION, calls_function
 from sweep.core.views import AttemptView, RunView
 from sweep.provenance import known_secrets, launcher_env, snapshot
+from sweep.provenance.left_out import LeftOut
 from sweep.provenance.tree import digest_bytes
 from sweep.spec import expand_command
 from sweep.stores import Store
@@ -267,9 +268,22 @@ def code_change(
             kept[digest] = data
         return digest
 
-    now = snapshot(Path(workdir), keep, known_secrets=known_secrets(environ), exclude=exclude)
+    # What may hold secrets by the environment of whoever created the sweep stays out, although this one may not know them.
+    secret = _left_out_as_secret(store, code)
+    below = code["folder"].count("/") + 1 if code.get("folder") else 0
+    root = Path(workdir).resolve()
+    root = root.parents[below - 1] if below else root
+    apart = [*exclude, *(root / item.path for item in secret)]
+    now = snapshot(Path(workdir), keep, known_secrets=known_secrets(environ), exclude=apart)
     if now.tree == code["tree"]:
         return CodeChange()
+    left_out = (*now.left_out, *secret)
+    now = msgspec.structs.replace(
+        now,
+        left_out=left_out,
+        left_out_count=now.left_out_count + len(secret),
+        complete=now.complete and not secret,
+    )
     after = tree_files(kept.get(now.tree))
     return CodeChange(
         changed=tuple(path for path in before if path in after and before[path] != after[path]),
@@ -278,3 +292,12 @@ def code_change(
         now=msgspec.json.decode(msgspec.json.encode(now)),
         blobs=tuple(kept.values()),
     )
+
+
+def _left_out_as_secret(store: Store, code: Mapping[str, Any]) -> list[LeftOut]:
+    """The files that a record of code names as such."""
+    data = store.get_blob(code["left_out_blob"]) if code.get("left_out_blob") else None
+    found = msgspec.convert(
+        json.loads(data)["left_out"] if data is not None else list(code.get("left_out") or ()), list[LeftOut]
+    )
+    return [item for item in found if item.reason.startswith("secret")]

@@ -236,11 +236,11 @@ def _check_hosted(given: Mapping[str, Any], report: Report) -> None:
 def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
     for key in ("name", "description", *HOSTED_KEYS):
         if find_tokens(str(given.get(key, ""))):
-            report.warn((key,), "looks like a secret, and the file is recorded; remove it")
+            report.error((key,), "looks like a secret, and the file is recorded; remove it")
     about = given.get("about")
     for key, text in about.items() if isinstance(about, dict) else ():
         if find_tokens(str(text)):
-            report.warn(("about", key), "looks like a secret, and the file is recorded; remove it")
+            report.error(("about", key), "looks like a secret, and the file is recorded; remove it")
 
 
 # --- what must hold between keys -------------------------------------------------------------------------------

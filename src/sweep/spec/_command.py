@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.core.secrets import find_tokens
+from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Config
 from sweep.core.spec import SweepSpec
 from sweep.spec._problems import Path, Problem, Report, nearest, shorten
@@ -203,8 +203,11 @@ def check_command(command: tuple[str, ...], program: str | None, report: Report)
         at: Path = ("command", index)
         if item == "${program}" and program is None:
             report.error(at, "`${program}` is used, but the spec names no program; add `program: train.py`")
-        if find_tokens(item, assignments=True):
-            report.warn(
+        before = command[index - 1] if index else ""
+        follows = before.startswith("-") and "=" not in before and looks_secret_name(before)
+        is_value = follows and not item.startswith("-") and "${" not in item and not harmless_value(item)
+        if is_value or find_tokens(item, assignments=True):
+            report.error(
                 at, "looks like a secret, and commands are recorded; write `${envvar:NAME}` instead of it"
             )
         _check_macros(item, at, report)

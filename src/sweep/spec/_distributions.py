@@ -114,8 +114,12 @@ def _check_plain(context: Context, value: Any, *below: str | int) -> None:
     name = str(context.at[-1])
     for path, text in _texts(value, below):
         here = (*context.at, *path)
-        if find_tokens(text) or (looks_secret_name(name) and not harmless_value(text)):
-            context.report.warn(
+        is_token = bool(find_tokens(text))
+        if is_token or (looks_secret_name(name) and not harmless_value(text)):
+            tell = (
+                context.report.error if is_token else context.report.warn
+            )  # a name alone may mean something else
+            tell(
                 here,
                 "looks like a secret, and configs are recorded; pass it on through the environment: `env: {NAME: ${envvar:NAME}}`",
             )

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from sweep.core.secrets import find_tokens
 from sweep.core.spec import SweepSpec
 from sweep.spec import _problems
 from sweep.spec._build import build_spec
@@ -37,6 +38,19 @@ def parse(text: str | bytes, path: str = "sweep.yaml", *, draw_seed: Callable[[]
     report.source = tree
     content = tree.data(report)
     return _built(content, text, report, draw_seed)
+
+
+def _check_whole(text: str, report: Report) -> None:
+    """Secrets anywhere in the file, comments included, since all of it is recorded. Lines that are spoken of already are not again."""
+    known = {problem.line for problem in report.errors}
+    for start, _ in find_tokens(text):
+        line = text.count("\n", 0, start) + 1
+        if line not in known:
+            known.add(line)
+            column = start - text.rfind("\n", 0, start)
+            report.error_at(
+                line, column, (), "looks like a secret, and the whole file is recorded; remove it"
+            )
 
 
 def parse_dict(
@@ -75,6 +89,8 @@ def _built(
     content: Any, source: str, report: Report, draw_seed: Callable[[], int], needs_program: bool = True
 ) -> Parsed:
     spec = build_spec(content, report, draw_seed, needs_program)
+    if report.source is not None:
+        _check_whole(source, report)
     if spec is None or report.errors:
         raise SpecError(report.errors)
     return Parsed(spec, source, report.warnings)
