@@ -112,6 +112,16 @@ def test_data_that_changes_while_a_run_reads_it_taints_the_run(with_data: Projec
     assert "data changed while these ran" in with_data.sweep("status", "latest")
 
 
+def test_what_a_tainted_run_read_nobody_can_tell(with_data: Project) -> None:
+    """Its data was put back as it was: nothing else differs, and yet that values do says nothing."""
+    mischief = "open('data/train.csv', 'w').write('7,8'); text = open('data/train.csv').read()\n"
+    once = "import os\nif 'SWEEP_AGENT' in os.environ: " + mischief
+    with_data.work_off(SPEC, TRAIN.replace("for step", once + "for step"))
+    with_data.write("data/train.csv", "1,2\n")
+    found = verdict(with_data, "latest-0", code=13)
+    assert found["verdict"] == "inconclusive" and "data changed while it ran" in found["reason"]
+
+
 def test_an_input_that_is_not_there(with_data: Project) -> None:
     with_data.write("train.py", "import sweep\nsweep.init().log({'loss': 1.0})\n")
     with_data.write("sweep.yaml", SPEC.replace("[data]", "[nowhere.csv]"))

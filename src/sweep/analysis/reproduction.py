@@ -167,7 +167,8 @@ def judge(
         )
     if not ended and not any(stream.first for stream in streams):
         also = f", although {_list(differs)} differ" if differs else ""
-        return Judgement("identical", f"all {compared:,} values are the same to the last bit{also}")
+        which = "the one value is" if compared == 1 else f"all {compared:,} values are"
+        return Judgement("identical", f"{which} the same to the last bit{also}")
     wrong = sum(stream.different for stream in streams)
     if not ended and wrong == 0:
         count = sum(stream.within for stream in streams)

@@ -308,9 +308,7 @@ class _Attempt:
         judgement = judge(
             streams,
             differs=[check.what for check in checks if check.state == "changed"],
-            uncontrolled="the sweep left chance alone (`determinism: off`)"
-            if self.views.spec.determinism == "off"
-            else "",
+            uncontrolled=self._uncontrolled(),
             ended=_ended_otherwise(again, rows, then, cut),
             seed_noise=self._seed_noise(),
             objective=self._objective(again.history, limit),
@@ -359,6 +357,13 @@ class _Attempt:
         )
 
     # --- what follows from it
+
+    def _uncontrolled(self) -> str:
+        """What nobody has had in hand when the run was recorded, in words."""
+        if self.views.spec.determinism == "off":
+            return "the sweep left chance alone (`determinism: off`)"
+        changed = any(one.changed for one in self.run.data if one.attempt == self.run.attempt)
+        return "its data changed while it ran: what it read nobody can tell" if changed else ""
 
     def _objective(self, history: History, rows: int | None) -> float | None:
         metric = self.views.spec.metric
