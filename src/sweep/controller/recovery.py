@@ -122,4 +122,7 @@ def _without_collections() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # what has been made is old at once: nobody looks through it now
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import islice
 
 from sweep.core import entries as e
 from sweep.core.retries import RETRY_CLASS
@@ -38,7 +39,7 @@ def note_end(state: State, run: Run, host: str, entry: e.AttemptEnded, began_s: 
         return
     state.lately.append((host, entry.outcome != "failed"))
     if len(state.lately) > KEPT_ENDS:  # a node that fails on and on must not push out what others did
-        of_it = [place for place, (name, _) in enumerate(state.lately) if name == host]
+        of_it = list(islice((place for place, end in enumerate(state.lately) if end[0] == host), LATELY + 1))
         if len(of_it) > LATELY:
             del state.lately[of_it[0]]
 

@@ -108,12 +108,17 @@ class Run:
         self,
         first: int,
         steps: Sequence[float],
-        values: Iterable[float],
+        values: Sequence[float],
         progress: Sequence[float] = (),
         anew: bool = False,
     ) -> bool:
         """Take in reported values. An attempt that starts again at a step replaces what earlier ones had from there
         on; returns whether anything was replaced. `anew`: progress counts from the attempt's own start."""
+        if first and len(steps) == len(values) == 1 and not progress:  # by far the most frequent
+            self.progress.append(steps[0])
+            self.steps.append(steps[0])
+            self.values.append(values[0])
+            return False
         replaced = False
         if first == 0 and steps:
             while self.steps and self.steps[-1] >= steps[0]:
