@@ -40,6 +40,9 @@ local function give(key, name, token, now, ttl, nonce, holder)
   redis.call('HSET', key, name, token .. '|' .. expires .. '|' .. ttl .. '|' .. nonce .. '|' .. holder)
   return expires
 end
+local function set_all(key, fields)  -- names and values in turn; few enough at a time for Lua's stack
+  for i = 1, #fields, 1000 do redis.call('HSET', key, unpack(fields, i, math.min(i + 999, #fields))) end
+end
 """
 
 TOKEN_FIELD = b"#token"
@@ -167,10 +170,14 @@ if token == '' and last > position then
 end
 base = base + 2 * addressed
 if upto ~= '' and tonumber(upto) >= tonumber(head[4] or 0) then
-  for i = 0, changed - 1 do
-    local key = ARGV[base + 2 * i + 1]
-    redis.call('HSET', string.sub(key, 1, 4) == 'run/' and rows or ix, key, ARGV[base + 2 * i + 2])
+  local runs, others = {}, {}
+  for i = base + 1, base + 2 * changed, 2 do
+    local some = string.sub(ARGV[i], 1, 4) == 'run/' and runs or others
+    some[#some + 1] = ARGV[i]
+    some[#some + 1] = ARGV[i + 1]
   end
+  set_all(rows, runs)
+  set_all(ix, others)
   redis.call('HSET', meta, 'upto', upto)
   redis.call('HINCRBY', meta, 'version', 1)
 end
@@ -298,9 +305,14 @@ return {upto, found, redis.call('HGETALL', blocks)}
 WRITE_INDEX = Script("""
 local meta, ix, rows, blocks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 redis.call('DEL', ix, rows, blocks)
+local runs, others = {}, {}
 for i = 2, #ARGV, 2 do
-  redis.call('HSET', string.sub(ARGV[i], 1, 4) == 'run/' and rows or ix, ARGV[i], ARGV[i + 1])
+  local some = string.sub(ARGV[i], 1, 4) == 'run/' and runs or others
+  some[#some + 1] = ARGV[i]
+  some[#some + 1] = ARGV[i + 1]
 end
+set_all(rows, runs)
+set_all(ix, others)
 redis.call('HSET', meta, 'upto', ARGV[1])
 redis.call('HINCRBY', meta, 'version', 1)
 return redis.call('HLEN', rows)
