@@ -44,7 +44,7 @@ def _open_redis(url: str, cwd: Path) -> Store:
     try:
         from sweep.stores.redis import RedisStore
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "redis":
+        if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
             raise
         raise StoreError(
             "a store on a Redis server needs the package `redis`: pip install 'sweep[redis]'"
