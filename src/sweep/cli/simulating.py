@@ -189,7 +189,8 @@ def _advice(verdicts: Sequence[Verdict]) -> str:
 
 def as_yaml(rule: EarlyTerminate) -> str:
     """The rule as one writes it."""
-    usual = EarlyTerminate(type=rule.type, eta=2.0 if rule.type == "asha" else 3.0)
+    compares = rule.type in ("asha", "median", "percentile")
+    usual = EarlyTerminate(type=rule.type, eta=2.0 if rule.type == "asha" else 3.0, trend=compares)
     keys = [name for name in rule.__struct_fields__ if getattr(rule, name) != getattr(usual, name)]
     words = [f"type: {rule.type}", *(f"{name}: {_scalar(getattr(rule, name))}" for name in keys)]
     return f"{{{', '.join(words)}}}"

@@ -59,6 +59,9 @@ class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
     min_delta: float = 0.0
     resume: bool = False
     """For `asha`: runs are paused instead of ended, and go on from their checkpoint when they belong to the best after all."""
+    trend: bool = False
+    """For `asha`, `median`, `percentile`: runs are compared by their trend, too. A spec file has it unless it says otherwise; false are sweeps
+    from before there was a trend, so that they are judged, and audited, as they were."""
 
 
 def pauses(early: EarlyTerminate | None) -> bool:

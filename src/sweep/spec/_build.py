@@ -30,7 +30,7 @@ from sweep.core.spec import (
 )
 from sweep.spec._command import check_command
 from sweep.spec._constraints import with_constraints
-from sweep.spec._early import ETA, ETA_OF_ASHA, check_early_terminate
+from sweep.spec._early import COMPARING, ETA, ETA_OF_ASHA, check_early_terminate
 from sweep.spec._fields import MAX_SEED
 from sweep.spec._honest import check_honest
 from sweep.spec._initial import read_initial
@@ -422,6 +422,7 @@ def _early_terminate(file: SweepFile) -> EarlyTerminate | None:
         patience=early.patience,
         min_delta=float(early.min_delta),
         resume=early.resume,
+        trend=early.trend and early.type in COMPARING,
     )
 
 

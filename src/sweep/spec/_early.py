@@ -6,11 +6,13 @@ from sweep.spec._models import EarlyTerminateModel, SweepFile
 from sweep.spec._problems import Path, Report, listed, number
 
 ETA, ETA_OF_ASHA = 3.0, 2.0
+COMPARING = ("asha", "median", "percentile")
+"""Rules of our own that compare runs."""
 KEYS_OF_RULE: dict[str, tuple[str, ...]] = {
     "hyperband": ("s", "eta", "strict"),
-    "asha": ("eta", "min_runs", "resume"),
-    "median": ("min_runs",),
-    "percentile": ("percentile", "min_runs"),
+    "asha": ("eta", "min_runs", "resume", "trend"),
+    "median": ("min_runs", "trend"),
+    "percentile": ("percentile", "min_runs", "trend"),
     "plateau": ("patience", "min_delta"),
     "threshold": ("threshold",),
 }

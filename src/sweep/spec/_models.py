@@ -113,6 +113,10 @@ class EarlyTerminateModel(Model):
         description="`asha`: runs are paused instead of ended. Their slots go to others, and when they belong to the best after all they go on from their checkpoint.",
         examples=[True],
     )
+    trend: f.Bool = Field(
+        default=True,
+        description="`asha`, `median`, `percentile`: a run that is worse than others goes on while it still becomes better fast enough to be among the best soon; false compares by the best value alone.",
+    )
 
 
 class ConfirmModel(Model):

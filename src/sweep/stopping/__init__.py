@@ -15,8 +15,10 @@ MIN_ITER = {"asha": 5, "median": 8, "percentile": 5, "plateau": 15, "threshold":
 MIN_SHARE = {"asha": 10, "median": 6, "percentile": 10, "plateau": 3}
 """With max_iter alone, runs are judged from this part of it on."""
 MIN_RUNS = {"asha": 8, "median": 8, "percentile": 5}
+LATER_RUNS = 4
+"""With `trend`, so many are enough where runs are judged for a second time, unless min_runs says it."""
 PERCENTILE = 65.0
-_GROWTH = 1.1
+_GROWTH, _GROWTH_OF_TRENDS = 1.1, 1.5
 _FARTHEST = 2.0**53
 
 
@@ -53,14 +55,17 @@ def _own(early: EarlyTerminate, metric: Metric) -> Stopper:
     from sweep.stopping._rungs import RungStopper
 
     eta = kept_eta(early)
-    halving = early.type == "asha"
+    halving, growth = early.type == "asha", _GROWTH_OF_TRENDS if early.trend else _GROWTH
+    least = early.min_runs if early.min_runs is not None else MIN_RUNS[early.type]
     return RungStopper(
         metric,
-        rungs(first, eta if halving else _GROWTH, end, whole=step != "time"),
+        rungs(first, eta if halving else growth, end, whole=step != "time"),
         eta,
         step=step,
         judged="sound best",
-        least=early.min_runs if early.min_runs is not None else MIN_RUNS[early.type],
+        least=least,
+        later=LATER_RUNS if early.trend and early.min_runs is None else least,
+        trend=early.trend,
         spares_leader=True,
         end=end,
     )

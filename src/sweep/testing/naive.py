@@ -151,13 +151,28 @@ def naive_condemned(
 
     here = sorted(judged(curve) for curve in bad.values() if curve and curve[-1][0] >= rung)
     if own:
-        least = settings.min_runs or {"percentile": 5}.get(settings.type, 8)
+        first = {"percentile": 5}.get(settings.type, 8)
+        least = settings.min_runs or (4 if settings.trend and rung > rungs[0] else first)
         best = min((value for curve in bad.values() for _, value in curve), default=math.inf)
         if bad[run][-1][0] >= (settings.max_iter or math.inf):
             return False
         if len(here) < least or min(value for _, value in bad[run]) == best < math.inf:
             return False
-    return judged(bad[run]) > here[int(len(here) / eta)]
+    if not settings.trend:
+        return judged(bad[run]) > here[int(len(here) / eta)]
+    trends = sorted(_trend(curve, rung, judged(curve)) for curve in bad.values() if curve and curve[-1][0] >= rung)
+    return (
+        judged(bad[run]) > here[int(len(here) / eta)]
+        and _trend(bad[run], rung, judged(bad[run])) > trends[int(len(here) / eta)]
+    )
+
+
+def _trend(curve: Sequence[tuple[float, float]], rung: float, judged: float) -> float:
+    """As much better again as it has become since half of its way to the rung, if that can be told."""
+    reached = next(at for at, _ in curve if at >= rung)
+    before = [value for at, value in curve if at <= reached / 2]
+    gain = min(before, default=math.inf) - judged
+    return judged - gain if math.isfinite(gain) else judged
 
 
 def _alone(settings: EarlyTerminate, sign: int, curve: Sequence[tuple[float, float]]) -> bool:

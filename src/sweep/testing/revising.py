@@ -81,6 +81,7 @@ def draw_stopper(rng: Random) -> EarlyTerminate | None:
         step=own.choice((None, None, None, "count", "metric:epoch")),
         min_runs=own.choice((1, 2, 3)),
         resume=True,
+        trend=own.random() < 0.6,
     )
 
 
@@ -113,6 +114,7 @@ def _draw_own(rng: Random, first: int, eta: float) -> EarlyTerminate | None:
         patience=rng.choice((None, 1, 3)) if kind == "plateau" else None,
         min_delta=rng.choice((0.0, 0.1)) if kind == "plateau" else 0.0,
         resume=kind == "asha" and rng.random() < 0.6,
+        trend=kind in ("asha", "median", "percentile") and rng.random() < 0.6,
     )
 
 
