@@ -42,12 +42,15 @@ Run = Callable[[Sequence[RunCurve], int], Result]
 def ours(length: int) -> dict[str, EarlyTerminate]:
     """Every rule as somebody has it who gives nothing, the length of a run, or W&B's numbers."""
     return {
-        "asha": EarlyTerminate(type="asha", eta=2.0),
-        "asha, max_iter": EarlyTerminate(type="asha", eta=2.0, max_iter=length),
-        "median": EarlyTerminate(type="median"),
-        "median, max_iter": EarlyTerminate(type="median", max_iter=length),
-        "percentile": EarlyTerminate(type="percentile"),
-        "percentile, max_iter": EarlyTerminate(type="percentile", max_iter=length),
+        "asha": EarlyTerminate(type="asha", eta=2.0, trend=True),
+        "asha, max_iter": EarlyTerminate(type="asha", eta=2.0, max_iter=length, trend=True),
+        "median": EarlyTerminate(type="median", trend=True),
+        "median, max_iter": EarlyTerminate(type="median", max_iter=length, trend=True),
+        "percentile": EarlyTerminate(type="percentile", trend=True),
+        "percentile, max_iter": EarlyTerminate(type="percentile", max_iter=length, trend=True),
+        "asha, trend: false": EarlyTerminate(type="asha", eta=2.0),
+        "median, trend: false": EarlyTerminate(type="median"),
+        "percentile, trend: false": EarlyTerminate(type="percentile"),
         "plateau": EarlyTerminate(type="plateau"),
         "plateau, max_iter": EarlyTerminate(type="plateau", max_iter=length),
         "hyperband (W&B), min_iter 3": EarlyTerminate(min_iter=3),

@@ -38,10 +38,14 @@ def own(kind: str, **keys: object) -> EarlyTerminate:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("asha", own("asha", eta=2.0)),
-        ("asha, eta: 4, min_runs: 9", own("asha", eta=4.0, min_runs=9)),
-        ("median, step: 'metric: epoch'", own("median", step="metric:epoch")),
-        ("percentile, percentile: 25, step: count", own("percentile", percentile=25.0, step="count")),
+        ("asha", own("asha", eta=2.0, trend=True)),
+        ("asha, trend: false", own("asha", eta=2.0)),
+        ("asha, eta: 4, min_runs: 9", own("asha", eta=4.0, min_runs=9, trend=True)),
+        ("median, step: 'metric: epoch'", own("median", step="metric:epoch", trend=True)),
+        (
+            "percentile, percentile: 25, step: count",
+            own("percentile", percentile=25.0, step="count", trend=True),
+        ),
         ("plateau, patience: 7, min_delta: 1e-3", own("plateau", patience=7, min_delta=0.001)),
         ("threshold, threshold: 2, min_iter: 3", own("threshold", threshold=2.0, min_iter=3)),
     ],
@@ -105,6 +109,39 @@ def test_reasons_are_for_people() -> None:
     threshold.report(1, [0.9, 0.1])
     assert threshold.condemned(0) == "iteration 2: best loss 0.69 is worse than the threshold (0.7)"
     assert threshold.condemned(1) is None
+
+
+def test_a_run_that_becomes_better_fast_goes_on() -> None:
+    """It is among the worst, but by as much again as it has gained since half of its way it would be among the best."""
+    asha = stopper_of(own("asha", min_iter=4, eta=2.0, min_runs=4, trend=True))
+    for run in range(8):
+        asha.report(run, [0.9, 0.5 + run / 100, 0.5 + run / 100, 0.5 + run / 100])
+    asha.report(8, [2.0, 1.2, 1.0, 0.8])
+    asha.report(9, [2.0, 1.2, 1.15, 1.1])
+    assert asha.condemned(8) is None
+    assert asha.condemned(9) == (
+        "iteration 4: best loss 1.1 is worse than the best half (0.55) of 10 runs, and its trend 1 is worse than the best half (0.54)"
+    )
+    assert asha.spared([(8, None), (9, None), (7, None)]) == [8]
+    assert asha.condemned(7) is not None, "it has gained nothing"
+    plain = stopper_of(own("asha", min_iter=4, eta=2.0, min_runs=4))
+    for run in range(8):
+        plain.report(run, [0.9, 0.5 + run / 100, 0.5 + run / 100, 0.5 + run / 100])
+    plain.report(8, [2.0, 1.2, 1.0, 0.8])
+    assert plain.condemned(8) is not None
+
+
+def test_fewer_runs_are_enough_where_they_are_judged_again() -> None:
+    asha = stopper_of(own("asha", min_iter=2, eta=2.0, trend=True))
+    for run in range(4):
+        asha.report(run, [1.0 + run] * 4)
+    assert asha.condemned(3) is not None, "of four at iteration 4"
+    for run in range(4, 7):
+        asha.report(run, [9.0 + run] * 2)
+    assert asha.condemned(6) is None, "of seven at iteration 2"
+    asha.report(7, [20.0] * 2)
+    assert asha.condemned(7) is not None
+    assert stopper_of(own("asha", min_iter=2, eta=2.0, trend=True, min_runs=5)).condemned(3) is None
 
 
 # --- steps
@@ -175,6 +212,11 @@ RULES = [
     own("median", min_iter=1, min_runs=3),
     own("median", min_iter=2, max_iter=9, min_runs=1, step="time"),
     own("percentile", percentile=30.0, min_iter=1, min_runs=2),
+    own("asha", eta=2.0, min_iter=2, min_runs=2, trend=True),
+    own("asha", eta=2.0, min_iter=1, trend=True),
+    own("asha", eta=1.5, min_iter=3, max_iter=12, min_runs=1, step="count", trend=True),
+    own("median", min_iter=1, min_runs=2, trend=True),
+    own("percentile", min_iter=2, min_runs=1, step="time", trend=True),
     own("plateau", min_iter=1),
     own("plateau", min_iter=2, patience=2, min_delta=0.5, step="count"),
     own("threshold", threshold=0.75, min_iter=2),

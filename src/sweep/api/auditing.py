@@ -19,6 +19,7 @@ from sweep.core.equality import canonical
 from sweep.core.evolve import IllegalDecision, evolve
 from sweep.core.names import run_id
 from sweep.core.plugins import Observation, Proposals, Searcher
+from sweep.core.promises import seen_with_promises
 from sweep.core.seeds import seed_of
 from sweep.core.spec import SweepSpec
 from sweep.core.state import State
@@ -171,7 +172,7 @@ class _Auditor:
         """What decisions that were based on this position need."""
         state, at = self.state, self.state.position
         if at in self._looked_at.seen:
-            self._asked[at] = (state.spec, state.revision, list(state.observations))
+            self._asked[at] = (state.spec, state.revision, list(seen_with_promises(state)))
         if at in self._looked_at.judged:
             decisions, _ = decide(state, self._looked_at.judged[at])
             self._condemned[at] = {

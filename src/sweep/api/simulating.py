@@ -44,7 +44,8 @@ def rules_for(length: float) -> list[EarlyTerminate]:
     eta: dict[StopperType, float] = {"asha": 2.0}
     own: tuple[StopperType, ...] = ("asha", "median", "percentile", "plateau")
     rules = [
-        EarlyTerminate(type=kind, max_iter=whole, eta=eta.get(kind, 3.0), trend=kind != "plateau") for kind in own
+        EarlyTerminate(type=kind, max_iter=whole, eta=eta.get(kind, 3.0), trend=kind != "plateau")
+        for kind in own
     ]
     rules.insert(1, EarlyTerminate(type="asha", max_iter=whole, eta=2.0, resume=True, trend=True))
     return [*rules, EarlyTerminate(type="hyperband", min_iter=max(1, math.ceil(whole / 10)))]

@@ -20,6 +20,7 @@ from sweep.core.decide import Propose, WakeAt, decide
 from sweep.core.entries import Recorded
 from sweep.core.index import IndexFold
 from sweep.core.names import AGENT_LEASES, agent_lease
+from sweep.core.promises import seen_with_promises
 from sweep.core.rows import SWEEP_KEY
 from sweep.core.spec import SweepSpec
 from sweep.core.state import MakeStopper, State
@@ -297,7 +298,7 @@ class Driver:
             self._search = self._make_search(state)
         self._searched = state.spec
         request = Request(len(state.trials), n, state.revision, state.position)
-        self._search.ask(state.spec, request, state.observations)
+        self._search.ask(state.spec, request, seen_with_promises(state))
         self._take_answer()
 
     def _end_search(self) -> None:

@@ -28,6 +28,9 @@ class Observation(msgspec.Struct, frozen=True):
     worth: float | None = None
     """What the score would be, by guess, had no replicate been ended early: what a model should learn in its place. None where none
     was, or nothing is known yet that it could be compared with. See `sweep.core.worth`."""
+    promise: float | None = None
+    """What the score of a trial that is not whole, open or ended early, would be by guess, had its runs gone as far as the longest; None
+    where nothing is known of it yet, or no rule ends runs early. See `sweep.core.promises`."""
 
 
 class Proposals(msgspec.Struct, frozen=True):

@@ -37,17 +37,20 @@ class BlendSearcher(ModelSearcher):
     """Start points, then whatever the model whose turn it is finds most promising.
 
     Failed trials, and those without a finite score, count as the worst score seen; open ones as what the model expects
-    there. A pruned trial counts with its score.
+    there. A trial that is not whole counts with its promise, also while it is open.
     """
 
     def __init__(self, spec: SweepSpec, name: str = NAME) -> None:
         axes = Axes(spec.space, quantiles=True)
         model = _Blend(axes, goal_of(spec))
-        described = f"2+numpy-{version('numpy')}+scipy-{version('scipy')}"
+        described = f"3+numpy-{version('numpy')}+scipy-{version('scipy')}"
         super().__init__(name, described, spec, axes, model)
         self._blend = model
         self._start = min(self._start, START)
         self._design = SobolPoints(spec.space, spec.seed)
+
+    def _score(self, observation: Observation) -> float | None:
+        return told_score(observation)
 
     def _ready(self, trials: int, scored: int) -> bool:
         """With many workers the first scores come late: half of them have to do then."""
@@ -70,6 +73,12 @@ class BlendSearcher(ModelSearcher):
         return None
 
 
+def told_score(observation: Observation) -> float | None:
+    """What a trial promises while it is not whole, else its score."""
+    promise = observation.promise
+    return promise if promise is not None and math.isfinite(promise) else score_of(observation)
+
+
 class _Blend:
     """What was told, as rows."""
 
@@ -90,10 +99,10 @@ class _Blend:
             point = self._point(number, observation.config)
             if point is None:
                 continue
-            if observation.status == "open":
+            score = told_score(observation)
+            if observation.status == "open" and score is None:
                 self._pending.append(point)
                 continue
-            score = score_of(observation)
             self._points.append(point)
             self._scores.append(math.nan if score is None else self._sign * score)
 

@@ -65,7 +65,7 @@ class ModelSearcher:
         """The next `n` configs; see `sweep.core.plugins.Searcher`."""
         self._history.update(seen)
         told = [*self._known, *seen] if self._known else seen
-        scored = sum(score_of(observation) is not None for observation in told)
+        scored = sum(self._score(observation) is not None for observation in told)
         modelled = bool(self._axes.axes) and self._ready(len(told), scored)
         if modelled:
             self._model.update(told)
@@ -82,6 +82,10 @@ class ModelSearcher:
             if modelled and len(configs) < n:
                 self._model.pend(config)
         return Proposals(tuple(configs), exhausted=self._any(taken) is None)
+
+    def _score(self, observation: Observation) -> float | None:
+        """What the model is told of a trial."""
+        return score_of(observation)
 
     def _ready(self, trials: int, scored: int) -> bool:  # noqa: ARG002
         """Whether the model may be asked after so many trials, of which so many have a score."""

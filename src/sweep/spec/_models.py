@@ -87,12 +87,12 @@ class EarlyTerminateModel(Model):
     )
     min_runs: f.AtLeastOne | None = Field(
         default=None,
-        description="`asha`, `median`, `percentile`: so many runs must have come as far before they are compared.",
+        description="`asha`, `median`, `percentile`: so many runs must have come as far before they are compared. Not given: more at first than later; see below.",
         examples=[8],
     )
     percentile: f.Percentile | None = Field(
         default=None,
-        description="`percentile`: so many percent of the runs, the best ones, go on. Not given: 65.",
+        description="`percentile`: so many percent of the runs, the best ones, go on. Not given: 60, with `trend: false` 65.",
         examples=[25],
     )
     threshold: f.Number | None = Field(

@@ -184,14 +184,19 @@ _EARLY = """\
 | `type` | ends a run | keys (default) |
 | --- | --- | --- |
 | `hyperband` | whose value at min_iter·eta^k iterations is not among the best 1/eta of the runs that came so far: the rule of W&B | `min_iter`, or `max_iter` and `s`; `eta` (3); `strict` (true); `step` (count) |
-| `asha` | the same with defaults that need no numbers: the best value up to there is compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8), `resume` (false), `step` (logged) |
-| `median` | whose best value is worse than the median of the runs that came as far, looked at ever again from `min_iter` on | `min_iter` (8, or a sixth of `max_iter`), `max_iter`, `min_runs` (8), `step` (logged) |
-| `percentile` | the same, with the best `percentile` percent going on instead of the better half | `percentile` (65), `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5), `step` (logged) |
+| `asha` | the same with defaults that need no numbers: the best value up to there and its trend are compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8, and 4 from the second of these iterations on), `trend` (true), `resume` (false), `step` (logged) |
+| `median` | whose best value is worse than the median of the runs that came as far, and whose trend is, looked at again at each iteration half as far again, from `min_iter` on | `min_iter` (8, or a sixth of `max_iter`), `max_iter`, `min_runs` (8, then 4), `trend` (true), `step` (logged) |
+| `percentile` | the same, with the best `percentile` percent going on instead of the better half | `percentile` (60), `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5, then 4), `trend` (true), `step` (logged) |
 | `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` (half of the iterations done), `min_delta` (0), `step` (logged) |
 | `threshold` | whose best value from iteration `min_iter` on is worse than `threshold` | `threshold` (required), `min_iter` (1), `max_iter`, `step` (logged) |
 | `none` | never | |
 
-The reason is recorded with each run that is ended, in words: `iteration 10: best val/loss 0.41 is worse than the best half (0.33) of 12 runs`.
+The reason is recorded with each run that is ended, in words: `iteration 10: best val/loss 0.41 is worse than the best half (0.33) of 12 runs, and its trend 0.37 is worse than the best half (0.3)`.
+
+A run's trend is what it would become by as much again as it has become better since half of its way: at iteration 10, by as much as since iteration 5. A run goes on that
+is among the best by its value *or* by its trend, so slow learners that win in the end are not ended for being slow. `trend: false` compares values alone
+(and `percentile` is 65 then, rungs of `median` and `percentile` stand a tenth further each, and `min_runs` holds everywhere), as sweeps of earlier versions did, which are judged so when they go on.
+
 NaN and infinities are the worst value. Runs that are equal survive together. A run is judged at the highest of these iterations that it
 has reached, on the data of the moment: one that was spared can be ended when better ones have come as far. One that skips an iteration is
 judged by its next report; what a restarted attempt goes back behind is forgotten, and a step that is logged twice counts by its last value.
@@ -201,7 +206,7 @@ from its checkpoint as soon as the rule would let it, before new trials are begu
 paused when the sweep comes to its end is `pruned`. With `step: time` the iterations are seconds: give `min_iter` or `max_iter`.
 
 The defaults are chosen by recorded learning curves. On those of `benchmarks/stopping` `asha`, `median` and `percentile` save a little more than half
-of the time; `asha` and `percentile` keep the best run in about 95 of 100 replays, `median` in 90; give `max_iter` where you know it. `plateau` saves a
+of the time and keep the best run in more than 95 of 100 replays; give `max_iter` where you know it. `plateau` saves a
 fifth and is no judge of noisy curves; `threshold` saves what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
 
 """

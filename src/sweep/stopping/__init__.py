@@ -17,7 +17,7 @@ MIN_SHARE = {"asha": 10, "median": 6, "percentile": 10, "plateau": 3}
 MIN_RUNS = {"asha": 8, "median": 8, "percentile": 5}
 LATER_RUNS = 4
 """With `trend`, so many are enough where runs are judged for a second time, unless min_runs says it."""
-PERCENTILE = 65.0
+PERCENTILE, PERCENTILE_OF_TRENDS = 65.0, 60.0
 _GROWTH, _GROWTH_OF_TRENDS = 1.1, 1.5
 _FARTHEST = 2.0**53
 
@@ -82,7 +82,9 @@ def first_rung(early: EarlyTerminate) -> float:
 
 def kept_eta(early: EarlyTerminate) -> float:
     """1 run in so many is kept at each rung. Raises ValueError when that is not above 1."""
-    percentile = PERCENTILE if early.percentile is None else early.percentile
+    percentile = early.percentile
+    if percentile is None:
+        percentile = PERCENTILE_OF_TRENDS if early.trend else PERCENTILE
     eta = {"median": 2.0, "percentile": 100 / percentile if percentile > 0 else 0.0}.get(
         early.type, early.eta
     )

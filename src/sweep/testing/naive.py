@@ -108,7 +108,9 @@ def naive_rungs(settings: EarlyTerminate) -> tuple[list[float], float]:
     """The iterations at which runs are compared, and of how many one is kept."""
     if settings.type == "hyperband":
         return naive_bands(settings), settings.eta
-    percentile = 65 if settings.percentile is None else settings.percentile
+    percentile, growth = settings.percentile, 1.5 if settings.trend else 1.1
+    if percentile is None:
+        percentile = 60 if settings.trend else 65
     eta = {"asha": settings.eta, "median": 2.0, "percentile": 100 / percentile}[settings.type]
     at, end, rungs = float(naive_first(settings)), settings.max_iter or 10_000, list[float]()
     while at < end:
@@ -116,7 +118,8 @@ def naive_rungs(settings: EarlyTerminate) -> tuple[list[float], float]:
         if settings.type == "asha":
             at *= eta
         else:
-            at = at * 1.1 if settings.step == "time" or at * 0.1 >= 1 else at + 1
+            wide = settings.step == "time" or settings.trend or at * 0.1 >= 1
+            at = at * growth if wide else at + 1
     return sorted(set(rungs)), eta
 
 
@@ -160,7 +163,9 @@ def naive_condemned(
             return False
     if not settings.trend:
         return judged(bad[run]) > here[int(len(here) / eta)]
-    trends = sorted(_trend(curve, rung, judged(curve)) for curve in bad.values() if curve and curve[-1][0] >= rung)
+    trends = sorted(
+        _trend(curve, rung, judged(curve)) for curve in bad.values() if curve and curve[-1][0] >= rung
+    )
     return (
         judged(bad[run]) > here[int(len(here) / eta)]
         and _trend(bad[run], rung, judged(bad[run])) > trends[int(len(here) / eta)]

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from sweep.core import entries as e
 from sweep.core.evolve import evolve
 from sweep.core.index import rebuild
+from sweep.core.promises import seen_with_promises
 from sweep.core.rows import decode_views
 from sweep.core.snapshot import Packer
 from sweep.core.state import State
@@ -114,7 +115,7 @@ def _propose_again(state: State, proposed: e.TrialsProposed) -> None:
         raise Violation(
             f"trial {proposed.first} was proposed by one that had seen {len(state.trials)} trials"
         )
-    again = searcher.propose(tuple(state.observations), max(1, len(proposed.configs)))
+    again = searcher.propose(tuple(seen_with_promises(state)), max(1, len(proposed.configs)))
     if again.configs != proposed.configs:
         raise Violation(f"trial {proposed.first} is {proposed.configs}, but derived again {again.configs}")
     if proposed.exhausted and not is_finite(state.spec.space):
