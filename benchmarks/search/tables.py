@@ -68,11 +68,12 @@ def _packaged(path: Path, family: str, name: str) -> None:
     metric = properties._main_metric_name
     shape = [len(param["values"]) for param in params]
     losses, seconds = [], []
+    percent = metric == "val_acc" and max(np.max(entry[metric]) for entry in entries.values()) > 1.0
     for index in itertools.product(*map(range, shape)):
         entry = entries["".join(map(str, index))]
         values = np.asarray(entry[metric], float)
         if metric == "val_acc":
-            values = 1.0 - values / (100.0 if values.max() > 1.0 else 1.0)
+            values = 1.0 - values / (100.0 if percent else 1.0)
         losses.append(np.minimum(values, 10.0) if metric == "val_loss" else values)
         seconds.append(float(np.mean(entry["train_time"])))
     seeds = min(map(len, losses))
