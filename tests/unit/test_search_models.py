@@ -85,23 +85,6 @@ def test_start_points_are_spread_and_weighted() -> None:
     assert start_point(space, 5, 1) != start_point(space, 6, 1)
 
 
-def test_our_engine_puts_one_of_many_workers_points_in_the_middle() -> None:
-    firsts = [make_searcher(spec("auto", seed)).propose((), 8).configs for seed in range(12)]
-    assert all(points[3]["lr"] == pytest.approx(10**-2.5) for points in firsts)
-    assert {points[3]["opt"]["x"] for points in firsts} == {0.0}
-    assert {points[3]["opt"]["layers"] for points in firsts} <= {6, 7}
-    assert len({str(points[3]["kind"]) for points in firsts}) == 3, "a choice has no middle"
-    assert all(len({point["opt"]["x"] for point in points}) == 8 for points in firsts)
-
-
-def test_our_engine_asks_one_worker_for_sobols_points_alone() -> None:
-    searcher, seen = make_searcher(spec("auto")), list[Observation]()
-    for number in range(6):
-        config = searcher.propose(seen, 1).configs[0]
-        assert config["opt"]["x"] != 0.0
-        seen.append(Observation(number, config, "completed", easy(config)))
-
-
 def test_start_count() -> None:
     assert [start_count(3, cap) for cap in (None, 400, 30, 16, 2)] == [10, 10, 7, 4, 4]
     assert start_count(0, None) == 0

@@ -30,8 +30,6 @@ START = 8
 """Trials that come before the models are asked, and twice the scores that they wait for; fewer where the budget is small."""
 _FEW = 1000
 """A number with more values than this is as good as continuous."""
-_CENTRE = 3
-"""The trial that is the centre when it is asked for before any score has come: with one worker or two that never happens, save where all fail."""
 _TRIES = 32
 
 
@@ -45,7 +43,7 @@ class BlendSearcher(ModelSearcher):
     def __init__(self, spec: SweepSpec, name: str = NAME) -> None:
         axes = Axes(spec.space, quantiles=True)
         model = _Blend(axes, goal_of(spec))
-        described = f"3+numpy-{version('numpy')}+scipy-{version('scipy')}"
+        described = f"2+numpy-{version('numpy')}+scipy-{version('scipy')}"
         super().__init__(name, described, spec, axes, model)
         self._blend = model
         self._start = min(self._start, START)
@@ -58,11 +56,9 @@ class BlendSearcher(ModelSearcher):
         """With many workers the first scores come late: half of them have to do then."""
         return trials >= self._start and 2 * scored >= self._start
 
-    def _started(self, trial: int, scored: int, taken: set[str]) -> Config | None:
-        """Sobol's points. With many workers the first dozen trials know nothing of each other; one of them has every number in
-        the middle, because bounds are mostly drawn around what is known to work."""
+    def _started(self, trial: int, taken: set[str]) -> Config | None:
         for index in range(trial, trial + _TRIES):
-            config = self._design.config(index, centred=index == _CENTRE and not scored)
+            config = self._design.config(index)
             if self._is_new(config, taken):
                 return config
         return None

@@ -73,7 +73,7 @@ class ModelSearcher:
         configs: list[Config] = []
         while len(configs) < n:
             trial = len(seen) + len(configs)
-            config = self._modelled(trial, taken) if modelled else self._started(trial, scored, taken)
+            config = self._modelled(trial, taken) if modelled else self._started(trial, taken)
             config = config if config is not None else self._any(taken)
             if config is None:
                 return Proposals(tuple(configs), exhausted=True)
@@ -95,8 +95,8 @@ class ModelSearcher:
         key = canonical(config)
         return key not in taken and key not in self._history.keys and domain.allows(self._spec.space, config)
 
-    def _started(self, trial: int, scored: int, taken: set[str]) -> Config | None:  # noqa: ARG002
-        """The first new point of the design from number `trial` on; `scored`: how many have a score by now."""
+    def _started(self, trial: int, taken: set[str]) -> Config | None:
+        """The first new point of the design from number `trial` on."""
         for index in range(trial, trial + _START_TRIES):
             config = start_point(self._spec.space, self._spec.seed, index)
             if self._is_new(config, taken):

@@ -14,7 +14,7 @@ from sweep.core import domain
 from sweep.core.domain import canonical
 from sweep.core.plugins import Observation, Proposals
 from sweep.core.seeds import derive
-from sweep.core.space import Categorical, Config, Space
+from sweep.core.space import Config, Space
 from sweep.core.spec import SweepSpec
 from sweep.search._history import History, Unseen
 from sweep.search._stream import DistinctStream
@@ -70,8 +70,8 @@ class SobolPoints:
         self._engine: Any = None
         self._units: list[list[float]] = []
 
-    def config(self, index: int, *, centred: bool = False) -> Config:
-        """Point `index` of the sequence; `centred`: with its choices, and every number in the middle."""
+    def config(self, index: int) -> Config:
+        """Point `index` of the sequence."""
         parameters = self._space.parameters
         if self._engine is None:
             from scipy.stats import qmc
@@ -80,10 +80,5 @@ class SobolPoints:
         while len(self._units) <= index:
             self._units += self._engine.random(_BLOCK).tolist()
         units = self._units[index]
-        if centred:
-            units = [
-                u if isinstance(p.distribution, Categorical) else 0.5
-                for p, u in zip(parameters, units, strict=False)
-            ]
         values = [domain.from_unit(p.distribution, u) for p, u in zip(parameters, units, strict=False)]
         return domain.assemble(self._space, values)
