@@ -46,7 +46,7 @@ def tables(context: Context) -> Iterator[Table]:
             Row(ONE, lambda: bench.run(bench.data / "0" / "0")),
         ],
         [Goal(AGAIN, "CPU ms", most=50.0), Goal(ONE, "CPU ms", most=50.0)],
-        note="the digests are known; an agent's first run looks them up, and a run that begins within a second of another's end "
+        note="the digests are known; an agent's first run looks the folder up, and a run that begins within a second of another's end "
         "shares that one's second look",
     )
 

@@ -57,7 +57,7 @@ def tables(context: Context) -> Iterator[Table]:
         [
             Goal("sweep --version", "CPU ms", ratio=6),
             Goal("completing a command", "CPU ms", ratio=6),
-            Goal("sweep ls", "CPU ms", ratio=9),
+            Goal("sweep ls", "CPU ms", ratio=7),
         ],
     )
     yield Table(

@@ -14,7 +14,8 @@ import pytest
 
 from analysed import SPACE, parameter, run_view, sweep, table_of
 from sweep.analysis.figures import page, png, theme, web, write_plots
-from sweep.analysis.figures.prepare import Pictures, prepare
+from sweep.analysis.figures.pictures import Pictures
+from sweep.analysis.figures.prepare import prepare
 from sweep.analysis.importance import Importance, ImportanceRow
 from sweep.analysis.table import SweepTable
 from sweep.core.space import Categorical, Numeric, Space

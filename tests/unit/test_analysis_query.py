@@ -9,6 +9,7 @@ import math
 import operator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,9 @@ from sweep.analysis.query import (
     sort_records,
 )
 from sweep.analysis.records import record, records
+from sweep.analysis.written import written
 from sweep.cli.common import print_json, print_json_list
+from sweep.core.outcomes import Usage
 from sweep.core.views import AttemptView, RunView
 
 
@@ -364,6 +367,17 @@ def test_runs_are_the_same_csv_as_their_records(count: int) -> None:
     assert runs_to_csv(views, 9.0) == to_csv(records(views, 9.0))
 
 
+def test_runs_are_the_same_json_as_their_records() -> None:
+    used = AttemptView(attempt=1, agent="a", started_s=1.0, usage=Usage(memory_bytes=5), cpu_s=0.5)
+    again = AttemptView(attempt=2, agent="b", started_s=3.0, ended_s=4.0, maxrss_bytes=7, gpu_share=0.5)
+    views = [*_odd_views(), *_odd_views()]
+    views[0].attempts, views[1].attempts, views[4].attempts = [used], [used, again], []
+    for now_s in (9.0, None):
+        as_records = msgspec.json.encode(records(views, now_s))
+        assert msgspec.json.encode(written(views, now_s)) == as_records
+        assert msgspec.json.decode(as_records) == records(views, now_s)
+
+
 _CELLS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_characters="\r")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
@@ -394,3 +408,16 @@ def test_a_list_printed_in_parts_is_printed_as_the_whole(
     whole = capsys.readouterr().out
     print_json_list(parts)
     assert capsys.readouterr().out == whole
+
+
+def test_runs_are_printed_by_whatever_the_terminal_can_show(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = _odd_views()
+    views[0].note, views[1].seed = "ü", 2**70  # more than msgspec writes as JSON
+    for utf8 in (True, False):
+        monkeypatch.setattr("sweep.cli.common.speaks_utf8", lambda utf8=utf8: utf8)
+        print_json(records(views, 9.0))
+        whole = capsys.readouterr().out
+        print_json_list([written(views[:1], 9.0), written(views[1:], 9.0)])
+        assert capsys.readouterr().out == whole

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -169,3 +171,43 @@ def test_a_folder_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
             Digests().of(str(tmp_path / "data"))
     finally:
         closed.chmod(0o700)
+
+
+def test_a_folder_is_remembered_as_a_whole_for_the_next_agent(at_rest: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "digests.db"
+    with closing(Digests(cache)) as digests:
+        first = digests.of(str(at_rest))
+    with closing(sqlite3.connect(cache)) as db:  # were its files looked up one by one, none would be known
+        told = msgspec.structs.replace(first, digest="as remembered")
+        db.execute("update folder set seen = ?", (msgspec.msgpack.encode(told),))
+        db.commit()
+    with closing(Digests(cache)) as digests:
+        assert digests.of(str(at_rest)).digest == "as remembered"
+    write(at_rest / "new", b"x")
+    with closing(Digests(cache)) as digests:
+        found = digests.of(str(at_rest))
+        assert (found.files, found.digest) == (first.files + 1, artifact.pack(at_rest, {}).listed.digest)
+
+
+def test_the_cache_keeps_the_latest_folders(
+    at_rest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "MAX_FOLDERS", 2)
+    folders = [tmp_path / f"link-{number}" for number in range(3)]
+    with closing(Digests(tmp_path / "digests.db")) as digests:
+        for folder in folders:
+            folder.symlink_to(at_rest)
+            digests.of(str(folder))
+    with closing(sqlite3.connect(tmp_path / "digests.db")) as db:
+        assert db.execute("select path from folder order by number").fetchall() == [
+            (str(folder),) for folder in folders[1:]
+        ]
+
+
+def test_a_folder_whose_name_is_no_text_is_remembered(at_rest: Path, tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    Path(folder).symlink_to(at_rest)
+    with closing(Digests(tmp_path / "digests.db")) as digests:
+        first = digests.of(folder)
+    with closing(Digests(tmp_path / "digests.db")) as digests:
+        assert digests.of(folder) == first

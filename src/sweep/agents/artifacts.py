@@ -58,6 +58,8 @@ class _Followed:
         self.run, self.attempt, self.folder = run, attempt, Path(folder)
         self.offset = 0
         self.jobs: deque[Iterator[None]] = deque()
+        self.over = False
+        """The attempt has ended: nothing more is to come."""
 
     def lines(self) -> list[dict[str, Any]]:
         """What has been written since the last time, whole lines only."""
@@ -110,9 +112,11 @@ class Artifacts:
 
     def ended(self, run: int, attempt: int, place: str | None) -> None:
         """An attempt has ended: read what is left."""
+        key = (run, attempt)
         folder = RunFolder(self._root, self._sweep, run).path
-        if (run, attempt) in self._followed or os.path.exists(f"{folder}/artifacts-{attempt}.jsonl"):  # noqa: PTH110
+        if key in self._followed or os.path.exists(f"{folder}/artifacts-{attempt}.jsonl"):  # noqa: PTH110
             self.noted(run, attempt, place)
+            self._followed[key].over = True
 
     def forget(self) -> None:
         """Nothing that runs here counts any more."""
@@ -120,7 +124,7 @@ class Artifacts:
 
     def due_s(self, now_s: float) -> float | None:
         """When `step` should be called at the latest."""
-        return now_s + AGAIN_S if self._busy else None
+        return now_s + AGAIN_S if self._followed and self._busy else None
 
     def owes(self, now_s: float) -> bool:
         """Whether something is under way that is worth waiting for."""
@@ -132,6 +136,8 @@ class Artifacts:
 
     def step(self) -> None:
         """Do a little of what is to be done. Never raises."""
+        if not self._followed:
+            return
         until_s = time.monotonic() + STEP_S
         for followed in list(self._followed.values()):
             while followed.jobs and time.monotonic() < until_s:
@@ -144,6 +150,8 @@ class Artifacts:
                     followed.jobs.popleft()
                 else:
                     break
+            if followed.over and not followed.jobs:
+                del self._followed[followed.run, followed.attempt]
 
     # --- logging
 

@@ -54,7 +54,10 @@ class Data:
     def __init__(self, root: Path, session: Session) -> None:
         """`root`: the folder that remembers digests; `session`: takes entries and blobs for the next commit."""
         self._digests, self._session = Digests(root / CACHE), session
+        self._workdirs: dict[tuple[int, int], Path] = {}
+        """Attempts that have begun and not ended -> the folder that they started in."""
         self._attempts: dict[tuple[int, int], _Attempt] = {}
+        """Those of them, and of those that have ended, that read data."""
         self._work: list[tuple[threading.Thread, Callable[[], None]]] = []
         self._known = known_secrets(os.environ)
         self._listings: dict[str, str] = {}
@@ -62,7 +65,7 @@ class Data:
 
     def begin(self, run: int, attempt: int, workdir: Path, inputs: Sequence[str], since_s: float) -> None:
         """An attempt has begun at `since_s` (Unix time); `inputs`: what the spec says that it reads, from the folder it starts in."""
-        self._attempts[run, attempt] = _Attempt(run, attempt, os.path.abspath(workdir))  # noqa: PTH100
+        self._workdirs[run, attempt] = workdir
         for path in inputs:
             self._use(run, attempt, path, since_s, slack_s=SLACK_S)
 
@@ -79,9 +82,12 @@ class Data:
         stamp: Sequence[int] = (),
         slack_s: float = 0.0,
     ) -> None:
-        here = self._attempts.get((run, attempt))
-        if here is None or here.over:
+        workdir = self._workdirs.get((run, attempt))
+        if workdir is None:
             return
+        here = self._attempts.get((run, attempt))
+        if here is None:
+            here = self._attempts[run, attempt] = _Attempt(run, attempt, os.path.abspath(workdir))  # noqa: PTH100
         path = os.path.normpath(os.path.join(here.workdir, os.path.expanduser(path)))  # noqa: PTH111, PTH118
         if path in here.pieces or len(here.pieces) >= MOST:
             return
@@ -90,14 +96,14 @@ class Data:
 
     def ended(self, run: int, attempt: int) -> None:
         """An attempt has ended: look at its data once more."""
-        here = self._attempts.get((run, attempt))
-        if here is not None:
+        self._workdirs.pop((run, attempt), None)
+        if (here := self._attempts.get((run, attempt))) is not None:
             here.over = True
-            if not here.pieces:
-                del self._attempts[run, attempt]
 
     def step(self) -> None:
         """Record what has become known."""
+        if not self._attempts:
+            return
         for thread, then in [item for item in self._work if not item[0].is_alive()]:
             self._work.remove((thread, then))
             then()
@@ -108,6 +114,8 @@ class Data:
 
     def due_s(self, now_s: float) -> float | None:
         """When `step` should be called at the latest."""
+        if not self._attempts:
+            return None
         return now_s + AGAIN_S if self._work or any(one.over for one in self._attempts.values()) else None
 
     def owes(self, _: float) -> bool:
@@ -116,6 +124,7 @@ class Data:
 
     def forget(self) -> None:
         """Nothing that runs here counts any more."""
+        self._workdirs.clear()
         self._attempts.clear()
         self._work.clear()
         self._listings.clear()

@@ -213,12 +213,12 @@ class LocalRuns:
 
     def due_s(self, now_s: float) -> float | None:
         """When `step` must be called at the latest; None as long as nothing goes on."""
-        times = (
-            None if self.artifacts is None else self.artifacts.due_s(now_s),
-            None if self.telemetry is None else self.telemetry.due_s(),
-            None if self.data is None else self.data.due_s(now_s),
-        )
-        return min((time_s for time_s in times if time_s is not None), default=None)
+        due_s = None if self.telemetry is None else self.telemetry.due_s()
+        for part in (self.artifacts, self.data):
+            part_s = None if part is None else part.due_s(now_s)
+            if part_s is not None:
+                due_s = part_s if due_s is None else min(due_s, part_s)
+        return due_s
 
     def give_up(self) -> None:
         """Wait for nothing more: the guard, and with it every process here, is gone."""

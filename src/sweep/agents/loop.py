@@ -31,6 +31,7 @@ from sweep.agents.leftovers import Leftovers
 from sweep.agents.local import LocalRun, LocalRuns, is_full, new_agent_id
 from sweep.agents.news import News
 from sweep.agents.options import Options
+from sweep.agents.phases import Phases
 from sweep.agents.searching import SearchWatch
 from sweep.agents.session import UNRENEWED, LeaseLost, Session, carry_orders
 from sweep.agents.signals import Signals
@@ -94,8 +95,7 @@ class Loop:
         self._next_show = self._next_watch = 0.0
         self._trouble = Trouble(view)
         self._search = SearchWatch(self.selector)
-        self._said_phase = "active"
-        self._unled = Unled(self.session, view)
+        self._phases, self._unled = Phases(self.session, view), Unled(self.session, view)
 
     # --- life
 
@@ -165,7 +165,8 @@ class Loop:
         self._unled.tick(now)
         if self._commit_due(now):
             self._commit(now)
-        self._follow_sweep()
+        if why := self._phases.ended():
+            self.perform(self.core.drain(why))
         if now >= self._next_show:
             self._next_show = now + waits.SHOW_S
             self.view.show(self._snapshot(now))
@@ -205,18 +206,16 @@ class Loop:
     def due_s(self, now: float) -> float:
         """When something is due, by the monotonic clock."""
         times = [self.news.due_s, self._next_show, now + self.options.timing.agent_ttl_s / 4]
-        times += [
-            due
-            for due in (
-                self.core.next_wake_s(),
-                self._history_due,
-                self._objective_due,
-                self.server.due_s(),
-                self.checkpoints.due_s(),
-                self.local.due_s(now),
-            )
-            if due is not None
-        ]
+        for due in (
+            self.core.next_wake_s(),
+            self._history_due,
+            self._objective_due,
+            self.server.due_s(),
+            self.checkpoints.due_s(),
+            self.local.due_s(now),
+        ):
+            if due is not None:
+                times.append(due)
         driver = self.session.driver
         if driver is not None and driver.wake_at_s is not None:
             times.append(now + max(0.0, driver.wake_at_s - self.session.time.now_s()))
@@ -432,10 +431,11 @@ class Loop:
     def _commit_due(self, now: float) -> bool:
         if self._trouble.waits(now):
             return False
-        if self.session.urgent or any(
-            due is not None and now >= due for due in (self._history_due, self._objective_due)
-        ):
+        if self.session.urgent:
             return True
+        for due in (self._history_due, self._objective_due):
+            if due is not None and now >= due:
+                return True
         driver = self.session.driver
         if driver is not None:
             if driver.wake_at_s is not None and self.session.time.now_s() >= driver.wake_at_s:
@@ -490,18 +490,6 @@ class Loop:
         self.core.limits = spec.limits
         self.guardian.set_kill_after(spec.limits.kill_after_s)
         self.view.say("the sweep's spec was revised; what starts from now on starts by it", "info")
-
-    def _follow_sweep(self) -> None:
-        session = self.session
-        if session.phase == self._said_phase:
-            return
-        self._said_phase = session.phase
-        if session.phase == "ended":
-            self.perform(self.core.drain(f"the sweep has ended: {session.reason}"))
-        elif session.phase == "active":
-            self.view.say("the sweep goes on", "info")
-        else:
-            self.view.say(f"the sweep is {session.phase}: {session.reason}", "info")
 
     def _snapshot(self, now: float) -> Snapshot:
         sweep = self.session.view or SweepView(sweep=self.sweep, name=self.spec.name or "", state="active")

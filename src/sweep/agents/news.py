@@ -101,6 +101,8 @@ class News:
     def calls(self, leads: bool, seen: int, now_s: float) -> bool:
         """Whether there are news to act on now. For a controller that has folded the journal up to `seen`, what stands before is
         none, and is forgotten."""
+        if self._listener is None:
+            return False
         if self.fresh and leads and not self._heard.unclear:
             kinds = {type(told.entry) for told in self._heard.events if told.position > seen}
             self.fresh = bool(kinds)

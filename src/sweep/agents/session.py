@@ -189,7 +189,7 @@ class Session:
     @property
     def urgent(self) -> bool:
         """Whether one of them cannot wait: anything but that a run has started, of which nobody else's next act depends."""
-        return any(type(entry) is not e.RunStarted for entry in self._pending)
+        return self.pending and any(type(entry) is not e.RunStarted for entry in self._pending)
 
     def behind(self) -> bool:
         """Whether the journal has gone on since the last commit. Cheap."""

@@ -239,6 +239,8 @@ class Telemetry:
     def __init__(self, selector: selectors.BaseSelector, agent: str, sampler: Sampler = SAMPLER) -> None:
         self._agent, self._sampler = agent, sampler
         self._runs: dict[Key, _Here] = {}
+        self._awaited: set[Key] = set()
+        """Those that have ended, and whose last reading is not in."""
         self._done: deque[Key] = deque()
         self._step_s = 0.0
         self._ours, self._theirs = socket.socketpair()
@@ -262,10 +264,9 @@ class Telemetry:
         put: Callable[[str, bytes], None],
     ) -> None:
         """Carry off what is due: to the journal by `add` (None: not now), to the store beside it by `put`."""
-        for key in [
-            key for key, here in self._runs.items() if here.then is not None and here.until_s <= now_s
-        ]:
-            self._over(key)
+        if self._awaited:
+            for key in [key for key in self._awaited if self._runs[key].until_s <= now_s]:
+                self._over(key)
         if now_s < self._step_s or add is None:
             return
         self._step_s = now_s + 1.0
@@ -290,6 +291,7 @@ class Telemetry:
             then()
             return
         here.then, here.until_s = then, time.monotonic() + WAIT_S
+        self._awaited.add(key)
         self._sampler.finish(here.metered, lambda: self._finished(key))
 
     def last(
@@ -297,6 +299,7 @@ class Telemetry:
     ) -> tuple[e.Usage | None, float]:
         """What an attempt has used in all, and its CPU time as far as it was seen; it is looked at no more."""
         here = self._runs.pop(key, None)
+        self._awaited.discard(key)
         if here is None:
             return None, 0.0
         self._sampler.drop(here.metered)
@@ -308,7 +311,7 @@ class Telemetry:
 
     def give_up(self) -> None:
         """Wait for no last reading any more, and look at nothing of what was here."""
-        for key in [key for key, here in self._runs.items() if here.then is not None]:
+        for key in list(self._awaited):
             self._over(key)
         self.forget()
 
@@ -317,10 +320,11 @@ class Telemetry:
         for here in self._runs.values():
             self._sampler.drop(here.metered)
         self._runs.clear()
+        self._awaited.clear()
 
     def due_s(self) -> float | None:
         """When `step` must be called at the latest."""
-        return min((here.until_s for here in self._runs.values() if here.then is not None), default=None)
+        return min(self._runs[key].until_s for key in self._awaited) if self._awaited else None
 
     def close(self) -> None:
         """Let go."""
@@ -348,6 +352,7 @@ class Telemetry:
 
     def _over(self, key: Key) -> None:
         here = self._runs.get(key)
+        self._awaited.discard(key)
         if here is not None and here.then is not None:
             then, here.then = here.then, None
             then()

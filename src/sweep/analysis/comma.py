@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from sweep.analysis.records import (
     GROUPS,
     MAPS,
@@ -27,6 +29,7 @@ from sweep.core.views import RunView
 
 _find_special = re.compile('[,"\n\r]').search
 _find_escaped = re.compile('["\\\\\x00-\x1f]').search
+_NUMBERS = frozenset((float, type(None)))
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -80,13 +83,26 @@ def _texts(items: list[Any]) -> list[str]:
     kinds = set(map(type, items))
     if kinds == {str}:
         return items if not _find_special("".join(items)) else list(map(_quoted, items))
-    if kinds == {float}:
-        return list(map(repr, items))
+    if kinds <= _NUMBERS and float in kinds:
+        return _floats(items)
     if kinds == {int}:
         return list(map(str, items))
     if kinds == {list} and (quick := _lists_of_text(items)) is not None:
         return quick
     return list(map(_cell, items))
+
+
+def _floats(items: list[float | None]) -> list[str]:
+    """Each as `repr` writes it, which is five times slower, and nothing for None."""
+    known = [item for item in items if item is not None]
+    texts = msgspec.json.encode(known)[1:-1].decode().split(",")
+    cells = iter(
+        repr(item) if "e" in text or "0.0000" in text or text == "null" else text
+        for item, text in zip(known, texts, strict=True)
+    )
+    return (
+        list(cells) if len(known) == len(items) else ["" if item is None else next(cells) for item in items]
+    )
 
 
 def _lists_of_text(items: list[list[Any]]) -> list[str] | None:

@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from sweep.core.views import AttemptView, RunView
@@ -41,7 +42,7 @@ def _second(at_s: int) -> str:
 _Field = Callable[[Sequence[RunView], Sequence[AttemptView | None], float | None], list[Any]]
 
 _FIELDS: dict[str, _Field] = {
-    "id": lambda runs, _, __: [run.id for run in runs],
+    "id": lambda runs, _, __: [f"{run.sweep}-{run.run}" for run in runs],
     "sweep": lambda runs, _, __: [run.sweep for run in runs],
     "run": lambda runs, _, __: [run.run for run in runs],
     "trial": lambda runs, _, __: [run.trial for run in runs],
@@ -71,7 +72,31 @@ _FIELDS: dict[str, _Field] = {
 }
 """What a record says, field by field: for many runs, their last attempts, and now (Unix time)."""
 
-FIELDS = tuple(_FIELDS)
+_ATTEMPT: dict[str, Callable[[Sequence[AttemptView], float | None], list[Any]]] = {
+    "attempt": lambda all_, _: [one.attempt for one in all_],
+    "agent": lambda all_, _: [one.agent for one in all_],
+    "host": lambda all_, _: [one.host for one in all_],
+    "slot": lambda all_, _: [one.slot for one in all_],
+    "gpus": lambda all_, _: [list(one.gpus) for one in all_],
+    "pid": lambda all_, _: [one.pid for one in all_],
+    "outcome": lambda all_, _: [one.outcome for one in all_],
+    "reason": lambda all_, _: [one.reason for one in all_],
+    "exit_code": lambda all_, _: [one.exit_code for one in all_],
+    "error_class": lambda all_, _: [one.error_class for one in all_],
+    "assigned": lambda all_, _: [iso_time(one.assigned_s) for one in all_],
+    "started": lambda all_, _: [iso_time(one.started_s) for one in all_],
+    "ended": lambda all_, _: [iso_time(one.ended_s) for one in all_],
+    "duration_s": lambda all_, now_s: [_rounded(length_s(one, now_s)) for one in all_],
+    "rows": lambda all_, _: [one.rows for one in all_],
+    "command": lambda all_, _: [list(one.command) for one in all_],
+    "env": lambda all_, _: [one.env.copy() for one in all_],
+    "determinism": lambda all_, _: [one.state.copy() for one in all_],
+    "folder": lambda all_, _: [one.folder for one in all_],
+    "tail": lambda all_, _: [one.tail for one in all_],
+}
+"""What a record says of each attempt."""
+
+FIELDS, ATTEMPT_FIELDS = tuple(_FIELDS), tuple(_ATTEMPT)
 PLAIN = tuple(name for name in FIELDS if name not in GROUPS)
 
 
@@ -88,10 +113,17 @@ def records(runs: Sequence[RunView], now_s: float | None = None) -> list[Record]
     found = [dict(zip(FIELDS, values, strict=True)) for values in zip(*fields, strict=True)]
     from sweep.analysis.usage import usage_of_run  # it reads records itself
 
+    views = [attempt for run in runs for attempt in run.attempts]
+    attempts = zip(*attempt_columns(views, now_s), strict=True)
     for run, row in zip(runs, found, strict=True):
         row["usage"] = usage_of_run(run, now_s)
-        row["attempts"] = [_attempt(attempt, now_s) for attempt in run.attempts]
+        row["attempts"] = [dict(zip(ATTEMPT_FIELDS, next(attempts), strict=True)) for _ in run.attempts]
     return found
+
+
+def attempt_columns(attempts: Sequence[AttemptView], now_s: float | None) -> list[list[Any]]:
+    """Of each of ATTEMPT_FIELDS its values, one an attempt, as in the records of their runs."""
+    return [values(attempts, now_s) for values in _ATTEMPT.values()]
 
 
 def field_columns(runs: Sequence[RunView], names: Iterable[str], now_s: float | None) -> list[list[Any]]:
@@ -104,8 +136,9 @@ def group_columns(runs: Sequence[RunView], group: str) -> dict[str, list[Any]]:
     """All that is in `group`: name (`config.lr`) -> its values, one a run, None where a run has none. Names in the order in
     which they come."""
     lines: list[dict[str, Any]] = [getattr(run, group) for run in runs]
-    if {type(value) for line in lines for value in line.values()} <= _WRITTEN:
-        return {f"{group}.{key}": _as_json([line.get(key) for line in lines]) for key in keys_of(lines)}
+    plain = {f"{group}.{key}": [line.get(key) for line in lines] for key in keys_of(lines)}
+    if all(set(map(type, values)) <= _WRITTEN for values in plain.values()):
+        return {name: _as_json(values) for name, values in plain.items()}
     flattened = [flatten(line, group) for line in _maps(lines)]
     return {name: [line.get(name) for line in flattened] for name in keys_of(flattened)}
 
@@ -124,8 +157,8 @@ def _started_s(run: RunView) -> float | None:
 
 def _maps(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """`to_json` of each, quickly for what mostly comes: names with finite numbers and words, nothing nested."""
-    if _are_json([value for line in lines for value in line.values()]):
-        return [dict(line) for line in lines]
+    if _are_json(list(chain.from_iterable([line.values() for line in lines]))):
+        return list(map(dict, lines))
     return [{str(key): to_json(item) for key, item in line.items()} for line in lines]
 
 
@@ -188,11 +221,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def keys_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """All keys, in the order in which they come."""
-    found: dict[str, None] = {}
-    for row in rows:
-        if not found.keys() >= row.keys():
-            found.update(dict.fromkeys(row))
-    return list(found)
+    orders = dict.fromkeys(map(tuple, rows))  # mostly one
+    return list(dict.fromkeys(chain.from_iterable(orders)))
 
 
 def flat(row: Record, usage: bool = False) -> Record:
@@ -205,31 +235,6 @@ def flat(row: Record, usage: bool = False) -> Record:
         if values := row.get(group):
             found |= flatten(values, group)
     return found
-
-
-def _attempt(attempt: AttemptView, now_s: float | None) -> Record:
-    return {
-        "attempt": attempt.attempt,
-        "agent": attempt.agent,
-        "host": attempt.host,
-        "slot": attempt.slot,
-        "gpus": list(attempt.gpus),
-        "pid": attempt.pid,
-        "outcome": attempt.outcome,
-        "reason": attempt.reason,
-        "exit_code": attempt.exit_code,
-        "error_class": attempt.error_class,
-        "assigned": iso_time(attempt.assigned_s),
-        "started": iso_time(attempt.started_s),
-        "ended": iso_time(attempt.ended_s),
-        "duration_s": _rounded(length_s(attempt, now_s)),
-        "rows": attempt.rows,
-        "command": list(attempt.command),
-        "env": dict(attempt.env),
-        "determinism": dict(attempt.state),
-        "folder": attempt.folder,
-        "tail": attempt.tail,
-    }
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -6,16 +6,19 @@ however it ended.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sweep.analysis.history import same_name
 from sweep.analysis.records import Record, length_s
-from sweep.core.samples import COLUMNS, Samples
 from sweep.core.views import AttemptView, RunView
+
+if TYPE_CHECKING:  # most listings show no samples
+    from sweep.core.samples import Samples
 
 FIELDS = (
     "cpu_s",
@@ -54,27 +57,32 @@ class Spent(msgspec.Struct, kw_only=True):
     """How many of them are not in these sums: nobody measured it."""
     no_energy: int = 0
 
-    def add(self, attempt: AttemptView, now_s: float) -> None:
-        """One more; one that has not ended counts up to `now_s` (Unix seconds)."""
-        self.attempts += 1
-        self.wall_s += length_s(attempt, now_s) or 0.0
-        self.gpu_s += attempt.gpu_s(now_s)
-        self.cpu_s += attempt.cpu_s or 0.0
-        self.energy_j += attempt.energy_j or 0.0
-        self.no_cpu += attempt.cpu_s is None
-        self.no_energy += attempt.energy_j is None
+
+def spent_by(attempts: Sequence[AttemptView], now_s: float) -> Spent:
+    """What these, which have started, used together; one that has not ended counts up to `now_s` (Unix seconds; 0: no time)."""
+    cpu_s = [one.cpu_s for one in attempts if one.cpu_s is not None]
+    energy_j = [one.energy_j for one in attempts if one.energy_j is not None]
+    return Spent(
+        attempts=len(attempts),
+        wall_s=sum([length_s(one, now_s) or 0.0 for one in attempts]),
+        cpu_s=sum(cpu_s),
+        energy_j=sum(energy_j),
+        gpu_s=sum([one.gpu_s(now_s) for one in attempts if one.gpu_share]),
+        no_cpu=len(attempts) - len(cpu_s),
+        no_energy=len(attempts) - len(energy_j),
+    )
 
 
 def spent(runs: Iterable[RunView], now_s: float) -> dict[str, Spent]:
     """How the attempts that started have ended (`running`: not yet) -> what they have used; `total` is all of them and comes
     first. Whatever is asked of a run once more, each of its attempts counts."""
-    found = {"total": Spent()}
+    by_outcome: dict[str, list[AttemptView]] = {}
     for run in runs:
         for attempt in run.attempts:
             if attempt.started_s is not None:
-                found["total"].add(attempt, now_s)
-                found.setdefault(attempt.outcome or "running", Spent()).add(attempt, now_s)
-    return found
+                by_outcome.setdefault(attempt.outcome or "running", []).append(attempt)
+    found = {name: spent_by(attempts, now_s) for name, attempts in by_outcome.items()}
+    return {"total": functools.reduce(together, found.values(), Spent()), **found}
 
 
 def together(one: Spent, other: Spent) -> Spent:
@@ -145,6 +153,8 @@ def sampled(samples: Samples, name: str) -> list[float | None]:
 
 def samples_record(attempt: int, samples: Samples) -> Record:
     """What an attempt used over time as plain data: `seconds` since its start, and a list for each column."""
+    from sweep.core.samples import COLUMNS
+
     return {
         "attempt": attempt,
         "began_s": samples.began_s,

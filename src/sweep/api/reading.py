@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from sweep.api.finding import NotFound
-from sweep.core.index import IndexFold
 from sweep.core.names import controller_lease, usage_cache
 from sweep.core.rows import (
     AGENT_PREFIX,
@@ -19,10 +19,11 @@ from sweep.core.rows import (
     decode_views,
     run_key,
 )
-from sweep.core.samples import Samples, unpack
 from sweep.core.views import RunView, SweepView
-from sweep.stopping import make_stopper
 from sweep.stores import HistoryChunk, Index, Store
+
+if TYPE_CHECKING:
+    from sweep.core.samples import Samples
 
 CATCH_UP_S = 0.3
 """How long to wait for a living controller to bring the index up to date before folding the journal ourselves."""
@@ -53,8 +54,10 @@ def _read(store: Store, sweep: str, prefixes: Sequence[str]) -> Index:
 
 
 def _follow(store: Store, sweep: str, prefixes: Sequence[str]) -> tuple[int, dict[str, bytes]]:
-    """What the index will be when a controller has brought it up to date."""
+    """What the index will be when a controller has brought it up to date. Only here a listing pays for what folds a journal."""
     from sweep.controller.recovery import recover
+    from sweep.core.index import IndexFold
+    from sweep.stopping import make_stopper
 
     index = store.read_index(sweep)
     state = recover(store, sweep, index.upto, make_stopper)
@@ -108,6 +111,8 @@ def read_history(store: Store, sweep: str, runs: list[int]) -> dict[int, list[Hi
 
 def read_samples(store: Store, run: RunView) -> dict[int, Samples]:
     """Attempt -> what it used over time, of those that were sampled."""
+    from sweep.core.samples import unpack
+
     found = {}
     for attempt in run.attempts:
         samples = unpack(store.get_cache(run.sweep, usage_cache(run.run, attempt.attempt)))

@@ -13,9 +13,8 @@ from sweep.api import find_sweep
 from sweep.api.agents import AgentAtWork, end_agent, find_agent, list_agents, list_aside
 from sweep.api.requests import Refused
 from sweep.cli.common import command, json_option, opened, print_json, store_option
-from sweep.cli.listing import print_table
-from sweep.cli.live import duration_text
 from sweep.cli.main import UserMistake
+from sweep.cli.texts import duration_text, print_table
 from sweep.stores import Store
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from sweep.cli.main import UserMistake
 from sweep.stores import Store, open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 store_option = click.option(
     "--store",
@@ -75,6 +75,16 @@ def _in_words(error: Exception) -> str | None:
     return str(error) if isinstance(error, SweepError | BadExport) else None
 
 
+_kept: list[Any] = []
+
+
+def kept(value: T) -> T:
+    """The same, which is never taken apart: of thousands of runs that costs as much as reading them, in a process that is about to
+    end."""
+    _kept[:] = [value]
+    return value
+
+
 @contextmanager
 def opened(store_url: str | None, create: bool = False) -> Iterator[Store]:
     """The store that the options name, closed at the end."""
@@ -91,14 +101,18 @@ def print_json(value: Any, *, finite: bool = False) -> None:
 
 
 def print_json_list(parts: Iterable[list[Any]]) -> None:
-    """`print_json` of one list that comes in parts, none of them empty, without numbers that are not finite."""
+    """`print_json` of one list that comes in parts, none of them empty, without numbers that are not finite. Structs are written as
+    maps."""
     utf8, begin = speaks_utf8(), b"["
     for part in parts:
         if utf8 and (data := _json_bytes(part)) is not None:
             sys.stdout.flush()
             sys.stdout.buffer.write(begin + data[1:-2])
         else:
-            click.echo(begin.decode() + json_text(part, ascii_only=not utf8, finite=True)[1:-2], nl=False)
+            import msgspec
+
+            plain = msgspec.to_builtins(part)
+            click.echo(begin.decode() + json_text(plain, ascii_only=not utf8, finite=True)[1:-2], nl=False)
         begin = b","
     click.echo("[]" if begin == b"[" else "\n]")
 
@@ -106,6 +120,8 @@ def print_json_list(parts: Iterable[list[Any]]) -> None:
 def json_text(value: Any, *, ascii_only: bool, finite: bool = False) -> str:
     """As `json.dumps(…, indent=2)` writes it, which is ten times slower; numbers that are not finite as strings.
     `finite`: there are none."""
+    import json
+
     import msgspec
 
     if finite and not ascii_only and (data := _json_bytes(value)) is not None:

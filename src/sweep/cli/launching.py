@@ -331,7 +331,7 @@ def _gone(record: LaunchRecord | None) -> bool:
 
 
 def _show(report: LaunchReport) -> None:
-    from sweep.cli.listing import print_table
+    from sweep.cli.texts import print_table
 
     shape = f", each with {report.shape.words}" if report.shape is not None else ""
     told = {"leaving": "; it was told to leave", "ended": f"; it is over: {report.reason}"}.get(

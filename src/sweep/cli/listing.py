@@ -1,123 +1,31 @@
-"""`sweep ls`, `status`, `show` and `best`."""
+"""`sweep status` and `sweep show`."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from sweep.analysis.grading import grade
 from sweep.analysis.records import iso_time, record
-from sweep.analysis.usage import usage_of
-from sweep.api import find_sweep, load_sweep_views, load_views
-from sweep.api.choosing import find_one
-from sweep.api.reading import read_samples
-from sweep.cli.best import best_number, best_words
-from sweep.cli.common import command, json_option, opened, print_json, store_option
-from sweep.cli.confirming import has_result, print_result, seen_result, show_sweep, withheld
-from sweep.cli.grounds import print_grounds
-from sweep.cli.live import config_text, duration_text
-from sweep.cli.spending import (
-    print_spent,
-    print_usage,
-    sampled_records,
-    spent_of,
-)
-from sweep.core.names import run_id
+from sweep.api import find_sweep, load_views
+from sweep.cli.best import best_words
+from sweep.cli.common import command, json_option, kept, opened, print_json, store_option
+from sweep.cli.results import has_result, print_result, seen_result, show_sweep, withheld
+from sweep.cli.spending import print_spent, print_usage, sampled_records, spent_of
+from sweep.cli.sweeps import shown_state, sweep_record
+from sweep.cli.texts import config_text, duration_text, flat_config, local_text, number_text, print_map
 from sweep.core.ran import code_of
 from sweep.core.rows import Views
-from sweep.core.samples import Samples
-from sweep.core.sizes import trials
-from sweep.core.views import AttemptView, RunView, SweepView, nodes_aside
+from sweep.core.views import AttemptView, RunView, nodes_aside
+
+if TYPE_CHECKING:
+    from sweep.core.samples import Samples
 
 MOST_NAMED = 10
-
-
-@command("ls", "sweep ls")
-@click.option("--tag", "tags", multiple=True, metavar="NAME", help="Only sweeps with this tag.")
-@store_option
-@json_option
-def ls_command(tags: Sequence[str], store_url: str | None, as_json: bool) -> None:
-    """List the sweeps that are recorded in this project, the latest last."""
-    with opened(store_url) as store:
-        sweeps = [view for view in load_sweep_views(store) if set(tags) <= set(view.tags)]
-    if as_json:
-        print_json([sweep_record(view) for view in sweeps])
-        return
-    if not sweeps:
-        none = (
-            f"no sweep is tagged {' and '.join(tags)}"
-            if tags
-            else "no sweeps yet; `sweep create FILE` records one"
-        )
-        click.echo(none, err=True)
-        return
-    heads, cells = annotation_columns(sweeps)
-    rows = [
-        (
-            view.sweep,
-            view.name,
-            shown_state(view),
-            _progress(view),
-            best_number(view),
-            _local(view.created_s),
-            *more,
-        )
-        for view, more in zip(sweeps, cells, strict=True)
-    ]
-    print_table(("ID", "NAME", "STATE", "RUNS", "BEST", "CREATED", *heads), rows)
-
-
-def annotation_columns(
-    views: Sequence[SweepView | RunView],
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and cells for tags and notes; columns in which nothing would stand are left out."""
-    tags, notes = any(view.tags for view in views), any(view.note for view in views)
-    cells = [(*([", ".join(view.tags)] * tags), *([_one_line(view.note)] * notes)) for view in views]
-    return (*(["TAGS"] * tags), *(["NOTE"] * notes)), cells
-
-
-def _one_line(note: str) -> str:
-    line = " ".join(note.split())
-    return line if len(line) <= 60 else f"{line[:59]}…"
-
-
-def sweep_record(view: SweepView) -> dict[str, Any]:
-    return {
-        "id": view.sweep,
-        "name": view.name,
-        "state": view.state,
-        "confirming": view.confirming,
-        "reason": view.reason,
-        "created": iso_time(view.created_s),
-        "ended": iso_time(view.ended_s),
-        "trials": view.trials,
-        "run_cap": view.run_cap,
-        "runs": view.counts,
-        "best": view.best,
-        "best_run": None if view.best_run is None else run_id(view.sweep, view.best_run),
-        "best_trial": view.best_trial,
-        "best_seeds": list(view.best_seeds),
-        "tags": list(view.tags),
-        "note": view.note,
-    }
-
-
-def shown_state(view: SweepView) -> str:
-    """The sweep's state, in one word: `confirming` is what it does while it is active."""
-    return "confirming" if view.confirming and view.state == "active" else view.state
-
-
-def _progress(view: SweepView) -> str:
-    done = sum(view.counts.get(state, 0) for state in ("completed", "pruned", "failed", "cancelled"))
-    busy = sum(view.counts.get(state, 0) for state in ("assigned", "running"))
-    failed = view.counts.get("failed", 0)
-    return f"{done} done" + (f" ({failed} failed)" if failed else "") + (f", {busy} running" if busy else "")
 
 
 @command("status", "sweep status latest")
@@ -127,7 +35,7 @@ def _progress(view: SweepView) -> str:
 def status_command(sweep_id: str, store_url: str | None, as_json: bool) -> None:
     """Show how far sweep ID is: runs by state, the best so far, who works on it, what runs now."""
     with opened(store_url) as store:
-        views = load_views(store, find_sweep(store, sweep_id))
+        views = kept(load_views(store, find_sweep(store, sweep_id)))
         found = seen_result(store, views, "status") if has_result(views) else None
     if as_json:
         agents = [
@@ -190,6 +98,8 @@ def print_status(views: Views) -> None:
     for name, text in (("tags", ", ".join(sweep.tags)), ("note", sweep.note)):
         if text:
             click.echo(f"  {name:<10}{text}")
+    from sweep.core.sizes import trials
+
     total = trials(spec, sweep.run_cap)
     cap = "" if total is None else f" of {total:,}"
     engine = f" ({spec.engine})" if spec.engine else ""
@@ -208,7 +118,7 @@ def print_status(views: Views) -> None:
     for agent in views.agents:
         if agent.state == "joined":
             click.echo(
-                f"  agent     {agent.agent} on {agent.host}, {agent.slots} slots, since {_local(agent.joined_s)}"
+                f"  agent     {agent.agent} on {agent.host}, {agent.slots} slots, since {local_text(agent.joined_s)}"
             )
             for slot in agent.kept:
                 click.echo(f"  slot      {agent.agent}: {slot.words}")
@@ -223,13 +133,6 @@ def print_status(views: Views) -> None:
             )
 
 
-def flat_config(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    items: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        items += flat_config(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return items
-
-
 @command("show", "sweep show latest-3")
 @click.argument("run", metavar="RUN")
 @store_option
@@ -239,6 +142,12 @@ def show_command(run: str, store_url: str | None, as_json: bool) -> None:
 
     Of a sweep's ID it shows how far that is, and its result.
     """
+    from sweep.analysis.grading import grade
+    from sweep.analysis.usage import usage_of
+    from sweep.api.choosing import find_one
+    from sweep.api.reading import read_samples
+    from sweep.cli.grounds import print_grounds
+
     with opened(store_url) as store:
         if show_sweep(store, run, as_json):
             return
@@ -311,14 +220,6 @@ def _code_text(code: Mapping[str, Any]) -> str:
     return f"tree {code['tree'][:12]}{commit}, {files}{whole}"
 
 
-def print_map(title: str, values: dict[str, Any]) -> None:
-    if values:
-        click.echo(f"  {title}")
-        width = max(len(name) for name in values)
-        for name, value in values.items():
-            click.echo(f"    {name:<{width}}  {number_text(value)}")
-
-
 def _print_attempt(attempt: AttemptView, node: dict[str, Any], samples: Samples | None) -> None:
     outcome = attempt.outcome or "not ended yet"
     click.echo(f"  attempt {attempt.attempt}: {outcome}" + (f" ({attempt.reason})" if attempt.reason else ""))
@@ -347,24 +248,3 @@ def _print_attempt(attempt: AttemptView, node: dict[str, Any], samples: Samples 
         click.echo(f"    kept      its checkpoint, in the store: {attempt.checkpoint[:12]}")
     for line in attempt.tail.rstrip().splitlines():
         click.echo(f"    | {line}")
-
-
-# --- small things
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> None:
-    """Columns as wide as they need to be, two spaces apart."""
-    lines = [tuple(header), *(tuple(map(str, row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    click.echo("\n".join(indent + line for line in padded))
-
-
-def number_text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _local(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s).strftime("%Y-%m-%d %H:%M:%S")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sweep.cli.best import best_words
+from sweep.cli.texts import config_text, duration_text
 from sweep.core.names import run_id
 
 if TYPE_CHECKING:  # listings use this module's texts, and should not pay for the agent
@@ -286,33 +287,3 @@ class LiveView(PlainView):
         if snapshot.sweep.state != "active":
             notes.append(f"the sweep is {snapshot.sweep.state}")
         return [Text(note, style="yellow") for note in notes]
-
-
-def config_text(config: dict[str, Any], limit: int) -> str:
-    """`lr=0.01 optimizer.name=sgd`, cut to `limit` characters."""
-    text = " ".join(f"{name}={_value(value)}" for name, value in _flat(config, ""))
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _flat(config: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    items: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        items += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return items
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def duration_text(seconds: float) -> str:
-    """`0.8 s`, `45 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 100:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -21,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("working", "Create, work off and plot a sweep: the three in one."),
     "validate": ("creating", "Check a sweep.yaml: errors, warnings, size."),
     "simulate": ("simulating", "Tell what ending runs early would save, by recorded curves."),
-    "ls": ("listing", "List the sweeps of this project."),
+    "ls": ("sweeps", "List the sweeps of this project."),
     "status": ("listing", "Show how far a sweep is, and who works on it."),
     "runs": ("runs", "List the runs of a sweep; filter, sort, export."),
     "show": ("listing", "Show everything that is recorded about a run."),
@@ -61,6 +63,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command -> module under `sweep.cli` that defines it (as `<command>_command`), and its one-line help."""
 
 
+LISTINGS = ("ls", "status", "runs", "show", "best")
+"""Commands that only show something. They end as soon as it is shown, and never look for garbage: both would cost more than some of
+them do."""
+
+
 class UserMistake(click.ClickException):
     """Something the user can mend: one message, exit code 2, no traceback."""
 
@@ -93,6 +100,8 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"sweep.cli.{COMMANDS[name][0]}")
+        if _alone and name not in LISTINGS:
+            _go_on()
         command: click.Command = getattr(module, f"{name}_command")
         return command
 
@@ -141,7 +150,12 @@ def main(argv: list[str] | None = None) -> None:
     try:
         interrupts.heed()
         _fill_streams()
-        sys.exit(_run(argv))
+        if argv is None:
+            _hurry()
+        code = _run(argv)
+        if _alone:
+            _end(code)
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(_interrupted())
     finally:
@@ -169,6 +183,32 @@ def _run(argv: list[str] | None) -> int:
             raise
         code = _interrupted()
     return code
+
+
+_alone = False
+"""This process is here for a listing, or for no command at all (a help text, the version)."""
+
+
+def _hurry() -> None:
+    """Look for no garbage until it is known which command it is."""
+    global _alone
+    _alone = True
+    gc.disable()
+
+
+def _go_on() -> None:
+    """It is no listing."""
+    global _alone
+    _alone = False
+    gc.enable()
+
+
+def _end(code: int) -> None:
+    """End the process without taking everything in it apart first. A listing has closed what it had opened, and started nothing."""
+    interrupts.end_at_once()
+    atexit._run_exitfuncs()
+    _flush_streams()
+    os._exit(code)
 
 
 def _interrupted() -> int:

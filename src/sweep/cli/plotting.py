@@ -12,8 +12,8 @@ from sweep.api import find_sweep, load_views, read_history
 from sweep.api.reading import read_samples
 from sweep.cli.best import best_words
 from sweep.cli.common import command, json_option, opened, print_json, store_option
-from sweep.cli.live import config_text
 from sweep.cli.main import UserMistake
+from sweep.cli.texts import config_text
 from sweep.core.names import run_id
 from sweep.core.rows import Views
 from sweep.stores import Store

@@ -10,7 +10,7 @@ import click
 
 from sweep.api import find_sweep
 from sweep.cli.common import command, confirmed, json_option, opened, print_json, store_option, yes_option
-from sweep.cli.listing import print_table
+from sweep.cli.texts import print_table
 
 if TYPE_CHECKING:
     from sweep.api.collecting import Keep, Kind, Plan

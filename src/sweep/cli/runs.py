@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +10,15 @@ from typing import Any
 import click
 import msgspec
 
-from sweep.analysis.grading import grade
 from sweep.analysis.records import duration_s, records
 from sweep.api import find_sweep, load_views
-from sweep.cli.common import command, json_option, opened, print_json_list, store_option, who
-from sweep.cli.confirming import print_groups
-from sweep.cli.listing import annotation_columns, error_class, flat_config, number_text, print_table
-from sweep.cli.live import duration_text
+from sweep.cli.common import command, json_option, kept, opened, print_json_list, store_option, who
+from sweep.cli.listing import error_class
 from sweep.cli.main import UserMistake
+from sweep.cli.results import print_groups
 from sweep.cli.spending import HEADS, usage_cells
+from sweep.cli.sweeps import annotation_columns
+from sweep.cli.texts import duration_text, flat_config, number_texts, print_columns
 from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.stores import Store
@@ -82,9 +81,8 @@ def runs_command(
     as_json: bool,
 ) -> None:
     """List the runs of sweep ID: state, objective, config; filtered, sorted, as table, CSV, JSON or Parquet."""
-    gc.disable()  # many objects and no garbage, in a process that ends
     with opened(store_url) as store:
-        views = load_views(store, find_sweep(store, sweep_id))
+        views = kept(load_views(store, find_sweep(store, sweep_id)))
         _count_look(
             store, views, f"{where} {sort}", raw=as_json or how != "table" or history or out is not None
         )
@@ -115,8 +113,10 @@ def runs_command(
         found = records(runs, now)
         export_runs(store_url, views, found, "json" if as_json else how, history, out, usage)
     elif as_json or how == "json":
+        from sweep.analysis.written import written
+
         parts = (runs[at : at + PART] for at in range(0, len(runs), PART))
-        print_json_list(_with_grades(views, part, now) if graded else records(part, now) for part in parts)
+        print_json_list(_with_grades(views, part, now) if graded else written(part, now) for part in parts)
     elif how == "csv":
         from sweep.analysis.comma import runs_to_csv
 
@@ -137,6 +137,8 @@ def _count_look(store: Store, views: Views, asked: str, raw: bool) -> None:
 
 def _with_grades(views: Views, runs: Sequence[RunView], now: float) -> list[dict[str, Any]]:
     """Their records, each with its grade as `sweep show --json` has it."""
+    from sweep.analysis.grading import grade
+
     return [
         {**row, "reproducible": msgspec.to_builtins(grade(views, run))}
         for row, run in zip(records(runs, now), runs, strict=True)
@@ -145,6 +147,8 @@ def _with_grades(views: Views, runs: Sequence[RunView], now: float) -> list[dict
 
 def _grades(views: Views, runs: Sequence[RunView]) -> dict[str, list[Any]]:
     """Columns of a table; nothing for runs that have not begun."""
+    from sweep.analysis.grading import grade
+
     found = [grade(views, run) for run in runs]
     return {
         "reproducible.grade": [None if one is None else one.grade for one in found],
@@ -162,36 +166,45 @@ def _selected(runs: list[RunView], where: str | None, sort: str | None, now: flo
 
 
 def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool, graded: bool) -> None:
+    shown: dict[str, list[str]] = {"RUN": [f"{run.sweep}-{run.run}" for run in runs]}
+    if views.spec.replicates > 1 or any(run.purpose == "confirm" for run in runs):
+        shown["REPLICATE"] = [
+            f"{run.replicate}{' (fresh seed)' if run.purpose == 'confirm' else ''}" for run in runs
+        ]
+    shown["STATE"] = [
+        f"{run.state} ({error_class(run)})" if run.state == "failed" else run.state for run in runs
+    ]
+    lengths = [duration_s(run, now) for run in runs]
+    heads, columns = list(shown), list(shown.values())
+    heads += [views.spec.metric.name if views.spec.metric is not None else "objective", "TIME"]
+    columns += [
+        number_texts([run.objective for run in runs]),
+        ["" if length_s is None else duration_text(length_s) for length_s in lengths],
+    ]
     names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
-    metric = views.spec.metric.name if views.spec.metric is not None else "objective"
-    replicates = views.spec.replicates > 1 or any(run.purpose == "confirm" for run in runs)
-    heads, cells = annotation_columns(runs)
-    if usage:
-        heads = (*HEADS, *heads)
-        cells = [(*used, *more) for used, more in zip(usage_cells(runs, now), cells, strict=True)]
-    if graded:
-        heads = ("GRADE", *heads)
-        found = (grade(views, run) for run in runs)
-        cells = [("" if one is None else one.grade, *more) for one, more in zip(found, cells, strict=True)]
-    rows = []
-    for run, more in zip(runs, cells, strict=True):
-        flat = dict(flat_config(run.config))
-        fresh = " (fresh seed)" if run.purpose == "confirm" else ""
-        seed = (f"{run.replicate}{fresh}",) if replicates else ()
-        length_s = duration_s(run, now)
-        rows.append(
-            (
-                run.id,
-                *seed,
-                run.state + (f" ({error_class(run)})" if run.state == "failed" else ""),
-                number_text(run.objective),
-                "" if length_s is None else duration_text(length_s),
-                *(number_text(flat.get(n)) for n in names),
-                *more,
-            )
-        )
-    print_table(
-        ("RUN", *(("REPLICATE",) if replicates else ()), "STATE", metric, "TIME", *names, *heads), rows
-    )
-    if not rows:
+    heads += names
+    columns += _config_columns(runs, names)
+    more = {**(_grade_cells(views, runs) if graded else {}), **(_used_cells(runs, now) if usage else {})}
+    more |= annotation_columns(runs)
+    print_columns((*heads, *more), (*columns, *more.values()))
+    if not runs:
         click.echo("no runs", err=True)
+
+
+def _config_columns(runs: Sequence[RunView], names: Sequence[str]) -> list[list[str]]:
+    configs = [run.config for run in runs]
+    if any(dict in map(type, config.values()) for config in configs):
+        configs = [dict(flat_config(config)) for config in configs]
+    return [number_texts([config.get(name) for config in configs]) for name in names]
+
+
+def _used_cells(runs: Sequence[RunView], now: float) -> dict[str, list[str]]:
+    cells = list(zip(*usage_cells(runs, now), strict=True))
+    return dict(zip(HEADS, map(list, cells) if cells else ([] for _ in HEADS), strict=True))
+
+
+def _grade_cells(views: Views, runs: Sequence[RunView]) -> dict[str, list[str]]:
+    from sweep.analysis.grading import grade
+
+    found = (grade(views, run) for run in runs)
+    return {"GRADE": ["" if one is None else one.grade for one in found]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,8 +22,10 @@ from sweep.analysis.usage import (
 )
 from sweep.cli.common import speaks_utf8
 from sweep.core.rows import Views
-from sweep.core.samples import Samples
 from sweep.core.views import AttemptView, RunView
+
+if TYPE_CHECKING:
+    from sweep.core.samples import Samples
 
 HEADS = ("CPU-S", "MEMORY", "READ", "WRITTEN", "GPU-HOURS", "ENERGY")
 _WORDS = {"running": "running now"}

@@ -67,6 +67,8 @@ class GpuSlots:
 
     def next_wake_s(self) -> float | None:
         """When `tick` must be called at the latest."""
+        if not self._waiting and not self._looking:
+            return None
         times = [one.look_s for slot, one in self._waiting.items() if slot not in self._looking]
         times += [due for due in self._looking.values() if due is not None]
         return min(times, default=None)
@@ -90,6 +92,8 @@ class GpuSlots:
 
     def tick(self, now_s: float) -> tuple[tuple[int, ...], dict[int, Finding]]:
         """(slots to be looked at again, what is to be thought of those about which nothing was heard)."""
+        if not self._waiting and not self._looking:  # as mostly, and on nodes without GPUs always
+            return (), {}
         again = [
             slot
             for slot, waiting in self._waiting.items()

@@ -4,13 +4,15 @@ The rules of this file:
 - What is remembered belongs to (device, inode, size, time of change, time of the inode's change): a write changes one of them. A file
   that was changed within `FRESH_S` is not remembered, as a second write within the clock's grain would not show.
 - The cache is a cache: where it cannot be used, everything is read.
-- Only what is not remembered is opened. A folder that was at rest is remembered as a whole, so that a second look costs a `stat` of each file.
+- Only what is not remembered is opened. A folder that was at rest is remembered as a whole, for other processes too, so that another look
+  costs a `stat` of each file.
 - A folder has the digest that an artifact with the same files has (`sweep.provenance.artifact`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import threading
@@ -27,7 +29,7 @@ PART_BYTES = 1 << 20
 FRESH_S = 2.0
 MAX_FILES = 1_000_000
 MAX_FOLDERS = 16
-"""So many folders are remembered as a whole, by each agent."""
+"""So many folders are remembered as a whole, by each agent, and in the cache."""
 MOST_NAMED = 3
 """So many files of a folder that is another one are named."""
 AT_ONCE = 1_000
@@ -38,6 +40,9 @@ create table if not exists digest (
     device integer, inode integer, size integer, changed integer, status integer, digest text, primary key (device, inode)
 ) without rowid
 """
+_FOLDERS = (
+    "create table if not exists folder (number integer primary key, path text unique, stamps blob, seen blob)"
+)
 
 
 class DataError(Exception):
@@ -94,7 +99,7 @@ class Digests:
 
     def _folder(self, folder: str, slack_s: float) -> Seen:
         began_s, at_s = time.time(), time.monotonic()
-        before = self._folders.pop(folder, None)
+        before = self._folders.pop(folder, None) or self._recall(folder)
         if before is not None and at_s - before[2] < slack_s:
             self._folders[folder] = before
             return before[1]
@@ -119,7 +124,28 @@ class Digests:
             self._folders[folder] = (stamps, seen, at_s)
             if len(self._folders) > MAX_FOLDERS:
                 del self._folders[next(iter(self._folders))]
+            self._note(folder, stamps, seen)
         return seen
+
+    def _recall(self, folder: str) -> tuple[bytes, Seen, float] | None:
+        """What another process found there, at a time that nobody knows."""
+        with contextlib.suppress(sqlite3.Error, OSError, msgspec.MsgspecError):
+            known = self._opened()
+            query = "select stamps, seen from folder where path = ?"
+            row = known.execute(query, (_text(folder),)).fetchone() if known is not None else None
+            if row is not None:
+                return row[0], msgspec.msgpack.decode(row[1], type=Seen), -math.inf
+        return None
+
+    def _note(self, folder: str, stamps: bytes, seen: Seen) -> None:
+        """Have it remembered for other processes."""
+        with contextlib.suppress(sqlite3.Error, OSError):
+            known = self._opened()
+            if known is not None:
+                row = (_text(folder), stamps, msgspec.msgpack.encode(seen))
+                known.execute("insert or replace into folder (path, stamps, seen) values (?, ?, ?)", row)
+                kept = f"select number from folder order by number desc limit {MAX_FOLDERS}"
+                known.execute(f"delete from folder where number not in ({kept})")
 
     def _digests(self, files: Sequence[tuple[str, Key]]) -> list[tuple[str, Key]]:
         """(digest, what the file was when it was read) of each of these files; those that are known are not opened."""
@@ -168,6 +194,7 @@ class Digests:
             self._known.execute("pragma journal_mode = wal")
             self._known.execute("pragma synchronous = off")
             self._known.execute(_SCHEMA)
+            self._known.execute(_FOLDERS)
         return self._known
 
 
@@ -193,15 +220,25 @@ def without_secrets(listing: bytes, known: Sequence[str] = ()) -> bytes:
 def _files(folder: str) -> list[tuple[str, Key]]:
     """(path below `folder`, what it is) of every file; links to files are followed, links to folders are not. Raises OSError, DataError."""
     found: list[tuple[str, Key]] = []
-    todo = [("", folder)]
+    todo = [""]
     while todo:
-        prefix, at = todo.pop()
-        with os.scandir(at) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append((f"{prefix}{entry.name}/", entry.path))
-                elif not (entry.is_symlink() and entry.is_dir()):
-                    found.append((prefix + entry.name, _key(entry.stat())))
+        prefix = todo.pop()
+        # By descriptor: each `stat` then begins here, and not at the root.
+        at = f"{folder}/{prefix}".rstrip("/") or "/"
+        here = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(f"{prefix}{entry.name}/")
+                    elif not (entry.is_symlink() and entry.is_dir()):
+                        try:
+                            found.append((prefix + entry.name, _key(entry.stat())))
+                        except OSError as error:
+                            error.filename = f"{folder}/{prefix}{entry.name}"
+                            raise
+        finally:
+            os.close(here)
         if len(found) > MAX_FILES:
             raise DataError(f"{folder} has more than {MAX_FILES:,} files")
     return found
@@ -241,6 +278,11 @@ def _key(stat: os.stat_result) -> Key:
         stat.st_mtime_ns,
         stat.st_ctime_ns,
     )
+
+
+def _text(path: str) -> str:
+    """A path as SQLite keeps text, whatever its bytes are."""
+    return os.fsencode(path).hex() if any("\ud800" <= c <= "\udfff" for c in path) else path
 
 
 def _newest_s(key: Key) -> float:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from sweep.core.entries import AnyEntry, Recorded
-from sweep.core.journal import JournalError, decode, decode_all, settle
 from sweep.stores.base import HistoryChunk, Lease, Moved, StaleFence, StoreError, SweepRemoved, Unreadable
+
+if TYPE_CHECKING:  # the journal is imported where it is read or written: listings do neither
+    from sweep.core.entries import AnyEntry, Recorded
 
 Row = tuple[int, float, str, int, bytes, str | None, int | None, int]
 """Position, time, writer, its number, the entry as bytes, addressee, what it was based on, format."""
 
 _ROUNDING_S = 1.0
 
-Settled = tuple[int, bytes, AnyEntry]
+Settled: TypeAlias = "tuple[int, bytes, AnyEntry]"
 """A writer's number, the entry as bytes, and the entry as readers will see it."""
 
 
 def settle_all(entries: Sequence[AnyEntry], first_seq: int) -> list[Settled]:
     """Number and encode entries. Raises `JournalError` before anything is written."""
+    from sweep.core.journal import settle
+
     return [(seq, *settle(entry)) for seq, entry in enumerate(entries, first_seq)]
 
 
@@ -57,6 +61,8 @@ def stale(fence: Lease) -> StaleFence:
 
 def recorded_all(sweep: str, rows: Sequence[Row]) -> list[Recorded]:
     """The entries in these rows. Raises Unreadable, naming the first that cannot be read."""
+    from sweep.core.entries import Recorded
+
     entries = _entries(sweep, [row[0] for row in rows], [row[4] for row in rows])
     return [
         Recorded(position, at_s, writer, seq, entry, to, based_on, version)
@@ -66,6 +72,8 @@ def recorded_all(sweep: str, rows: Sequence[Row]) -> list[Recorded]:
 
 def bare_all(sweep: str, rows: Sequence[tuple[int, float, bytes]]) -> list[Recorded]:
     """The entries in rows of position, time and bytes; nobody asks who wrote them. Raises Unreadable as `recorded_all`."""
+    from sweep.core.entries import Recorded
+
     entries = _entries(sweep, [row[0] for row in rows], [row[2] for row in rows])
     return [
         Recorded(position, at_s, "", 0, entry)
@@ -74,6 +82,8 @@ def bare_all(sweep: str, rows: Sequence[tuple[int, float, bytes]]) -> list[Recor
 
 
 def _entries(sweep: str, positions: list[int], data: list[bytes]) -> list[AnyEntry]:
+    from sweep.core.journal import JournalError, decode_all
+
     try:
         return decode_all(data)
     except JournalError:
@@ -82,6 +92,8 @@ def _entries(sweep: str, positions: list[int], data: list[bytes]) -> list[AnyEnt
 
 def readable(sweep: str, position: int, data: bytes) -> AnyEntry:
     """The entry in `data`. Raises Unreadable, naming where it stands."""
+    from sweep.core.journal import JournalError, decode
+
     try:
         return decode(data)
     except JournalError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Collection
 
 from sweep.stores._common import digest_of
@@ -27,6 +26,8 @@ def get(db: sqlite3.Connection, digest: str) -> bytes | None:
     row = db.execute("SELECT codec, data FROM blob WHERE digest = ?", (digest,)).fetchone()
     if row is None:
         return None
+    import zlib  # listings read none
+
     try:
         data: bytes = zlib.decompress(row[1]) if row[0] == _ZLIB else row[1]
     except zlib.error:

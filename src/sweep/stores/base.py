@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from sweep.core.entries import AnyEntry, Recorded
 from sweep.core.errors import SweepError
+
+if TYPE_CHECKING:  # listings use stores, and need no journal
+    from sweep.core.entries import AnyEntry, Recorded
 
 
 class StoreError(SweepError):

@@ -13,9 +13,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweep.core.entries import FORMAT, AnyEntry, Recorded, addressee_of
 from sweep.stores import _sqlite_blobs, _sqlite_cache, _sqlite_compact, _sqlite_history
 from sweep.stores._clock import boot_id, monotonic_s
 from sweep.stores._common import (
@@ -38,6 +37,9 @@ from sweep.stores._sqlite_file import describe_file, in_words, open_file, take_l
 from sweep.stores._sqlite_known import Known
 from sweep.stores._sqlite_words import as_store_errors
 from sweep.stores.base import Appended, Damaged, HistoryChunk, Index, IndexUpdate, Lease, StoreError
+
+if TYPE_CHECKING:  # listings need none of the journal's entries
+    from sweep.core.entries import AnyEntry, Recorded
 
 BUSY_TIMEOUT_S = 30.0
 _COLUMNS, _BARE = "position, at, writer, seq, entry, addressee, based_on, format", "position, at, entry"
@@ -192,6 +194,8 @@ class SqliteStore:
     ) -> tuple[Recorded, ...]:
         if not fresh:
             return ()
+        from sweep.core.entries import FORMAT, Recorded, addressee_of
+
         if position == 0:
             self._db.execute("INSERT INTO sweep (name) VALUES (?)", (sweep,))
         rows: list[Row] = []

@@ -15,7 +15,7 @@ import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.figures import theme, web
-from sweep.analysis.figures.prepare import Picture, Pictures
+from sweep.analysis.figures.pictures import Picture, Pictures
 from sweep.analysis.records import duration_s, flatten, iso_time
 from sweep.analysis.summary import Summary, summary
 from sweep.analysis.table import ABSENT, SweepTable

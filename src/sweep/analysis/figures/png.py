@@ -16,7 +16,7 @@ from typing import Any
 from sweep.analysis import text
 from sweep.analysis.axes import Axis
 from sweep.analysis.figures import seeds_png, theme, usage
-from sweep.analysis.figures.prepare import (
+from sweep.analysis.figures.pictures import (
     BestPicture,
     Curve,
     CurvesPicture,

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis, parameter_axis
 from sweep.analysis.figures.outline import outline as _outline
 from sweep.analysis.figures.outline import thin as _thin
+from sweep.analysis.figures.pictures import (
+    BestPicture,
+    Curve,
+    CurvesPicture,
+    ImportancePicture,
+    Line,
+    Panel,
+    ParallelPicture,
+    Pictures,
+    Point,
+    SlicesPicture,
+    Stairs,
+)
 from sweep.analysis.history import Series
-from sweep.analysis.importance import Importance, ImportanceRow
+from sweep.analysis.importance import Importance
 from sweep.analysis.table import ABSENT, SweepTable, TrialRow
 from sweep.core.space import Parameter
 from sweep.core.views import RunView
-
-if TYPE_CHECKING:
-    from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture, MeanCurve
 
 MOST_BARS = 20
 MOST_PANELS = 12
@@ -33,125 +40,6 @@ MOST_LINES = 1000
 MOST_CURVES = 300
 MOST_CURVE_POINTS = 40_000
 TOP_CURVES = 5
-
-
-class Picture(msgspec.Struct, kw_only=True):
-    """Base of all: the words around it."""
-
-    key: str
-    """File name without extension, and the page's anchor."""
-    title: str
-    subtitle: str = ""
-    note: str = ""
-    empty: str = ""
-    """Why there is nothing to draw; empty when there is something."""
-
-
-class ImportancePicture(Picture, kw_only=True):
-    rows: tuple[ImportanceRow, ...] = ()
-    noise: float = 0.0
-    high: float = 1.0
-    """Where the axis of the importance ends."""
-
-
-class Point(msgspec.Struct, frozen=True):
-    """One trial on a picture; `y` is a position on the objective's axis. Without a score it is a mark on the side of
-    the worse values; `over` where the score lies outside the axis and is drawn at its edge."""
-
-    trial: int
-    x: float
-    y: float
-    state: str
-    score: float | None = None
-    over: bool = False
-
-
-class Stairs(msgspec.Struct, frozen=True):
-    """Best so far, over one kind of x."""
-
-    label: str
-    low: float
-    high: float
-    points: tuple[Point, ...]
-    best_x: tuple[float, ...]
-    best_y: tuple[float, ...]
-    whole: bool = False
-    """Whether x counts something."""
-    singles: tuple[Point, ...] = ()
-    """The runs of trials that have several."""
-
-
-class BestPicture(Picture, kw_only=True):
-    axis: Axis | None = None
-    panels: tuple[Stairs, ...] = ()
-    """Over finished trials, then over time."""
-    low: float = 0.0
-    high: float = 1.0
-    """The objective's axis with room for the marks of trials without a score."""
-
-
-class Curve(msgspec.Struct, frozen=True):
-    run: int
-    trial: int
-    state: str
-    rank: int | None
-    """0 for the best of the highlighted ones; None for the others."""
-    steps: tuple[float, ...]
-    places: tuple[float, ...]
-    """Positions on the objective's axis; NaN where a value was not finite: a gap."""
-    score: float | None
-
-
-class CurvesPicture(Picture, kw_only=True):
-    axis: Axis | None = None
-    low: float = 0.0
-    high: float = 1.0
-    curves: tuple[Curve, ...] = ()
-    """Drawn in this order: highlighted ones last, the best at the very end."""
-    means: tuple[MeanCurve, ...] = ()
-    """Of the best trials, where trials have several runs; the best first."""
-
-
-class Line(msgspec.Struct, frozen=True):
-    trial: int
-    places: tuple[float, ...]
-    """One position per axis, the objective's last; categories carry a small offset so that lines do not all coincide."""
-    colour: float
-    """0 best … 1 worst, by rank of the position on the objective's axis."""
-    score: float
-
-
-class ParallelPicture(Picture, kw_only=True):
-    axes: tuple[Axis, ...] = ()
-    """Parameters, then the objective."""
-    lines: tuple[Line, ...] = ()
-    """Worst first, so that the best is drawn over the others."""
-
-
-class Panel(msgspec.Struct, frozen=True):
-    axis: Axis
-    points: tuple[Point, ...]
-    singles: tuple[Point, ...] = ()
-
-
-class SlicesPicture(Picture, kw_only=True):
-    axis: Axis | None = None
-    panels: tuple[Panel, ...] = ()
-
-
-class Pictures(msgspec.Struct, kw_only=True):
-    """All pictures of a sweep, in the order in which a person wants them."""
-
-    importance: ImportancePicture
-    best: BestPicture
-    curves: CurvesPicture
-    parallel: ParallelPicture
-    slices: SlicesPicture
-    confirmed: ConfirmedPicture | None = None
-    """The result on fresh seeds, where there are some."""
-    expected: ExpectedPicture | None = None
-    """Where it was asked for."""
-    usage: Any = None  # a `usage.UsagePicture`; None where nothing was sampled
 
 
 def prepare(table: SweepTable, importance: Importance, expected: bool = False) -> Pictures:

@@ -15,7 +15,7 @@ import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.figures import page, png, theme, web
-from sweep.analysis.figures.prepare import Picture
+from sweep.analysis.figures.pictures import Picture
 from sweep.analysis.figures.write import write_file
 
 MARKS = (

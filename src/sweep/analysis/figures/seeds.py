@@ -13,7 +13,8 @@ import msgspec
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis
 from sweep.analysis.expected import ExpectedRow, expected
-from sweep.analysis.figures.prepare import CurvesPicture, Picture, Point, _beyond
+from sweep.analysis.figures.pictures import CurvesPicture, Picture, Point
+from sweep.analysis.figures.prepare import _beyond
 from sweep.analysis.honest import Honest, HonestRow, honest, in_words
 from sweep.analysis.table import SweepTable, TrialRow
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweep.analysis import text
 from sweep.analysis.figures import theme
-from sweep.analysis.figures.prepare import CurvesPicture, Point
+from sweep.analysis.figures.pictures import CurvesPicture, Point
 from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture
 
 

@@ -12,7 +12,7 @@ from sweep.analysis import text
 from sweep.analysis.axes import Axis
 from sweep.analysis.figures import theme
 from sweep.analysis.figures.packing import pack, pack_ints
-from sweep.analysis.figures.prepare import CurvesPicture, Point
+from sweep.analysis.figures.pictures import CurvesPicture, Point
 from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture, SeedRow
 from sweep.analysis.figures.web import (
     _BUTTONS,

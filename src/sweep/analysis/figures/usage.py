@@ -14,7 +14,8 @@ import msgspec
 from sweep.analysis import text
 from sweep.analysis.figures import theme
 from sweep.analysis.figures.packing import pack
-from sweep.analysis.figures.prepare import Picture, time_unit
+from sweep.analysis.figures.pictures import Picture
+from sweep.analysis.figures.prepare import time_unit
 from sweep.analysis.table import SweepTable
 from sweep.core.samples import Samples
 from sweep.core.views import AttemptView, RunView

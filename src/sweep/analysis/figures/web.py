@@ -17,7 +17,7 @@ from sweep.analysis import text
 from sweep.analysis.axes import Axis, Scale
 from sweep.analysis.figures import theme
 from sweep.analysis.figures.packing import pack, pack_ints
-from sweep.analysis.figures.prepare import (
+from sweep.analysis.figures.pictures import (
     BestPicture,
     Curve,
     CurvesPicture,

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from sweep.analysis.figures.prepare import Pictures
+from sweep.analysis import usage
+from sweep.analysis.figures.pictures import Pictures
 from sweep.analysis.grading import Graded
 from sweep.analysis.honest import Honest
 from sweep.analysis.importance import Importance
@@ -95,8 +96,4 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def spent_by(attempts: Iterable[AttemptView]) -> Spent:
     """What those of them that have started took together. One that has not ended counts with what it last reported and no time: the
     same record makes the same report at any hour."""
-    found = Spent()
-    for attempt in attempts:
-        if attempt.started_s is not None:
-            found.add(attempt, attempt.started_s)
-    return found
+    return usage.spent_by([one for one in attempts if one.started_s is not None], 0.0)
