@@ -10,8 +10,9 @@ import pytest
 
 from analysed import history, run_view, spec_of, sweep, table_of
 from sweep.analysis.figures import page, seeds, web, write_plots
+from sweep.analysis.figures.page import _runs
 from sweep.analysis.figures.prepare import prepare
-from sweep.analysis.groups import groups
+from sweep.analysis.groups import groups, means_of_runs, seed_parts
 from sweep.analysis.importance import importance
 from sweep.analysis.inference import mean_interval
 from sweep.analysis.table import SweepTable
@@ -35,13 +36,38 @@ def replicated(trials: int = 4, seeds_each: int = 3) -> SweepTable:
 def test_runs_are_grouped_by_everything_except_the_seed() -> None:
     made = table([0.1, 0.2, None], {0: [0.3, 0.5], 1: [0.4, None]})
     found = groups(made)
-    assert [(g.trial, g.state, g.values, g.fresh) for g in found] == [
-        (0, "completed", (0.1,), (0.3, 0.5)),
-        (1, "completed", (0.2,), (0.4,)),
-        (2, "failed", (), ()),
+    assert [(g.trial, g.state, g.values, g.choosing, g.fresh) for g in found] == [
+        (0, "completed", (0.1,), (0.3,), (0.5,)),
+        (1, "completed", (0.2,), (0.4,), ()),
+        (2, "failed", (), (), ()),
     ]
-    assert found[0].fresh_mean == mean_interval([0.3, 0.5]) and found[2].mean is None
+    assert found[0].fresh_mean == mean_interval([0.5]) and found[2].mean is None
     assert groups(replicated())[1].values == pytest.approx((1.0, 1.1, 1.2))
+
+
+def test_beside_each_run_stands_the_mean_of_its_config_over_seeds_that_are_for_the_same() -> None:
+    made = table([0.1, 0.2, 0.3], {0: [0.3, 0.5, 0.6, 0.7], 1: [0.4, 0.4, 0.4, 0.4]})
+    parts, means = seed_parts(made), means_of_runs(made)
+    assert [parts[run.run] for run in made.runs] == ["search"] * 3 + [
+        "chooses",
+        "chooses",
+        "reports",
+        "reports",
+    ] * 2
+    shown = [means.get(run.run, "") for run in made.runs]
+    assert shown[:5] == [""] * 5, "one seed in the search; and what chose says nothing of how good it is"
+    assert shown[5] == shown[6] == "0.65 ± 0.64 (n=2)" and shown[9] == "0.4 ± 0 (n=2)"
+    again = replicated()
+    assert means_of_runs(again)[3] == "1.10 ± 0.25 (n=3)" and set(seed_parts(again).values()) == {"search"}
+    assert seed_parts(table([0.1, 0.2], {})) == means_of_runs(table([0.1, 0.2], {})) == {}
+
+
+def test_the_page_has_each_runs_part_and_the_mean_of_its_config() -> None:
+    found, _ = _runs(table([0.1, 0.2], {0: [0.3, 0.5, 0.6, 0.7]}))
+    labels = [column["label"] for column in found["columns"]]
+    assert labels[:7] == ["run", "trial", "replicate", "seed", "state", "loss", "mean loss of its config"]
+    assert labels[found["sort"]] == "loss" and found["rows"][-1][3] == "fresh, reports"
+    assert found["rows"][-1][6] == "0.65 ± 0.64 (n=2)"
 
 
 def test_means_stand_over_the_runs_that_they_are_the_means_of() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from sweep.analysis.inference import (
     least_p,
     mean_interval,
     pairs_needed,
+    pooled_intervals,
     sign_flip,
     t_cdf,
     t_quantile,
@@ -139,3 +142,44 @@ def test_the_expected_best_of_few_is_near_the_truth() -> None:
     generator = np.random.default_rng(11)
     found = [expected_best(list(generator.uniform(size=60)), True, most=5)[4].mean for _ in range(60)]
     assert np.mean(found) == pytest.approx(1 / 6, abs=0.012), "the best of five uniform numbers"
+
+
+def _covered(draw: Callable[[np.random.Generator, tuple[int, int]], Any], worlds: int) -> tuple[float, float]:
+    """How often the interval of 8 of 16 values of the first of five configs has the truth (0) in it: as widened, and as Student's."""
+    chance, hits, plain = np.random.default_rng(4), 0, 0
+    for _ in range(worlds):
+        groups = [list(map(float, row)) for row in draw(chance, (5, 16))]
+        [found], own = pooled_intervals([groups[0][8:]], groups), mean_interval(groups[0][8:])
+        assert found is not None and found.low is not None and found.high is not None
+        assert own is not None and own.low is not None and own.high is not None and found.low <= own.low
+        hits += found.low <= 0 <= found.high
+        plain += own.low <= 0 <= own.high
+    return hits / worlds, plain / worlds
+
+
+def test_seeds_of_other_configs_widen_the_interval_where_noise_is_skewed_and_not_where_it_is_gaussian() -> (
+    None
+):
+    skewed, student = _covered(lambda chance, shape: chance.exponential(size=shape) - 1, 250)
+    assert skewed > student + 0.02 and skewed >= 0.91
+    gaussian, student = _covered(lambda chance, shape: chance.normal(size=shape), 250)
+    assert student <= gaussian <= student + 0.02
+
+
+def test_with_few_values_of_other_configs_the_interval_is_students() -> None:
+    values = [1.0, 1.1, 1.3]
+    assert pooled_intervals([values, [2.0], []], [values]) == [
+        mean_interval(values),
+        mean_interval([2.0]),
+        None,
+    ]
+    equal = pooled_intervals([[1.0] * 3], [[1.0] * 3, [2.0] * 3])
+    assert equal == [mean_interval([1.0] * 3)], "what never differs tells nothing"
+
+
+def test_a_pooled_interval_does_not_depend_on_the_unit() -> None:
+    groups = [list(map(float, row)) for row in np.random.default_rng(0).exponential(size=(4, 6))]
+    scaled = [[1000 * value + 7 for value in group] for group in groups]
+    [one], [other] = pooled_intervals([groups[0]], groups), pooled_intervals([scaled[0]], scaled)
+    assert one is not None and other is not None and one.half is not None
+    assert other.half == pytest.approx(1000 * one.half) and pooled_intervals([groups[0]], groups) == [one]

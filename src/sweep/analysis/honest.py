@@ -7,7 +7,7 @@ screen, the first of the fresh seeds choose (`spec.confirm.choosing`), and only 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -18,8 +18,8 @@ from sweep.analysis.inference import (
     Interval,
     holm,
     least_p,
-    mean_interval,
     pairs_needed,
+    pooled_intervals,
     sign_flip,
 )
 from sweep.analysis.table import SweepTable, TrialRow
@@ -54,7 +54,7 @@ class HonestRow(msgspec.Struct, frozen=True, kw_only=True):
     reporting: tuple[Point, ...] = ()
     """On the fresh seeds that report."""
     confirmed: Interval | None = None
-    """Of `reporting`: mean ± t(n-1)·s/√n over seeds; None before there is one."""
+    """Of `reporting`: the mean over seeds and its 95 % interval (`inference.pooled_intervals`); None before there is one."""
     without_value: int = 0
     """Confirmation runs that have ended without a value: failed, or cancelled."""
     open: int = 0
@@ -124,7 +124,7 @@ def honest(table: SweepTable) -> Honest:
     confirm = _confirm(table)
     rows = _rows(table, confirm)
     by_fresh = any(row.choosing for row in rows)
-    rows = sorted(rows, key=lambda row: _rank(row, table, by_fresh))
+    rows = _with_intervals(sorted(rows, key=lambda row: _rank(row, table, by_fresh)))
     chosen = rows[0]
     rows = _compared(rows)
     naive = next((row for row in rows if row.trial == table.best.trial), None)
@@ -133,6 +133,7 @@ def honest(table: SweepTable) -> Honest:
     others = sum(row.p is not None for row in rows)
     common = max((row.pairs for row in rows), default=0)
     points = _report_points(table, chosen, by_fresh)
+    beside = [_told(table, (*row.choosing, *row.reporting)) for row in rows]
     found = Honest(
         **base,
         status=_status(table, rows),
@@ -149,7 +150,7 @@ def honest(table: SweepTable) -> Honest:
         least_p=least_p(common) if others else None,
         seeds_needed=pairs_needed(others) if others else None,
         report_metric=spec.report_metric,
-        report=mean_interval([point.value for point in points]),
+        report=pooled_intervals([_values(points)], [_values(told) for told in beside] if by_fresh else ())[0],
         report_points=tuple(points),
         looks=table.sweep.looks,
     )
@@ -166,6 +167,12 @@ def _confirm(table: SweepTable) -> Confirm | None:
     first = table.spec.replicates
     seeds = max((run.replicate - first + 1 for run in table.runs if run.purpose == "confirm"), default=0)
     return Confirm(seeds=seeds) if seeds > 1 else None
+
+
+def choosing_seeds(table: SweepTable) -> int:
+    """So many of the fresh seeds choose."""
+    confirm = _confirm(table)
+    return confirm.choosing if confirm else 0
 
 
 def _rows(table: SweepTable, confirm: Confirm | None) -> list[HonestRow]:
@@ -195,11 +202,21 @@ def _row(
         score=trial.score,
         score_points=_points(trial.runs),
         choosing=_points([run for run in runs if run.replicate < last]),
-        reporting=(reporting := _points([run for run in runs if run.replicate >= last])),
-        confirmed=mean_interval([point.value for point in reporting]),
+        reporting=_points([run for run in runs if run.replicate >= last]),
         without_value=sum(run.state in ENDED and _value(run) is None for run in runs),
         open=sum(run.state not in ENDED for run in runs),
     )
+
+
+def _with_intervals(rows: Sequence[HonestRow]) -> list[HonestRow]:
+    """The rows with what they report; how seeds spread values is taken from all of them."""
+    groups = [_values((*row.choosing, *row.reporting)) for row in rows]
+    found = pooled_intervals([_values(row.reporting) for row in rows], groups)
+    return [msgspec.structs.replace(row, confirmed=mean) for row, mean in zip(rows, found, strict=True)]
+
+
+def _values(points: Iterable[Point]) -> list[float]:
+    return [point.value for point in points]
 
 
 def _points(runs: Sequence[RunView]) -> tuple[Point, ...]:
@@ -268,10 +285,15 @@ def _optimism(naive: HonestRow | None, table: SweepTable) -> float | None:
 def _report_points(table: SweepTable, chosen: HonestRow, by_fresh: bool) -> list[Point]:
     """`report_metric` of the chosen config: of the runs that its confirmed value is made of; without fresh seeds, of the
     search's, which it had no part in choosing."""
+    return _told(table, chosen.reporting if by_fresh else chosen.score_points)
+
+
+def _told(table: SweepTable, points: Sequence[Point]) -> list[Point]:
+    """`report_metric` of the same runs."""
     name = table.spec.report_metric
     if name is None:
         return []
-    wanted = {point.run for point in (chosen.reporting if by_fresh else chosen.score_points)}
+    wanted = {point.run for point in points}
     found = []
     for run in table.runs:
         value = run.summary.get(name) if run.id in wanted else None
@@ -328,8 +350,8 @@ def in_brief(found: Honest) -> tuple[str, ...]:
 def spread_words() -> str:
     """What the ± of a confirmed value is."""
     return (
-        "the ± is the half width of a 95 % confidence interval of the mean (Student's t), over seeds: it says how the mean "
-        "would vary with other seeds, and nothing of other data"
+        "the ± is the half width of a 95 % confidence interval of the mean over seeds (Student's t, widened by a bootstrap where the "
+        "seeds of these configs are spread unevenly): it says how the mean would vary with other seeds, and nothing of other data"
     )
 
 

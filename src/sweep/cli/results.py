@@ -70,7 +70,11 @@ def print_groups(views: Views, as_json: bool) -> None:
             "" if group.mean is None else with_spread(group.mean),
             " ".join(f"{value:.5g}" for value in group.values),
             *(
-                ("" if group.fresh_mean is None else with_spread(group.fresh_mean), str(len(group.fresh)))
+                (
+                    "" if group.fresh_mean is None else with_spread(group.fresh_mean),
+                    str(len(group.fresh) or ""),
+                    " ".join(f"{value:.5g}" for value in group.fresh),
+                )
                 if fresh
                 else ()
             ),
@@ -78,11 +82,12 @@ def print_groups(views: Views, as_json: bool) -> None:
         )
         for group in found
     ]
-    more = (f"{metric} ON FRESH SEEDS", "N") if fresh else ()
+    more = (f"{metric} ON FRESH SEEDS", "N", "VALUES") if fresh else ()
     print_table(("TRIAL", "STATE", "N", f"{metric} IN SEARCH", "VALUES", *more, "CONFIG"), rows)
     if any(group.mean is not None and group.mean.half is not None for group in found):
         click.echo(
-            "± is the half width of a 95 % confidence interval of the mean (Student's t), over N seeds"
+            "± is the half width of a 95 % confidence interval of the mean, over N seeds"
+            + ("; fresh seeds are those that report, which had no part in the choice" if fresh else "")
         )
 
 

@@ -167,20 +167,24 @@ def _selected(runs: list[RunView], where: str | None, sort: str | None, now: flo
 
 def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool, graded: bool) -> None:
     shown: dict[str, list[str]] = {"RUN": [f"{run.sweep}-{run.run}" for run in runs]}
-    if views.spec.replicates > 1 or any(run.purpose == "confirm" for run in runs):
-        shown["REPLICATE"] = [
-            f"{run.replicate}{' (fresh seed)' if run.purpose == 'confirm' else ''}" for run in runs
-        ]
+    parts, means = _grouped(views)
+    if parts:
+        shown["TRIAL"] = [str(run.trial) for run in runs]
+        shown["REPLICATE"] = [str(run.replicate) for run in runs]
+        shown["SEED"] = [_PARTS.get(parts[run.run], parts[run.run]) for run in runs]
     shown["STATE"] = [
         f"{run.state} ({error_class(run)})" if run.state == "failed" else run.state for run in runs
     ]
     lengths = [duration_s(run, now) for run in runs]
     heads, columns = list(shown), list(shown.values())
-    heads += [views.spec.metric.name if views.spec.metric is not None else "objective", "TIME"]
-    columns += [
-        number_texts([run.objective for run in runs]),
-        ["" if length_s is None else duration_text(length_s) for length_s in lengths],
-    ]
+    metric = views.spec.metric.name if views.spec.metric is not None else "objective"
+    heads.append(metric)
+    columns.append(number_texts([run.objective for run in runs]))
+    if parts:
+        heads.append(f"MEAN {metric} OF ITS CONFIG")
+        columns.append([means.get(run.run, "") for run in runs])
+    heads.append("TIME")
+    columns.append(["" if length_s is None else duration_text(length_s) for length_s in lengths])
     names = [p.name for p in views.spec.space.parameters if type(p.distribution).__name__ != "Constant"]
     heads += names
     columns += _config_columns(runs, names)
@@ -189,6 +193,10 @@ def _print_runs(views: Views, runs: Sequence[RunView], now: float, usage: bool, 
     print_columns((*heads, *more), (*columns, *more.values()))
     if not runs:
         click.echo("no runs", err=True)
+    if means:
+        click.echo(
+            "± is the half width of a 95 % confidence interval of the mean over n seeds; `sweep runs --group` has one row per config"
+        )
 
 
 def _config_columns(runs: Sequence[RunView], names: Sequence[str]) -> list[list[str]]:
@@ -208,3 +216,17 @@ def _grade_cells(views: Views, runs: Sequence[RunView]) -> dict[str, list[str]]:
 
     found = (grade(views, run) for run in runs)
     return {"GRADE": ["" if one is None else one.grade for one in found]}
+
+
+_PARTS = {"chooses": "fresh, chooses", "reports": "fresh, reports"}
+
+
+def _grouped(views: Views) -> tuple[dict[int, str], dict[int, str]]:
+    """For a sweep whose configs run on several seeds: run -> what its seed is for, and the mean of its config on such seeds."""
+    if views.spec.replicates == 1 and not any(run.purpose == "confirm" for run in views.runs):
+        return {}, {}
+    from sweep.analysis.groups import means_of_runs, seed_parts  # other listings do not pay for it
+    from sweep.analysis.table import SweepTable
+
+    table = SweepTable(views.spec, views.sweep, views.runs)
+    return seed_parts(table), means_of_runs(table)

@@ -16,6 +16,7 @@ import msgspec
 from sweep.analysis import text
 from sweep.analysis.figures import theme, web
 from sweep.analysis.figures.pictures import Picture, Pictures
+from sweep.analysis.groups import means_of_runs, seed_parts
 from sweep.analysis.records import duration_s, flatten, iso_time
 from sweep.analysis.summary import Summary, summary
 from sweep.analysis.table import ABSENT, SweepTable
@@ -182,13 +183,14 @@ def _run_section(left_out: int) -> str:
 
 def _runs(table: SweepTable) -> tuple[dict[str, Any], int]:
     """The run table's columns and rows (the first two are run and trial), and how many runs did not fit."""
-    replicated = any(run.replicate for run in table.runs)
+    parts, means = seed_parts(table), means_of_runs(table)
     columns = [
         {"label": "run", "kind": "number"},
         {"label": "trial", "kind": "number"},
-        *([{"label": "replicate", "kind": "number"}] if replicated else []),
+        *([{"label": "replicate", "kind": "number"}, {"label": "seed", "kind": "text"}] if parts else []),
         {"label": "state", "kind": "state"},
         {"label": table.metric or "objective", "kind": "objective"},
+        *([{"label": f"mean {table.metric or 'objective'} of its config", "kind": "text"}] if parts else []),
         {"label": "time", "kind": "seconds"},
         *({"label": p.name, "kind": _kind(table, p)} for p in table.parameters),
         {"label": "reason", "kind": "text"},
@@ -196,7 +198,7 @@ def _runs(table: SweepTable) -> tuple[dict[str, Any], int]:
     rows: list[list[Any]] = []
     size = 0
     for run in table.runs:
-        row = _run_row(table, run, replicated)
+        row = _run_row(table, run, parts, means)
         size += len(msgspec.json.encode(row)) + 1
         if size > MOST_TABLE_BYTES:
             break
@@ -205,7 +207,7 @@ def _runs(table: SweepTable) -> tuple[dict[str, Any], int]:
     return {
         "columns": columns,
         "rows": rows,
-        "sort": 4 if replicated else 3,
+        "sort": 5 if parts else 3,
         "descending": table.goal == "maximize",
         "best": min((run.run for run in best.runs), default=None) if best else None,
     }, len(table.runs) - len(rows)
@@ -217,11 +219,15 @@ def _kind(table: SweepTable, parameter: Parameter) -> str:
     return "number" if plain else "text"
 
 
-def _run_row(table: SweepTable, run: RunView, replicated: bool) -> list[Any]:
+def _run_row(table: SweepTable, run: RunView, parts: dict[int, str], means: dict[int, str]) -> list[Any]:
     flat: list[Any] = [run.run, run.trial]
-    if replicated:
-        flat.append(run.replicate)
-    flat.extend((run.state, run.objective, duration_s(run)))
+    if parts:
+        part = parts[run.run]
+        flat.extend((run.replicate, f"fresh, {part}" if run.purpose == "confirm" else part))
+    flat.extend((run.state, run.objective))
+    if parts:
+        flat.append(means.get(run.run, ""))
+    flat.append(duration_s(run))
     for parameter in table.parameters:
         item = table.value(run, parameter)
         number = isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < 2**53

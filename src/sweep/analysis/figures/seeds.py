@@ -158,7 +158,7 @@ def prepare_confirmed(table: SweepTable) -> ConfirmedPicture | None:
         filter(
             None,
             [
-                f"○ seeds that chose, ● seeds that report; lines: mean and 95 % interval (Student's t) over the {found.metric} of the latter;",
+                f"○ seeds that chose, ● seeds that report; lines: mean and 95 % interval over the {found.metric} of the latter;",
                 "× the search's score, which had a part in the choice.",
                 f"{text.plural(left, 'config')} not shown." if left else "",
                 _beyond(axis),

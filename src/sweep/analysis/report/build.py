@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sweep import __version__
 from sweep.analysis import text as words
+from sweep.analysis.groups import means_of_runs, seed_parts
 from sweep.analysis.honest import with_spread
 from sweep.analysis.records import iso_time
 from sweep.analysis.report import titles
@@ -385,16 +386,31 @@ def _checks(facts: Facts) -> list[Block]:
 
 def _configs(facts: Facts) -> list[Block]:
     rows: list[list[Words]] = []
+    parts, means = seed_parts(facts.table), means_of_runs(facts.table)
     for run in facts.runs[:MOST_CONFIGS]:
         score = "–" if run.objective is None else words.number(run.objective, 5)
         rows.append(
-            [Code(run.id), run.state, score, str(run.seed), Code(config_text({**run.defaults, **run.config}))]
+            [
+                Code(run.id),
+                *([str(run.trial)] if parts else []),
+                run.state,
+                score,
+                *([means.get(run.run, ""), parts[run.run]] if parts else []),
+                str(run.seed),
+                Code(config_text({**run.defaults, **run.config})),
+            ]
         )
     blocks: list[Block] = [
         paragraph(
             f"{runs_text(facts)}. A config is what the sweep chose, with the defaults that the program filled in."
         ),
-        table(("run", "state", "score", "seed", "config"), rows, (2, 3)),
+        table(
+            ("run", "trial", "state", "score", "mean of its config", "part", "seed", "config"),
+            rows,
+            (1, 3, 4, 6),
+        )
+        if parts
+        else table(("run", "state", "score", "seed", "config"), rows, (2, 3)),
     ]
     if len(facts.runs) > MOST_CONFIGS:
         blocks.append(

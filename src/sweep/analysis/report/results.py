@@ -173,7 +173,12 @@ def _legend(facts: Facts) -> Text:
     several = any(len(row.score_points) > 1 or len(row.reporting) > 1 for row in found.rows)
     if several:
         parts.append(
-            "What stands behind ± is the half width of the 95 % interval of a mean, t(n-1)·s/√n over seeds, which assumes that they are spread normally. "
+            "What stands behind ± is the half width of the 95 % interval of a mean, t(n-1)·s/√n over seeds, which assumes that they are spread normally"
+            + (
+                "; on fresh seeds it is wider where the seeds of these configs are spread unevenly (bootstrap-t, pooled over configs). "
+                if is_fresh(facts)
+                else ". "
+            )
         )
     if is_fresh(facts):
         parts.append(
