@@ -178,7 +178,7 @@ def test_with_few_values_of_other_configs_the_interval_is_students() -> None:
 
 
 def test_a_pooled_interval_does_not_depend_on_the_unit() -> None:
-    groups = [list(map(float, row)) for row in np.random.default_rng(0).exponential(size=(4, 6))]
+    groups = [list(map(float, row)) for row in np.random.default_rng(0).exponential(size=(6, 6))]
     scaled = [[1000 * value + 7 for value in group] for group in groups]
     [one], [other] = pooled_intervals([groups[0]], groups), pooled_intervals([scaled[0]], scaled)
     assert one is not None and other is not None and one.half is not None

@@ -27,7 +27,7 @@ SMOOTHED = 0.1
 noise is covered too rarely, with less Gaussian noise too often."""
 _STEPS = (-1.534, -0.887, -0.489, -0.157, 0.157, 0.489, 0.887, 1.534)
 """Eight values that stand for a standard normal one."""
-LEAST_RESIDUALS = 3
+LEAST_RESIDUALS = 5
 """With fewer of them for each value that is drawn nothing is known of how they are spread, and Student's t is taken."""
 MOST_DRAWN = 50
 """With more values the mean is nearly Gaussian whatever they are."""
@@ -73,7 +73,7 @@ def pooled_intervals(
     found = [mean_interval(values, level) for values in wanted]
     sizes = {one.n for one in found if one is not None and one.half and one.n <= MOST_DRAWN}
     residuals = _residuals(groups) if sizes else []
-    sizes = {n for n in sizes if len(residuals) >= LEAST_RESIDUALS * n}
+    sizes = {n for n in sizes if n > 2 and len(residuals) >= LEAST_RESIDUALS * n}
     widened = {n: _drawn_quantile(residuals, n, level) / t_quantile(0.5 + level / 2, n - 1) for n in sizes}
     return [
         one if one is None or not one.half else _wider(one, max(1.0, widened.get(one.n, 1.0)))
