@@ -11,9 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from sweep.agents.options import SECONDS, seconds
 from sweep.api.checkup import Check, Finding, Place
-from sweep.core.errors import SweepError
 
 OLDEST_PYTHON = (3, 11)
 FEW_FILES = 256
@@ -325,6 +323,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def variables(place: Place) -> Finding:
+    from sweep.agents.options import SECONDS, seconds
+    from sweep.core.errors import SweepError
     from sweep.provenance.urls import strip_user_info
 
     named = {name: value for name, value in place.environ.items() if name.startswith("SWEEP_")}
