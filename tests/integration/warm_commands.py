@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -91,16 +92,14 @@ def _server(kind: str) -> tuple[str, dict[str, str]]:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    atexit.register(_end, process, folder)
+    atexit.register(_end, process)
     return address, _at_start(env)
 
 
-def _end(process: subprocess.Popen[bytes], folder: str) -> None:
-    process.kill()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
     process.wait()
-    for path in Path(folder).iterdir():
-        path.unlink()
-    Path(folder).rmdir()
 
 
 def _answer(connection: socket.socket) -> int:
@@ -138,6 +137,7 @@ def serve(address: str, kind: str) -> None:
         while True:
             ready, _, _ = select.select([listener, 0], [], [])
             if 0 in ready:
+                shutil.rmtree(Path(address).parent)
                 os._exit(0)
             connection, _ = listener.accept()
             with connection:
