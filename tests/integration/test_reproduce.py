@@ -268,6 +268,22 @@ def test_what_is_missing_is_named(project: Project) -> None:
     assert not list(project.folder.glob(".sweep/local/*/code")), "also of what could not be executed"
 
 
+def test_what_stands_in_the_summary_alone_is_compared(project: Project) -> None:
+    """Such as a test score at the end, also of a program that logs no rows."""
+    chance = "random.SystemRandom().random()"
+    text = "import random, sweep\nrun = sweep.init()\nrun.log({'loss': 1})\nrun.log({'loss': 2})\nrun.summary['test'] = SCORE\nrun.summary['loss'] = 0.5\n"
+    project.work_off(SPEC, text.replace("SCORE", "random.random()"))
+    found = verdict(project, "latest-0", code=0)
+    assert (found["compared"], [one["name"] for one in found["metrics"]]) == (3, ["loss", "test"])
+    assert verdict(project, "latest-0", "--steps", "0", code=0)["compared"] == 1, "ended before"
+    project.work_off(SPEC, text.replace("SCORE", chance))
+    found = verdict(project, "latest-0", code=12)
+    assert (found["first_difference"]["metric"], found["first_difference"]["step"]) == ("test", None)
+    assert "first difference: test in the summary: " in project.run("reproduce", "latest-0").stdout
+    project.work_off(SPEC, "import sweep\nsweep.init().summary['loss'] = 0.5\n")
+    assert verdict(project, "latest-0", code=0)["compared"] == 1
+
+
 def test_a_file_that_was_too_large_for_the_record(project: Project) -> None:
     (project.folder / "big.bin").write_bytes(os.urandom(5_000_001))
     project.work_off(SPEC, "import sweep\nsweep.init().log({'loss': open('big.bin', 'rb').read()[0]})\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,6 +28,8 @@ EXIT_CODES: dict[Verdict, int] = {
 }
 RTOL, ATOL = 1e-6, 1e-9
 """Relative and absolute tolerance unless others are asked for: about what a float32 that is printed keeps."""
+AT_END = math.inf
+"""The step of what stands in the summary alone."""
 LEVEL = 0.95
 """Of the prediction interval of a config's replicates."""
 
@@ -102,6 +104,34 @@ def compare_streams(
     left, right = _values(recorded, rows), _values(again, rows)
     names = [name for name in dict.fromkeys([*left, *right]) if not any(fnmatchcase(name, p) for p in ignore)]
     return [_stream(name, left.get(name, {}), right.get(name, {}), tolerance) for name in names]
+
+
+def compare_summaries(
+    recorded: Mapping[str, Any],
+    again: Mapping[str, Any],
+    histories: Sequence[History],
+    tolerance: Tolerance,
+    ignore: Sequence[str] = (),
+) -> list[Stream]:
+    """The numbers that a program set in its summary and logged in no row, such as a test score at its end: each a stream of one value,
+    at the step `AT_END`."""
+    logged = {name for history in histories for name in history.metrics}
+    left, right = _numbers(recorded, logged), _numbers(again, logged)
+    names = [name for name in dict.fromkeys([*left, *right]) if not any(fnmatchcase(name, p) for p in ignore)]
+    return [_stream(name, left.get(name, {}), right.get(name, {}), tolerance) for name in names]
+
+
+def _numbers(summary: Mapping[str, Any], logged: set[str]) -> dict[str, dict[float, float]]:
+    return {
+        name: {AT_END: float(value)}
+        for name, value in summary.items()
+        if name not in logged and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def step_words(step: float) -> str:
+    """`at step 3`, `in the summary`."""
+    return "in the summary" if step == AT_END else f"at step {step:g}"
 
 
 def calibrate(executions: Sequence[History], rows: int | None = None) -> dict[str, float]:

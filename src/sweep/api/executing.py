@@ -5,6 +5,7 @@ The rule of this file: whatever was started is gone when `watched` returns or ra
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from sweep.stores import HistoryChunk
 TICK_S = 0.05
 ROWS = "rows.jsonl"
 OUTPUT = "output.log"
+SUMMARY = "summary.json"
 
 
 class Execution(msgspec.Struct):
@@ -36,6 +38,8 @@ class Execution(msgspec.Struct):
     cut: bool
     """It was ended here, having gone as far as it should."""
     cost: Cost = Cost()
+    summary: dict[str, Any] | None = None
+    """What the program left as its summary; None when it did not come to that."""
 
 
 def watched(
@@ -84,7 +88,15 @@ def watched(
         _end(process, 0.0)
     chunk = HistoryChunk(0, 1, 0, inbox.rows, inbox.take().data)
     history = History.from_chunks([chunk] if chunk.count else [])
-    return Execution(history, inbox.rows, process.returncode, cut, meter.read())
+    return Execution(history, inbox.rows, process.returncode, cut, meter.read(), _summary(folder))
+
+
+def _summary(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class _Tail:

@@ -6,6 +6,7 @@ code; nothing reports to the recorded sweep but the verdict; whatever was starte
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -30,6 +31,7 @@ from sweep.analysis.reproduction import (
     Tolerance,
     calibrate,
     compare_streams,
+    compare_summaries,
     first_difference,
     judge,
     prediction_interval,
@@ -172,7 +174,7 @@ class _Attempt:
 
     def work(self) -> Outcome:
         rows, cut = self._goal()
-        if rows == 0:
+        if rows == 0 and (cut or not self.run.summary):
             return self._outcome(
                 Judgement("inconclusive", "the record has no values of this run to compare with"), ()
             )
@@ -300,9 +302,11 @@ class _Attempt:
         again = self._execute(recipe, base, "again", rows, cut)
         tolerance = Tolerance(self.wish.rtol, self.wish.atol, calibrated)
         limit = rows if cut else None
-        streams = tuple(
-            compare_streams(self.recorded, again.history, tolerance, rows=limit, ignore=self.wish.ignore)
-        )
+        ignore = self.wish.ignore
+        streams = compare_streams(self.recorded, again.history, tolerance, rows=limit, ignore=ignore)
+        if not cut and again.summary is not None:
+            logged = (self.recorded, again.history)
+            streams += compare_summaries(self.run.summary, again.summary, logged, tolerance, ignore)
         last = self.run.attempts[-1] if self.run.attempts else None
         then = last.exit_code if last is not None else None
         judgement = judge(
@@ -319,7 +323,7 @@ class _Attempt:
         return self._outcome(
             judgement,
             checks,
-            streams=streams,
+            streams=tuple(streams),
             rows=rows,
             rows_again=again.rows,
             exit_code=then,
@@ -435,7 +439,7 @@ def _note(store: Store, outcome: Outcome, sweep: str, run: int, by: str) -> None
         outcome.compared,
         sum(stream.identical for stream in outcome.streams),
         first.metric if first is not None else "",
-        first.step if first is not None else None,
+        step_of(first) if first is not None else None,
         _short(report_of(outcome)),
         by,
     )
@@ -450,6 +454,11 @@ def _short(report: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def step_of(first: Difference) -> float | None:
+    """None for what stands in the summary."""
+    return first.step if math.isfinite(first.step) else None
+
+
 def report_of(outcome: Outcome) -> dict[str, Any]:
     """As plain JSON data; numbers that are not finite as text."""
     from sweep.analysis.records import to_json
@@ -461,7 +470,9 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.judgement.reason,
         "compared": outcome.compared,
         "identical": sum(stream.identical for stream in outcome.streams),
-        "first_difference": None if first is None else to_json(msgspec.to_builtins(first)),
+        "first_difference": None
+        if first is None
+        else to_json(msgspec.to_builtins(first) | {"step": step_of(first)}),
         "preflight": [msgspec.to_builtins(check) for check in outcome.checks],
         "metrics": [
             to_json({key: value for key, value in msgspec.to_builtins(stream).items() if key != "first"})

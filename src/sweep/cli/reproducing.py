@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from sweep.analysis.reproduction import ATOL, EXIT_CODES, RTOL, Verdict
+from sweep.analysis.reproduction import ATOL, EXIT_CODES, RTOL, Verdict, step_words
 from sweep.analysis.text import padded
 from sweep.analysis.usage import energy, three
 from sweep.api import load_views
@@ -182,7 +182,7 @@ def _print(outcome: Outcome) -> None:
     first = outcome.first
     if first is not None:
         click.echo(
-            f"first difference: {first.metric} at step {first.step:g}: {_value(first.recorded)}, now {_value(first.again)}"
+            f"first difference: {first.metric} {step_words(first.step)}: {_value(first.recorded)}, now {_value(first.again)}"
         )
     if outcome.streams and outcome.judgement.verdict not in _GOOD:
         click.echo(f"its rows and its output: {outcome.folder}/again")

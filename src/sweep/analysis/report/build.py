@@ -318,7 +318,9 @@ def _verdicts(facts: Facts) -> list[Block]:
     for run in facts.runs:
         for found in run.reproduced:
             where = (
-                f"{found.metric} at step {found.step:g}" if found.metric and found.step is not None else ""
+                f"{found.metric} {'in the summary' if found.step is None else f'at step {found.step:g}'}"
+                if found.metric
+                else ""
             )
             when = (iso_time(found.at_s) or "")[:16].replace("T", " ")
             rows.append(
