@@ -351,7 +351,7 @@ TOP: list[tuple[str, list[str]]] = [
         "metric: {name: l}\nearly_terminate: {type: median, eta: 2}",
         [
             "5:33 early_terminate.eta: is a key of `hyperband` and `asha`, and the type is median; its keys are "
-            "`min_iter`, `max_iter`, `min_runs` and `step`"
+            "`min_iter`, `max_iter`, `min_runs`, `trend` and `step`"
         ],
     ),
     (
