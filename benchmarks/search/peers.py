@@ -19,7 +19,7 @@ from problem import Param, Problem
 REQUIREMENTS = {
     "random": [],
     "optuna-tpe": ["optuna"],
-    "optuna-gp": ["optuna", "torch"],
+    "optuna-gp": ["optuna", "scipy", "torch"],
     "optuna-cmaes": ["optuna", "cmaes"],
     "hyperopt": ["hyperopt", "setuptools<80"],
     "skopt-gp": ["scikit-optimize"],
