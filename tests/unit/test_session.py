@@ -413,3 +413,21 @@ def test_a_controller_folds_what_it_was_told_and_reads_only_what_is_missing() ->
     leader.commit(heard=Heard(events=last))
     assert "read" in reading.asked
     assert not leader.behind()
+
+
+def test_late_words_of_agents_do_not_hide_that_the_sweep_has_ended() -> None:
+    """Nobody takes them into the listing: the controller has gone."""
+    world = World(run_cap=1)
+    leader = world.session("a")
+    leader.commit()
+    world.led.outside(e.StopRequested())
+    leader.add(e.AttemptEnded(0, 1, "a", "preempted"))
+    leader.commit()
+    assert leader.phase == "ended"
+    late = world.session("b", leads=False)  # it joins, and offers a slot
+    late.commit()
+    assert late.phase == "ended"
+    world.led.outside(e.ResumeRequested())
+    later = world.session("c", leads=False)
+    later.commit()
+    assert later.phase == "active"

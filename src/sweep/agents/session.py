@@ -34,6 +34,15 @@ from sweep.stores.base import (
 )
 
 NOTHING_TOLD = Heard(unclear=True)
+REOPENS = (
+    e.SpecRevised,
+    e.ResumeRequested,
+    e.ExtendRequested,
+    e.ConfirmRequested,
+    e.RetryRequested,
+    e.SweepReopened,
+)
+"""After these an ended sweep may go on."""
 """What is heard of a store that tells nothing."""
 
 
@@ -360,9 +369,15 @@ class Session:
         self._check_there(position)
         self._answered = max(self._answered, index.upto)
         row = index.rows.get(SWEEP_KEY)
-        return self._took(
-            position, orders, index.upto >= position, decode_sweep(row) if row is not None else None
-        )
+        view = decode_sweep(row) if row is not None else None
+        return self._took(position, orders, index.upto >= position or self._is_over(view, index.upto), view)
+
+    def _is_over(self, view: SweepView | None, upto: int) -> bool:
+        """Whether a sweep that had ended at `upto` has ended for good although entries followed: the controller has gone then, and
+        nobody takes agents' late words into the listing."""
+        if view is None or view.state != "ended":
+            return False
+        return not any(isinstance(late.entry, REOPENS) for late in self.store.read(self.sweep, upto))
 
     def _orders(self, position: int) -> list[e.AnyEntry]:
         if position == self._seen:
