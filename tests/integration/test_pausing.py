@@ -54,7 +54,8 @@ def check(project: Project, sweep: str) -> None:
     assert outcomes == [["completed"], ["completed"], ["paused", "completed"], ["paused"], ["paused"]]
     for run in runs[3:]:
         assert re.fullmatch(
-            r"iteration 2: best loss \S+ is worse than the best half \(\S+\) of \d runs; paused until the end",
+            r"iteration 2: best loss \S+ is worse than the best half \(\S+\) of \d runs, "
+            r"and its trend \S+ is worse than the best half \(\S+\); paused until the end",
             run["reason"],
         )
     with closing(open_store(project.env.get("SWEEP_STORE"), project.folder)) as store:
