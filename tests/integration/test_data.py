@@ -115,11 +115,15 @@ def test_data_that_changes_while_a_run_reads_it_taints_the_run(with_data: Projec
 def test_what_a_tainted_run_read_nobody_can_tell(with_data: Project) -> None:
     """Its data was put back as it was: nothing else differs, and yet that values do says nothing."""
     mischief = "open('data/train.csv', 'w').write('7,8'); text = open('data/train.csv').read()\n"
-    once = "import os\nif 'SWEEP_AGENT' in os.environ: " + mischief
+    once = "import os, time\nif 'SWEEP_AGENT' in os.environ: time.sleep(1); " + mischief
     with_data.work_off(SPEC, TRAIN.replace("for step", once + "for step"))
     with_data.write("data/train.csv", "1,2\n")
     found = verdict(with_data, "latest-0", code=13)
-    assert found["verdict"] == "inconclusive" and "data changed while it ran" in found["reason"]
+    assert found["verdict"] == "inconclusive"
+    late = (
+        "data/train.csv" in found["reason"]
+    )  # the agent looked only after the mischief: what is recorded is not here, either
+    assert late or "data changed while it ran" in found["reason"]
 
 
 def test_an_input_that_is_not_there(with_data: Project) -> None:
