@@ -120,22 +120,41 @@ def picture(work: Path, modes: list[str]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(modes), figsize=(6 * len(modes), 4), squeeze=False)
+    found = {mode: scores(work, mode) for mode in modes}
+    peers = sorted({peer for by_peer in found.values() for peer in by_peer})
+    figure, axes = plt.subplots(1, len(modes), figsize=(5.5 * len(modes), 4.2), sharey=True, squeeze=False)
     for axis, mode in zip(axes[0], modes, strict=True):
-        for peer, problems in scores(work, mode).items():
+        for place, peer in enumerate(peers):
+            problems = found[mode].get(peer)
+            if problems is None:
+                continue
             stats = [
                 interval([np.array([s[k] for s in runs.values()]) for runs in problems.values()])
                 for k in range(len(AT))
             ]
             means, lows, highs = zip(*stats, strict=True)
             axis.errorbar(
-                AT, means, [np.subtract(means, lows), np.subtract(highs, means)], label=peer, capsize=3
+                [
+                    at + 1.2 * (place - len(peers) / 2) for at in AT
+                ],  # beside each other, so that bars can be told apart
+                means,
+                [np.subtract(means, lows), np.subtract(highs, means)],
+                label=peer,
+                color=f"C{place}",
+                marker="o",
+                markersize=4,
+                linewidth=2.2 if peer == "auto" else 1.2,
+                capsize=2,
             )
-        axis.set(
-            title=mode, xlabel="evaluations", ylabel="regret (random search's median: 1)", ylim=(0, None)
-        )
-        axis.legend(fontsize=8)
-    figure.tight_layout()
+        workers = mode.removeprefix("async")
+        title = "one trial at a time" if mode == "seq" else f"{workers} at a time"
+        axis.set(title=title, xlabel="trials", xticks=AT)
+        axis.grid(axis="y", alpha=0.3)
+    axes[0][0].set_ylim(bottom=0)
+    axes[0][0].set_ylabel("regret; random search's median is 1")
+    handles = {h.get_label(): h for axis in axes[0] for h in axis.get_legend_handles_labels()[0]}
+    figure.legend(handles.values(), handles.keys(), loc="center right", fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0, 0.87, 1))
     figure.savefig(work / "search.png", dpi=120)
 
 
