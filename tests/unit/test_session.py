@@ -293,7 +293,8 @@ def test_a_phase_that_the_listing_does_not_show_yet_is_looked_for_again() -> Non
     assert not worker.behind()
 
 
-def test_a_sweep_that_was_asked_to_go_on_has_not_ended_for_who_joins_then() -> None:
+def ended() -> World:
+    """A sweep that has ended; its leader, `a`, still holds the lease."""
     world = World(run_cap=1)
     leader = world.session("a")
     leader.commit()
@@ -301,6 +302,11 @@ def test_a_sweep_that_was_asked_to_go_on_has_not_ended_for_who_joins_then() -> N
     leader.add(e.AttemptEnded(0, 1, "a", "preempted"))
     leader.commit()
     assert leader.phase == "ended"
+    return world
+
+
+def test_a_sweep_that_was_asked_to_go_on_has_not_ended_for_who_joins_then() -> None:
+    world = ended()
     world.led.outside(
         e.ResumeRequested()
     )  # the leader is killed before it sees this; its lease is still held
@@ -417,13 +423,7 @@ def test_a_controller_folds_what_it_was_told_and_reads_only_what_is_missing() ->
 
 def test_late_words_of_agents_do_not_hide_that_the_sweep_has_ended() -> None:
     """Nobody takes them into the listing: the controller has gone."""
-    world = World(run_cap=1)
-    leader = world.session("a")
-    leader.commit()
-    world.led.outside(e.StopRequested())
-    leader.add(e.AttemptEnded(0, 1, "a", "preempted"))
-    leader.commit()
-    assert leader.phase == "ended"
+    world = ended()
     late = world.session("b", leads=False)  # it joins, and offers a slot
     late.commit()
     assert late.phase == "ended"

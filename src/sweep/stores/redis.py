@@ -45,7 +45,6 @@ from sweep.stores.base import (
 
 FORMAT = "1"
 """How a Redis store is laid out; this version opens no other."""
-_READ_AT_ONCE = 10_000
 _CLOCK_AGE_S = 60.0
 """After so long the server's clock is read again, if no lease was renewed meanwhile."""
 _LONGEST_WAIT_S = 2.0
