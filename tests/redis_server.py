@@ -116,6 +116,17 @@ class RedisServer:
         return redis.Redis(unix_socket_path=str(self.socket), **options)
 
 
+def wait_cluster(*servers: RedisServer) -> None:
+    """Until the servers, which share all slots out between them, know each other and take commands: seconds after they could."""
+    deadline_s = time.monotonic() + 60
+    for server in servers:
+        with contextlib.closing(server.client()) as client:
+            wanted = {"cluster_state": "ok", "cluster_known_nodes": str(len(servers))}
+            while not wanted.items() <= client.cluster("INFO").items():
+                assert time.monotonic() < deadline_s, "the cluster does not come together"
+                time.sleep(0.05)
+
+
 class RedisCluster:
     """Three servers that share the slots out between them."""
 
@@ -132,19 +143,7 @@ class RedisCluster:
                 first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
                 client.execute_command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", str(self.servers[0].port))
-        deadline_s = time.monotonic() + 60
-        while not all(self._knows_all(server) for server in self.servers):
-            assert time.monotonic() < deadline_s, "the cluster does not come together"
-            time.sleep(0.05)
-
-    @staticmethod
-    def _knows_all(server: RedisServer) -> bool:
-        with contextlib.closing(server.client()) as client:
-            found = client.execute_command("CLUSTER", "INFO")
-            text = found.decode() if isinstance(found, bytes) else str(found)
-            return "16384" in text and (
-                "cluster_known_nodes:3" in text or "'cluster_known_nodes': '3'" in text
-            )
+        wait_cluster(*self.servers)
 
     def flush(self) -> None:
         for server in self.servers:

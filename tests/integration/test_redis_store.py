@@ -19,7 +19,7 @@ from sweep.api import find_sweep, load_views
 from sweep.core import entries as e
 from sweep.stores import open_store
 from tests.integration.conftest import PYTHON, Project
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, wait_cluster
 
 PLANTED = "-".join(["planted", "pw"])  # not as it stands here: the record holds this file
 
@@ -125,6 +125,7 @@ def test_a_cluster_of_one_node(project: Project, tmp_path_factory: pytest.TempPa
     try:
         with closing(server.client()) as client:
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        wait_cluster(server)
         project.env["SWEEP_STORE"] = f"redis://127.0.0.1:{server.port}"
         project.write("train.py", TRAIN % 0.01)
         project.write("sweep.yaml", SPEC % list(range(8)))
