@@ -99,7 +99,6 @@ def test_rows_reach_the_inbox_of_their_run(world: World) -> None:
     assert first.take().values == [1.0, 0.5]
     assert sorted(world.server.reported()) == [7, 8]
     assert world.server.reported() == []
-    assert first.last_report_s == 1.0 + sockets.FRESH_S
 
 
 def test_a_new_connection_is_read_from_a_moment_later_and_then_at_once(world: World) -> None:

@@ -66,8 +66,6 @@ class RunInbox:
         self.last_objective: float | None = None
         """The objective's latest value, may be NaN or infinite; None before the first."""
         self.pending_bytes = 0
-        self.last_report_s: float | None = None
-        """When something last came, by the caller's clock; None before the first."""
         self._keys = () if metric is None else tuple(dict.fromkeys((metric, metric.replace(".", "/"))))
         self._raw: list[bytes] = []
         self._steps: list[float] = []

@@ -294,7 +294,6 @@ class RunServer:
                 feed(line)
         if lines:
             self._reported[inbox.run] = None
-            inbox.last_report_s = self._now_s
         if unspoiled and inbox.malformed:
             self._complain(inbox.run, f"a line that it sent cannot be used: {inbox.complaint}")
 

@@ -85,7 +85,6 @@ class World:
         self.agents: list[SimAgent] = []
         """The agent of each node, dead or alive."""
         self.make_stopper = make_stopper
-        self.last_event_s = 0.0
         nodes = self.rng.choice((2, 3, 3) if with_bad_nodes else (1, 2, 2, 3, 4))
         self._slots = [self.rng.randint(1 + with_bad_nodes, 3) for _ in range(nodes)]
         self._has_gpus = [self.rng.random() < 0.8 for _ in self._slots]
