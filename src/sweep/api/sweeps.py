@@ -15,7 +15,7 @@ from sweep.core.codec import spec_to_builtins
 from sweep.core.index import rebuild
 from sweep.core.spec import SweepSpec
 from sweep.core.state import State
-from sweep.provenance import missing_program_warning, record_sweep, shadow_warning
+from sweep.provenance import is_file, missing_program_warning, record_sweep, shadow_warning
 from sweep.stopping import make_stopper
 from sweep.stores import Index, Store, StoreError
 
@@ -107,13 +107,6 @@ def working_folder(spec: SweepSpec, path: Path | None, cwd: Path) -> Path:
         return (beside / spec.workdir).resolve()
     named = [spec.program] if spec.program else [item for item in spec.command if not item.startswith("$")]
     for folder in (beside, cwd.resolve()):
-        if any(_is_file(folder / name) for name in named):
+        if any(is_file(folder / name) for name in named):
             return folder
     return beside
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

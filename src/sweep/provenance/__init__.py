@@ -7,7 +7,7 @@ from sweep.provenance.left_out import LeftOut
 from sweep.provenance.listing import GitRecord, Submodule
 from sweep.provenance.records import blobs_of, record_node, record_sweep
 from sweep.provenance.scrub import known_secrets, scrub, scrub_arguments
-from sweep.provenance.shadows import missing_program_warning, shadow_warning
+from sweep.provenance.shadows import is_file, missing_program_warning, shadow_warning
 from sweep.provenance.tree import TreeError, tree_on_disk
 from sweep.provenance.urls import strip_user_info
 from sweep.provenance.variables import environ_record, launcher_env
@@ -22,6 +22,7 @@ __all__ = [
     "environ_record",
     "hardware_record",
     "interpreter_record",
+    "is_file",
     "known_secrets",
     "launcher_env",
     "missing_program_warning",

@@ -21,7 +21,7 @@ def shadow(spec: SweepSpec, workdir: Path) -> Path | None:
         folders[workdir] = None
     for folder in folders:
         for name in _NAMES:
-            if _is_file(folder / name):
+            if is_file(folder / name):
                 return folder / name
     return None
 
@@ -52,7 +52,8 @@ def _exists(path: Path) -> bool:
         return True  # it cannot be known
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether it is one; not where its name is too long or cannot be one."""
     try:
         return path.is_file()
     except (OSError, ValueError):
