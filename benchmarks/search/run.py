@@ -33,8 +33,8 @@ def python_for(peer: str, work: Path) -> str | None:
     if wanted is None:
         return sys.executable
     home = work / "environments" / peer
-    python, mark = home / "bin" / "python", home / "complete"
-    if not mark.exists():
+    python, mark, asked = home / "bin" / "python", home / "complete", " ".join(wanted)
+    if not mark.exists() or mark.read_text() != asked:
         print(f"{peer}: installing", flush=True)
         venv.create(home, clear=True)
         (home / "overrides.txt").write_text("\n".join(OVERRIDES))
@@ -44,7 +44,7 @@ def python_for(peer: str, work: Path) -> str | None:
         if done.returncode:
             print(f"{peer}: left out, because it cannot be installed: {done.stderr.strip()[-300:]}")
             return None
-        mark.touch()
+        mark.write_text(asked)
     return str(python)
 
 
