@@ -42,7 +42,7 @@ FIRST = {
     "a_node_set_aside_goes_on_to_get_runs": 120,
     "a_pause_has_no_effect": 1,
     "a_program_that_does_not_listen_is_left_alone": 94,
-    "a_promotion_is_forgotten": 33,
+    "a_promotion_is_forgotten": 66,
     "a_proposal_for_another_revision_is_taken": 24,
     "a_pruned_run_that_was_lost_goes_again": 28,
     "a_restarted_attempt_counts_its_seconds_anew": 444,
@@ -97,7 +97,7 @@ FIRST = {
     "patience_passes_over_failures": 3,
     "paused_runs_are_given_up_while_others_may_still_let_them_go_on": 15,
     "paused_runs_never_go_on": 15,
-    "runs_are_paused_when_nothing_goes_on_any_more": 318,
+    "runs_are_paused_when_nothing_goes_on_any_more": 1103,
     "runs_go_on_when_a_limit_of_the_sweep_is_over": 260,
     "runs_of_vanished_agents_are_not_given_up": 12,
     "runs_that_a_bad_node_failed_stay_failed": 120,
@@ -109,10 +109,10 @@ FIRST = {
     "the_fence_is_not_checked": 23,
     "the_first_few_runs_are_ended_as_well": 238,
     "the_index_is_not_updated": 18,
-    "the_last_node_is_set_aside": 920,
+    "the_last_node_is_set_aside": 1147,
     "the_last_trial_is_left_out": 1,
     "the_number_of_an_attempt_is_not_checked": 163,
-    "the_one_that_is_least_far_goes_on_first": 103,
+    "the_one_that_is_least_far_goes_on_first": 1072,
     "the_searcher_does_not_see_paused_runs": 15,
     "the_searcher_sees_what_never_happened": 107,
     "the_target_is_not_seen": 6,
@@ -125,10 +125,10 @@ FIRST = {
     "what_confirms_reaches_the_target": 504,
     "what_confirms_runs_on_the_seeds_of_the_search": 1,
     "what_fails_on_a_node_set_aside_is_charged": 441,
-    "what_is_paused_when_its_agent_vanishes_begins_anew": 318,
+    "what_is_paused_when_its_agent_vanishes_begins_anew": 404,
     "what_is_wanted_first_is_left_out": 3,
     "what_lost_attempts_have_used_is_left_out": 16,
-    "what_may_not_change_changes": 2,
+    "what_may_not_change_changes": 9,
     "what_runs_elsewhere_counts_before_it_has_outlived_anything": 123,
     "who_asks_for_a_confirmation_sets_the_search_going": 44,
     "who_waits_is_forgotten": 5,
@@ -147,6 +147,7 @@ def hunt(seeds: int, first: int = 0) -> str | None:
     return None
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", sorted(PLANTS))
 def test_a_planted_fault_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     PLANTS[name](monkeypatch)
