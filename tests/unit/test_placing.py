@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from sweep.agents.place import Place, Watched
 from sweep.api import create_sweep, load_views
-from sweep.api.placing import NoPlace, Place, find_place
+from sweep.api.placing import NoPlace, find_place
 from sweep.core.rows import Views
+from sweep.provenance.tree import parse_manifest
 from sweep.spec import parse
 from sweep.stores.sqlite import SqliteStore
 
@@ -25,6 +28,7 @@ class Lab:
         (self.folder / "more.py").write_text("")
         self.store = SqliteStore(top / "store" / "store.db", create=True)
         self.said: list[str] = []
+        self.watched: Watched | None = None
 
     def created(self, more: str = "") -> Views:
         """A sweep as another machine sees that created none of it."""
@@ -39,7 +43,18 @@ class Lab:
 
     def place(self, views: Views, cwd: Path | None = None, **links: str) -> Place:
         root, at = self.top / "node", cwd or self.top
-        return find_place(self.store, views, root=root, cwd=at, environ={}, links=links, say=self.said.append)
+        found = find_place(
+            self.store, views, root=root, cwd=at, environ={}, links=links, say=self.said.append
+        )
+        self.watched = found.watched
+        return replace(found, watched=None)
+
+    def place_again(self) -> Place:
+        """What an agent does that finds the code changed."""
+        assert self.watched is not None
+        found = self.watched.again()(self.said.append)
+        self.watched = found.watched
+        return replace(found, watched=None)
 
 
 @pytest.fixture
@@ -72,6 +87,55 @@ def test_what_has_been_edited_there_is_recorded_anew(lab: Lab) -> None:
     assert b"print(2)\n" in place.blobs and len(place.blobs) == 2, "the file and the new list of files"
     [said] = lab.said
     assert "changed since the sweep was created (changed: train.py; gone: more.py)" in said
+
+
+def test_output_that_has_come_or_grown_is_no_change(lab: Lab) -> None:
+    (lab.folder / "old.log").write_text("begun")
+    views = lab.created()
+    (lab.folder / "agent-0.log").write_text("at work")
+    (lab.folder / "results.csv").write_text("1,2")
+    (lab.folder / "model.pt").write_bytes(b"x" * 5_000_001)
+    (lab.folder / "old.log").write_text("begun, ended")
+    assert lab.place(views) == Place(lab.folder, "as it is")
+    assert lab.said == []
+    (lab.folder / "helper.py").write_text("")
+    place = lab.place(views)
+    assert place.differs == ("helper.py",) and place.now is not None
+    assert place.now["complete"] and place.now["left_out"] == [] and place.now["warnings"] == []
+    names = [file.path for file in parse_manifest(next(b for b in place.blobs if b.startswith(b'{"format"')))]
+    assert names == ["helper.py", "more.py", "old.log", "sweep.yaml", "train.py"]
+
+
+def test_a_changed_executable_bit_is_a_change(lab: Lab) -> None:
+    views = lab.created()
+    (lab.folder / "train.py").chmod(0o755)
+    place = lab.place(views)
+    assert place.differs == ("train.py",) and place.now is not None
+    assert "(changed: train.py)" in lab.said[0]
+
+
+def test_what_is_edited_while_runs_start_there_is_recorded_when_it_is_seen(lab: Lab) -> None:
+    views = lab.created()
+    lab.place(views)
+    assert lab.watched is not None and lab.watched.watch.look() == []
+    (lab.folder / "train.py").write_text("print(2)\n")
+    assert lab.watched.watch.look() == ["train.py"]
+    place = lab.place_again()
+    assert place.differs == ("train.py",) and b"print(2)\n" in place.blobs
+    assert "(changed: train.py)" in lab.said[0]
+    (lab.folder / "train.py").write_text("print(1)\n")
+    assert lab.place_again() == Place(lab.folder, "as it is")
+    assert lab.said[1:] == [f"the code in {lab.folder} is again as it was recorded"]
+
+
+def test_a_checkout_that_is_edited_gives_way_to_the_recorded_code(lab: Lab) -> None:
+    views = lab.created("code: snapshot\nlinks: [data]\n")
+    (lab.folder / "data").mkdir()
+    assert lab.place(views) == Place(lab.folder, "same")
+    (lab.folder / "train.py").write_text("print(2)\n")
+    place = lab.place_again()
+    assert place.code == "unpacked" and (place.workdir / "train.py").read_text() == "print(1)\n"
+    assert (place.workdir / "data").samefile(lab.folder / "data") and lab.watched is None
 
 
 def test_a_clone_at_the_same_path_is_looked_at(lab: Lab) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from kept import curve, keep, project_store, spec_of
+from sweep.api.changing import code_change
 from sweep.api.reading import load_views
-from sweep.api.repeating import CannotRepeat, Recipe, code_change, command_line, executable, recipe_of
+from sweep.api.repeating import CannotRepeat, Recipe, command_line, executable, recipe_of
 from sweep.core.rows import Views
 from sweep.provenance import record_sweep
 from sweep.stores import Store

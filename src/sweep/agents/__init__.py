@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sweep.agents.checkpoints import EVERY_S
 from sweep.agents.functions import Function
@@ -16,6 +14,7 @@ from sweep.agents.lives import Lives, Work
 from sweep.agents.loop import Loop
 from sweep.agents.node import End, Node
 from sweep.agents.options import Options
+from sweep.agents.place import Place
 from sweep.agents.session import Timing
 from sweep.agents.view import SlotLine, Snapshot, View
 from sweep.core.spec import SweepSpec
@@ -41,17 +40,14 @@ def run_agent(
     timing: Timing | None = None,
     wandb: bool = False,
     function: Function | None = None,
-    place: Mapping[str, Any] | None = None,
-    code: Mapping[str, Any] | None = None,
-    code_blobs: tuple[bytes, ...] = (),
+    place: Place | None = None,
     checkpoint_every_s: float = EVERY_S,
     avoid_busy: bool = False,
 ) -> End:
     """Work `sweep` off on this node until it has ended. `root`: where run folders are made; `workdir`: where runs start;
     `wandb`: runs find the stand-in for wandb; `function`: runs call it, in forks of this process, instead of the spec's program;
     `until`: when this agent must be gone, by `time.monotonic`; `make_driver`: None for an agent that never leads.
-    `place`: what is recorded of where runs start here; `code`: the record of the code that they execute, where it is not the sweep's
-    own, and `code_blobs`: what that names; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
+    `place`: what is known of that folder and of the code there; `checkpoint_every_s`: how often, at most, a checkpoint folder is kept
     in the store while its run is at work, where the spec asks for that; `avoid_busy`: no slot is offered while another program computes
     on its GPUs.
 
@@ -73,8 +69,6 @@ def run_agent(
         view=view,
         make_driver=make_driver,
         place=place,
-        code=code,
-        code_blobs=code_blobs,
     )
     lives, rejoining = Lives(store, work, root, options, wandb, function), False
     while True:
@@ -102,6 +96,7 @@ __all__ = [
     "Node",
     "NotEnough",
     "Options",
+    "Place",
     "SlotLine",
     "Snapshot",
     "Timing",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from sweep.agents.code import Code
 from sweep.agents.functions import Function
 from sweep.agents.leading import MakeDriver
 from sweep.agents.lending import other_python
@@ -17,6 +17,7 @@ from sweep.agents.loop import Loop
 from sweep.agents.meters import GpuMeter, NodeMeter
 from sweep.agents.node import End, Node
 from sweep.agents.options import Options
+from sweep.agents.place import Place
 from sweep.agents.starting import Launcher
 from sweep.agents.view import View
 from sweep.agents.warming import supported
@@ -39,11 +40,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     view: View
     make_driver: MakeDriver | None
     """None for an agent that never leads."""
-    place: Mapping[str, Any] | None = None
-    """What is recorded of where runs start here."""
-    code: Mapping[str, Any] | None = None
-    """The record of the code that they execute, where it is not the sweep's own, and `code_blobs`: what that names."""
-    code_blobs: tuple[bytes, ...] = ()
+    place: Place | None = None
+    """What is known of that folder, and of the code there."""
 
 
 class Lives:
@@ -64,11 +62,7 @@ class Lives:
         self._blobs: list[bytes] = []  # kept with the entry that names them
         python = None if function is not None else other_python(work.spec.command, os.environ.get("PATH"))
         self._record = record_node(self._keep, os.environ, interpreter=python)
-        if work.place is not None:
-            self._record["place"] = dict(work.place)
-        if work.code is not None:
-            self._record["code"] = dict(work.code)
-            self._blobs += work.code_blobs
+        self._code = self._launcher.code = Code(work.place, self._launcher.move, work.view.say)
         self._aside: dict[int, str] = {}
         self.taken = 0
         """How many runs it has taken in the lives that are over."""
@@ -88,7 +82,8 @@ class Lives:
         loop = Loop(
             self._store, work.sweep, launcher.spec, slots, launcher, work.view, work.make_driver, options
         )
-        loop.session.blobs.extend(self._blobs)
+        self._code.join(loop.session)
+        loop.session.blobs.extend([*self._blobs, *self._code.blobs])
         return loop
 
     def over(self, loop: Loop) -> End | None:
@@ -104,7 +99,15 @@ class Lives:
         """The event of having joined under this name."""
         node, host = self.work.node, node_name(os.environ, socket.gethostname())
         gpus = tuple(gpu.uuid for gpu in node.gpus)
-        return e.AgentJoined(agent, host, os.getpid(), len(node.slots), gpus, engines(), record=self._record)
+        return e.AgentJoined(
+            agent,
+            host,
+            os.getpid(),
+            len(node.slots),
+            gpus,
+            engines(),
+            record={**self._record, **self._code.record},
+        )
 
 
 def _warnings(spec: SweepSpec, node: Node, workdir: Path) -> Iterator[str]:

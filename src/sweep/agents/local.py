@@ -18,6 +18,8 @@ import msgspec
 from sweep.agents import trees
 from sweep.agents.artifacts import Artifacts
 from sweep.agents.causes import KILLED, OomKills, judge
+from sweep.agents.code import AGAIN_S as CODE_S
+from sweep.agents.code import Code
 from sweep.agents.data import Data
 from sweep.agents.gpus import Slot
 from sweep.agents.guardian import Exited, Spawned
@@ -50,6 +52,8 @@ class LocalRun(msgspec.Struct, gc=False):
     """The kernel's counts when it began."""
     started: bool = False
     """Whether the guard has said so: what the run says before that waits here, as the journal must have its start first."""
+    code: int = 0
+    """The number of the code that it executes (`sweep.agents.code`)."""
 
 
 def new_agent_id(node: str) -> str:
@@ -75,11 +79,12 @@ class LocalRuns:
         artifacts: Artifacts | None = None,
         telemetry: Telemetry | None = None,
         data: Data | None = None,
+        code: Code | None = None,
     ) -> None:
         """`put_cache(name, content)` has the store keep something with the next commit; `wholes` brings whole outputs to where
         the spec says, `artifacts` what runs log by name; `telemetry` watches what runs use, `data` what they
-        read."""
-        self.artifacts, self.data = artifacts, data
+        read, `code` what they execute."""
+        self.artifacts, self.data, self.code = artifacts, data, code
         self.spec = spec
         self.outputs, self.wholes, self._put_cache = (
             Outputs(put_cache, known_secrets(os.environ)),
@@ -106,13 +111,17 @@ class LocalRuns:
             self.artifacts.step()
         if self.data is not None:
             self.data.step()
+        if self.code is not None:
+            self.code.step()
         if self.telemetry is not None:
             self.telemetry.step(now_s, self.spec.limits, add, self._put_cache)
 
     def owes(self, now_s: float) -> bool:
         """Whether an agent that leaves would lose something."""
         owing = [
-            part for part in (self.wholes, self.artifacts, self.data) if part is not None and part.owes(now_s)
+            part
+            for part in (self.wholes, self.artifacts, self.data, self.code)
+            if part is not None and part.owes(now_s)
         ]
         return bool(self.history or owing)
 
@@ -122,11 +131,23 @@ class LocalRuns:
             local.inbox.noted = False
             self.artifacts.noted(local.assignment.run, local.assignment.attempt, self.spec.outputs)
 
+    def ready(self, assignment: e.RunAssigned, now_s: float) -> bool:
+        """Whether this attempt may start now; if not, it is among those that are `due` soon."""
+        if self.code is None or self.code.ready(self._keys()):
+            return True
+        self._postponed.append(assignment)
+        self._retry_at_s = now_s + CODE_S
+        return False
+
+    def _keys(self) -> list[tuple[int, int]]:
+        return [(run, local.assignment.attempt) for run, local in self.runs.items()]
+
     def begin(self, assignment: e.RunAssigned, now_s: float) -> LocalRun:
         """An attempt that is about to start."""
         if now_s >= self._counted_s + COUNTED_S:
             self._oom_kills, self._counted_s = self.kills.counts(), now_s
-        local = LocalRun(assignment, now_s, oom_kills=self._oom_kills)
+        code = 0 if self.code is None else self.code.number
+        local = LocalRun(assignment, now_s, oom_kills=self._oom_kills, code=code)
         self.runs[assignment.run] = local
         return local
 
@@ -155,6 +176,7 @@ class LocalRuns:
             tuple(prepared.recorded_argv),
             prepared.recorded_env,
             prepared.folder,
+            local.code,
         )
 
     def over(self, run: int, now_s: float) -> None:
@@ -165,6 +187,8 @@ class LocalRuns:
             self.artifacts.ended(run, local.assignment.attempt, self.spec.outputs)
         if self.data is not None:
             self.data.ended(run, local.assignment.attempt)
+        if self.code is not None:
+            self.code.ended((run, local.assignment.attempt), self._keys())
 
     def told(self, event: e.AttemptEnded) -> tuple[e.RunAssigned, e.AttemptEnded, float]:
         """What the person is told of such an attempt, once it is known how it has ended."""
@@ -214,7 +238,7 @@ class LocalRuns:
     def due_s(self, now_s: float) -> float | None:
         """When `step` must be called at the latest; None as long as nothing goes on."""
         due_s = None if self.telemetry is None else self.telemetry.due_s()
-        for part in (self.artifacts, self.data):
+        for part in (self.artifacts, self.data, self.code):
             part_s = None if part is None else part.due_s(now_s)
             if part_s is not None:
                 due_s = part_s if due_s is None else min(due_s, part_s)
@@ -231,7 +255,7 @@ class LocalRuns:
         self.due(None)
         self.gone.clear()
         self.history.clear()
-        for part in (self.artifacts, self.telemetry, self.data):
+        for part in (self.artifacts, self.telemetry, self.data, self.code):
             if part is not None:
                 part.forget()
 

@@ -82,7 +82,8 @@ class Loop:
         data = Data(launcher.root, self.session)
         artifacts = Artifacts(store, sweep, launcher.root, self.session, view.say, data)
         wholes, telemetry = Wholes(sweep, view.say), Telemetry(self.selector, self.agent)
-        self.local = LocalRuns(spec, self.session.caches.__setitem__, wholes, artifacts, telemetry, data)
+        put, code = self.session.caches.__setitem__, launcher.code
+        self.local = LocalRuns(spec, put, wholes, artifacts, telemetry, data, code)
         self.checkpoints = Checkpoints(store, sweep, launcher.root, view, options.checkpoint_every_s)
         self._deadline: float | None = None
         """When the guard must end everything, by the monotonic clock."""
@@ -381,6 +382,8 @@ class Loop:
 
     def _start(self, assignment: e.RunAssigned) -> list[a.Action]:
         now = time.monotonic()
+        if not self.local.ready(assignment, now):
+            return []
         if assignment.attempt > 1:
             self.leftovers.end()
         local = self.local.begin(assignment, now)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 
+from sweep.agents.code import Code
 from sweep.agents.environment import environment, run_variables
 from sweep.agents.folders import RunFolder, tail
 from sweep.agents.functions import Function, name_of
 from sweep.agents.gpus import Slot, visible_env
 from sweep.agents.guardian import Guardian, WarmGone
 from sweep.agents.lending import lend_sdk
+from sweep.agents.place import Place
 from sweep.agents.standing_in import stand_in
 from sweep.agents.warming import Warming, WarmStart
 from sweep.core import entries as e
@@ -73,7 +75,15 @@ class Launcher:
         self.wandb, self.function = wandb, function
         self.sweep, self.spec, self.root, self.workdir = sweep, spec, root, workdir
         self.inherited = dict(inherited)  # `os.environ` decodes every name anew each time
+        self.code: Code | None = None
+        """What watches the code in `workdir`; None where nobody does."""
         self._warming: Warming | None = None
+        self._moved = 0
+
+    def move(self, place: Place) -> None:
+        """The code is another one from now on, and maybe elsewhere: no process that has imported what was there before is used any more."""
+        self.workdir, self._warming = place.workdir, None
+        self._moved += 1
 
     def run_id(self, run: int) -> str:
         """The run's name as its program sees it."""
@@ -148,7 +158,7 @@ class Launcher:
             return None
         warming = self._warming
         if warming is None or warming.spec is not self.spec or warming.agent != agent:
-            warming = self._warming = Warming(agent, self.spec)
+            warming = self._warming = Warming(agent, self.spec, self._moved)
         return warming.start_for(argv, env, self.workdir, visible_env(slot.gpus))
 
     def guardian(self) -> Guardian:

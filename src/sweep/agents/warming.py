@@ -67,8 +67,9 @@ def supported() -> bool:
 class Warming:
     """The warm process of one sweep on this node."""
 
-    def __init__(self, agent: str, spec: SweepSpec) -> None:
-        self.agent, self.spec = agent, spec
+    def __init__(self, agent: str, spec: SweepSpec, code: int = 0) -> None:
+        """`code`: another number, another process, as it has imported what the code was."""
+        self.agent, self.spec, self._code = agent, spec, code
         self._start: WarmStart | None = None
 
     def start_for(
@@ -96,7 +97,7 @@ class Warming:
         program = None if is_module else os.fsencode(argv[at])
         setup = marshal.dumps((list(self.spec.preload), begin, at, program), FORMAT)
         fixed = sorted((name, value) for name, value in env.items() if is_at_start(name))
-        named = repr((list(flags), fixed, str(workdir), setup)).encode("utf-8", "surrogateescape")
+        named = repr((list(flags), fixed, str(workdir), setup, self._code)).encode("utf-8", "surrogateescape")
         key = hashlib.blake2b(named, digest_size=16).digest()
         return WarmStart(key, [*flags, "-c", code], env, str(workdir), setup)
 

@@ -2,8 +2,8 @@
 the recorded code, unpacked.
 
 The rules of this file: the folder that the sweep was created in is used as it is, unless the spec says `code: snapshot`; code that is
-executed and is not the recorded one is recorded anew, with the agent; nothing is ever written into anybody's checkout; what differs is
-said, with the files.
+executed and is not the recorded one is recorded anew, with the agent; code that people can edit is watched while runs start in it
+(`sweep.agents.code`); nothing is ever written into anybody's checkout; what differs is said, with the files.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
+from msgspec.structs import replace
 
-from sweep.api.comparing import tree_files
-from sweep.api.repeating import CodeChange, code_change
+from sweep.agents.place import Place, Watched
+from sweep.api.changing import CodeChange, CodeThen, code_then, compare
 from sweep.core.errors import SweepError
 from sweep.core.links import link_problem
 from sweep.core.rows import Views
@@ -26,6 +26,7 @@ from sweep.provenance import TreeError
 from sweep.provenance.git import GitError, toplevel
 from sweep.provenance.tree import display, parse_manifest
 from sweep.provenance.unpacking import unpack
+from sweep.provenance.watch import CodeWatch
 from sweep.stores import Store
 
 MOST_NAMES = 5
@@ -35,25 +36,6 @@ _ALIKE = 0.5
 
 class NoPlace(SweepError):
     """Runs cannot start on this node; the message says what to do about it."""
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where runs start on this node."""
-
-    workdir: Path
-    code: Literal["as it is", "same", "local", "unpacked"]
-    """In the folder that the sweep was created in; compared and the same; compared and different; written from the record."""
-    differs: tuple[str, ...] = ()
-    """Some of the paths in which it differs from the record."""
-    now: dict[str, Any] | None = None
-    """The record of the code that is there (`CodeRecord` as plain data) where it is not the sweep's."""
-    blobs: tuple[bytes, ...] = ()
-    """What that names and the sweep's record does not."""
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For the record of an agent."""
-        return {"workdir": str(self.workdir), "code": self.code, "differs": list(self.differs)}
 
 
 def find_place(
@@ -77,44 +59,14 @@ def find_place(
     if not recorded:
         return Place(cwd, "as it is")
     folder, code = Path(recorded), record.get("code") or {}
-    if not code.get("tree") or (spec.code != "snapshot" and _is_home(record, folder)):
+    if not code.get("tree"):
         _check_in_place(spec, folder, given)
-        return _as_it_is(store, spec, record, folder, environ, say)
+        return Place(folder, "as it is")
     found = _Finder(store, views, root, cwd, environ, given, say)
+    if spec.code != "snapshot" and _is_home(record, folder):
+        _check_in_place(spec, folder, given)
+        return found.as_it_is(folder)
     return found.find(folder)
-
-
-def _as_it_is(
-    store: Store,
-    spec: SweepSpec,
-    record: Mapping[str, Any],
-    folder: Path,
-    environ: Mapping[str, str],
-    say: Callable[[str], None],
-) -> Place:
-    """The folder that the sweep was created in. What has been edited since is executed, so it is what is recorded of these runs."""
-    if not (record.get("code") or {}).get("tree") or not folder.is_dir():
-        return Place(folder, "as it is")
-    change = _change_in(store, spec, record, folder, environ)
-    if not change:
-        return Place(folder, "as it is")
-    say(
-        f"the code in {folder} has changed since the sweep was created ({change_words(change)}); runs use it as it is now, and it is "
-        "recorded with them"
-    )
-    return _recorded_anew(folder, "as it is", change)
-
-
-def _change_in(
-    store: Store, spec: SweepSpec, record: Mapping[str, Any], folder: Path, environ: Mapping[str, str]
-) -> CodeChange:
-    exclude = [folder / name for name in spec.links]
-    return code_change(store, record, environ, folder=folder, exclude=exclude)
-
-
-def _recorded_anew(folder: Path, code: Literal["as it is", "local"], change: CodeChange) -> Place:
-    differs = tuple([*change.changed, *change.removed, *change.added][:MOST_NAMES])
-    return Place(folder, code, differs, change.now, change.blobs)
 
 
 def _is_home(record: Mapping[str, Any], folder: Path) -> bool:
@@ -150,25 +102,103 @@ class _Finder:
             say,
         )
         self.code: dict[str, Any] = self.record["code"]
+        self.then: CodeThen = code_then(store, self.code)
+
+    def as_it_is(self, folder: Path) -> Place:
+        """The folder that the sweep was created in. What has been edited since is executed, so it is what is recorded of these runs."""
+        if not folder.is_dir():
+            return Place(folder, "as it is")
+        watch = self._watch(folder)
+        return self._edited(folder, watch, self._change(folder))
 
     def find(self, folder: Path) -> Place:
+        """The same where the node may have another folder, or none."""
         candidates = [path for path in dict.fromkeys([folder, self._around()]) if path and path.is_dir()]
-        differing: list[tuple[Path, CodeChange]] = []
+        differing: list[tuple[Path, CodeWatch, CodeChange]] = []
         for path in candidates:
-            change = self._change(path)
-            if change is None:
+            if not self._is_checkout(path):
                 continue
+            watch = self._watch(path)
+            change = self._change(path)
             if not change and self._serves(path):
-                return Place(path, "same")
+                return self._watched(Place(path, "same"), watch, change)
             if change:
-                differing.append((path, change))
+                differing.append((path, watch, change))
         if self.spec.code == "local":
             return self._local(differing)
-        for path, change in differing:
-            self.say(
-                f"the code in {path} is not the recorded one ({change_words(change)}); runs use the recorded code"
-            )
+        for path, _, change in differing:
+            self._say_recorded(path, change)
         return Place(self._unpacked(), "unpacked")
+
+    # --- code that people can edit
+
+    def _watch(self, folder: Path) -> CodeWatch:
+        """To be made before the code is compared: what is changed meanwhile is seen afterwards."""
+        root = self.then.root(folder)
+        links = [os.path.relpath(folder.resolve() / name, root) for name in self.spec.links]
+        return CodeWatch(str(root), self.then.files, [*links, str(self.record.get("spec") or "")])
+
+    def _change(self, folder: Path) -> CodeChange:
+        """How the code there differs from the recorded one."""
+        return compare(self.then, folder, self.environ, [folder / name for name in self.spec.links])
+
+    def _watched(self, place: Place, watch: CodeWatch, change: CodeChange) -> Place:
+        def again() -> Callable[[Callable[[str], None]], Place]:
+            now = self._change(place.workdir)
+            return lambda say: self._moved_on(place, watch, now, say)
+
+        return replace(place, watched=Watched(watch, frozenset(change.paths), again))
+
+    def _moved_on(
+        self, place: Place, watch: CodeWatch, change: CodeChange, say: Callable[[str], None]
+    ) -> Place:
+        """The code in a place was edited, maybe: where runs start from now on."""
+        self.say = say
+        if place.code != "same" or self.spec.code == "local":
+            code: Literal["as it is", "local"] = "as it is" if place.code == "as it is" else "local"
+            if not change and place.now is not None:
+                say(f"the code in {place.workdir} is again as it was recorded")
+            if change.now is not None and place.now is not None and change.now["tree"] == place.now["tree"]:
+                return self._recorded_anew(place.workdir, watch, change, code)
+            return self._edited(place.workdir, watch, change, code)
+        if not change:
+            return self._watched(Place(place.workdir, "same"), watch, change)
+        self._say_recorded(place.workdir, change)
+        there = {name: place.workdir / name for name in self.spec.links}
+        self.given = {**there, **self.given}
+        try:
+            return Place(self._unpacked(), "unpacked")
+        except NoPlace as error:
+            say(f"{error}; so runs use the code as it is now, and it is recorded with them")
+            return self._recorded_anew(place.workdir, watch, change, "local")
+
+    def _edited(
+        self,
+        folder: Path,
+        watch: CodeWatch,
+        change: CodeChange,
+        code: Literal["as it is", "local"] = "as it is",
+    ) -> Place:
+        if not change:
+            return self._watched(Place(folder, code), watch, change)
+        self.say(
+            f"the code in {folder} has changed since the sweep was created ({change_words(change)}); runs use it as it is now, and it is "
+            "recorded with them"
+        )
+        return self._recorded_anew(folder, watch, change, code)
+
+    def _recorded_anew(
+        self, folder: Path, watch: CodeWatch, change: CodeChange, code: Literal["as it is", "local"]
+    ) -> Place:
+        place = Place(folder, code, change.paths[:MOST_NAMES], change.now, change.blobs)
+        return self._watched(place, watch, change)
+
+    def _say_recorded(self, path: Path, change: CodeChange) -> None:
+        self.say(
+            f"the code in {path} is not the recorded one ({change_words(change)}); runs use the recorded code"
+        )
+
+    # --- other places
 
     def _around(self) -> Path | None:
         """The folder that runs would start in, if the agent was started in a checkout."""
@@ -180,14 +210,14 @@ class _Finder:
                 top = self.cwd
         return top / self.code["folder"] if self.code["folder"] else top
 
-    def _change(self, path: Path) -> CodeChange | None:
-        """How the code there differs; None where it is no checkout of this code at all."""
-        top = path.parents[self.code["folder"].count("/")] if self.code["folder"] else path
-        known = tree_files(self.store.get_blob(self.code["tree"]))
+    def _is_checkout(self, path: Path) -> bool:
+        """Whether it is one of this code at all, maybe a changed one."""
+        known, top = (
+            self.then.files,
+            path.parents[self.code["folder"].count("/")] if self.code["folder"] else path,
+        )
         there = sum(os.path.lexists(f"{top}/{name}") for name in known)
-        if not known or there < _ALIKE * len(known):
-            return None
-        return _change_in(self.store, self.spec, self.record, path, self.environ)
+        return bool(known) and there >= _ALIKE * len(known)
 
     def _serves(self, path: Path) -> bool:
         """Whether a checkout of the same code has all links as well, where they should lead."""
@@ -195,16 +225,16 @@ class _Finder:
             _same(path / name, target) for name, target in self.given.items()
         )
 
-    def _local(self, differing: Sequence[tuple[Path, CodeChange]]) -> Place:
+    def _local(self, differing: Sequence[tuple[Path, CodeWatch, CodeChange]]) -> Place:
         if not differing:
             raise NoPlace(
                 f"the spec says `code: local`, and there is no checkout of the code of sweep {self.sweep} here: start the agent "
                 f"in one, or let it use the recorded code (`sweep edit {self.sweep}`: `code: snapshot`)"
             )
-        path, change = differing[0]
+        path, watch, change = differing[0]
         _check_in_place(self.spec, path, self.given)
         self.say(f"the code in {path} is not the recorded one ({change_words(change)}); runs use it as it is")
-        return _recorded_anew(path, "local", change)
+        return self._recorded_anew(path, watch, change, "local")
 
     def _unpacked(self) -> Path:
         missing = [name for name in self.spec.links if name not in self.given]

@@ -14,22 +14,17 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from sweep.api.comparing import tree_files
 from sweep.core.errors import SweepError
 from sweep.core.names import node_name
 from sweep.core.rows import Views
 from sweep.core.space import Config
 from sweep.core.spec import FUNCTION, calls_function
 from sweep.core.views import AttemptView, RunView
-from sweep.provenance import known_secrets, launcher_env, snapshot
-from sweep.provenance.left_out import LeftOut
-from sweep.provenance.tree import digest_bytes
+from sweep.provenance import launcher_env
 from sweep.spec import expand_command
-from sweep.stores import Store
 
 _ENVVAR = re.compile(r"\$\{envvar:([A-Za-z_][A-Za-z0-9_]*)\}")
 _OF_THE_AGENT = frozenset(
@@ -57,23 +52,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """The config file that the recorded command used; it may be gone."""
     variables: frozenset[str] = frozenset()
     """Names that `${envvar:X}` in `argv` stands for; the same text with another name came from the config."""
-
-
-class CodeChange(msgspec.Struct, frozen=True):
-    """How the code on disk differs from the one that was recorded with the sweep: paths below the code's root."""
-
-    changed: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    recorded: bool = True
-    """False: there is no record to compare with."""
-    now: dict[str, Any] | None = None
-    """What `snapshot` says of the code on disk, as plain data; None where it is the recorded one."""
-    blobs: tuple[bytes, ...] = ()
-    """The contents that this names and the record does not."""
-
-    def __bool__(self) -> bool:
-        return bool(self.changed or self.added or self.removed)
 
 
 def recipe_of(views: Views, run: RunView) -> Recipe:
@@ -241,63 +219,3 @@ def _looked_up(text: str, names: frozenset[str] | None, environ: Mapping[str, st
         return environ[name]
 
     return _ENVVAR.sub(value, text)
-
-
-# --- the code
-
-
-def code_change(
-    store: Store,
-    record: Mapping[str, Any],
-    environ: Mapping[str, str],
-    *,
-    folder: Path | None = None,
-    exclude: Sequence[Path] = (),
-) -> CodeChange:
-    """How the code on disk differs from the one in a sweep's record (`SweepCreated.record`). `folder`: where runs start, None for
-    the recorded one; `exclude`: what does not count."""
-    code, workdir = record.get("code") or {}, folder or record.get("workdir")
-    if not code.get("tree") or not workdir:
-        return CodeChange(recorded=False)
-    before = tree_files(store.get_blob(code["tree"]))
-    known, kept = frozenset(before.values()), dict[str, bytes]()
-
-    def keep(data: bytes) -> str:
-        digest = digest_bytes(data)
-        if digest not in known:
-            kept[digest] = data
-        return digest
-
-    # What may hold secrets by the environment of whoever created the sweep stays out, although this one may not know them.
-    secret = _left_out_as_secret(store, code)
-    below = code["folder"].count("/") + 1 if code.get("folder") else 0
-    root = Path(workdir).resolve()
-    root = root.parents[below - 1] if below else root
-    apart = [*exclude, *(root / item.path for item in secret)]
-    now = snapshot(Path(workdir), keep, known_secrets=known_secrets(environ), exclude=apart)
-    if now.tree == code["tree"]:
-        return CodeChange()
-    left_out = (*now.left_out, *secret)
-    now = msgspec.structs.replace(
-        now,
-        left_out=left_out,
-        left_out_count=now.left_out_count + len(secret),
-        complete=now.complete and not secret,
-    )
-    after = tree_files(kept.get(now.tree))
-    return CodeChange(
-        changed=tuple(path for path in before if path in after and before[path] != after[path]),
-        added=tuple(path for path in after if path not in before),
-        removed=tuple(path for path in before if path not in after),
-        now=msgspec.json.decode(msgspec.json.encode(now)),
-        blobs=tuple(kept.values()),
-    )
-
-
-def _left_out_as_secret(store: Store, code: Mapping[str, Any]) -> list[LeftOut]:
-    """The files that a record of code names as such."""
-    data = store.get_blob(code["left_out_blob"]) if code.get("left_out_blob") else None
-    found = msgspec.convert(
-        json.loads(data)["left_out"] if data is not None else list(code.get("left_out") or ()), list[LeftOut]
-    )
-    return [item for item in found if item.reason.startswith("secret")]

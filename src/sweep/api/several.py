@@ -120,9 +120,7 @@ class Finder:
             spec=views.spec,
             node=node,
             workdir=workdir,
-            place=None if found is None else found.record,
-            code=None if found is None else found.now,
-            code_blobs=() if found is None else found.blobs,
+            place=found,
             view=view,
             make_driver=make_driver if self._leads else None,
         )

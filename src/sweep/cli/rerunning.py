@@ -17,16 +17,15 @@ import msgspec
 
 from sweep.api import load_views
 from sweep.api.artifacts import give_used
+from sweep.api.changing import CodeChange, code_change
 from sweep.api.choosing import find_one
 from sweep.api.places import LOCAL, run_root, store_folder
 from sweep.api.placing import find_place
 from sweep.api.repeating import (
     CannotRepeat,
-    CodeChange,
     Recipe,
     can_name,
     check_place,
-    code_change,
     command_line,
     executable,
     recipe_of,

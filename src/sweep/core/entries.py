@@ -257,6 +257,8 @@ class RunStarted(Event, frozen=True, array_like=True, gc=False, tag=True):
     env: dict[str, str] = {}
     """Variables that sweep set for the run (nothing inherited, nothing secret)."""
     folder: str = ""
+    code: int = 0
+    """The number of the code that it executes (`CodeChanged`); 0: what its agent joined with."""
 
 
 class ObjectiveReported(Event, frozen=True, array_like=True, gc=False, tag=True):
@@ -414,6 +416,22 @@ class DataChecked(Event, frozen=True, array_like=True, gc=False, tag=True):
     """Paths whose content was another one by then."""
 
 
+class CodeChanged(Event, frozen=True, array_like=True, gc=False, tag=True):
+    """The code that an agent's runs execute is another one from now on. For people; decides nothing."""
+
+    agent: str
+    number: int
+    """1, 2, 3, …: `RunStarted.code` names it."""
+    files: tuple[str, ...] = ()
+    """What was changed, came or went, as far as it is named."""
+    code: dict[str, Any] = {}
+    """The record of the code as it is now (`CodeRecord` as plain data); empty where that is the sweep's, or was not recorded."""
+    place: dict[str, Any] = {}
+    """As in the record of the agent: where runs start, and how the code there differs from the sweep's."""
+    during: tuple[tuple[int, int], ...] = ()
+    """Runs and their attempts that were at work meanwhile, and may have read the files as they were or as they are now."""
+
+
 AnyEntry = (
     SweepCreated
     | SpecRevised
@@ -450,6 +468,7 @@ AnyEntry = (
     | ArtifactUsed
     | DataUsed
     | DataChecked
+    | CodeChanged
 )
 
 

@@ -485,4 +485,5 @@ _HANDLERS: dict[type[e.Entry], Callable[[State, Any], str | None]] = {
     e.ArtifactUsed: told.belongs,
     e.DataUsed: told.belongs,
     e.DataChecked: told.belongs,
+    e.CodeChanged: told.known,
 }

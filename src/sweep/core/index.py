@@ -146,6 +146,8 @@ class IndexFold:
             self._artifact_used(entry, at_s)
         elif isinstance(entry, e.DataUsed | e.DataChecked):
             self._data(entry)
+        elif isinstance(entry, e.CodeChanged):
+            self._code(entry)
         else:
             if isinstance(entry, _SpecEntry):
                 self._sync_spec(entry)
@@ -197,6 +199,7 @@ class IndexFold:
             last = view.attempts[-1]
             last.started_s, last.host, last.pid, last.gpus = at_s, entry.host, entry.pid, entry.gpus
             last.command, last.env, last.folder = entry.command, entry.env, entry.folder
+            last.code = entry.code
             last.gpu_share = self.state.runs[view.run].gpus
         elif isinstance(entry, e.UsageReported):
             last = view.attempts[-1]
@@ -323,6 +326,19 @@ class IndexFold:
                 else one
                 for one in view.data
             )
+
+    def _code(self, entry: e.CodeChanged) -> None:
+        agent = self._agents[entry.agent] = self._known_agent(entry.agent)
+        now = {"code": entry.code, "place": entry.place, "files": list(entry.files)}
+        agent.codes = (*agent.codes, now)
+        self._dirty[AGENT_PREFIX + entry.agent] = agent
+        for number, attempt in entry.during:
+            if 0 <= number < len(self.state.runs):
+                view = self._run(number)
+                for one in view.attempts:
+                    if one.attempt == attempt and one.agent == entry.agent:
+                        one.code_changed = tuple(dict.fromkeys([*one.code_changed, *entry.files]))
+                self._sync(view)
 
     def _agent(self, entry: e.AgentJoined | e.AgentLeft | e.AgentLost, at_s: float) -> None:
         key = AGENT_PREFIX + entry.agent

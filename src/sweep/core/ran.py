@@ -1,7 +1,7 @@
 """What a run executed, out of the views.
 
 The rule of this file: an agent that found other code in the folder than the sweep was created with has recorded that code itself
-(`AgentJoined.record["code"]`); of a run of such an agent that is the code.
+(`AgentJoined.record["code"]`, and `CodeChanged` for what was edited later); of a run that it started with that, it is the code.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ from sweep.core.views import RunView
 
 
 def node_of(views: Views, run: RunView) -> Mapping[str, Any]:
-    """The record of the agent of the last attempt that has begun; empty when none has, or its agent is not known."""
+    """The record of the agent of the last attempt that has begun, with the code as it was then; empty when none has, or its agent is
+    not known."""
     begun = next((attempt for attempt in reversed(run.attempts) if attempt.started_s is not None), None)
-    return next((view.record for view in views.agents if begun and view.agent == begun.agent), {})
+    agent = next((view for view in views.agents if begun and view.agent == begun.agent), None)
+    if begun is None or agent is None:
+        return {}
+    if not 0 < begun.code <= len(agent.codes):
+        return agent.record
+    then = agent.codes[begun.code - 1]
+    return {**agent.record, "code": then["code"], "place": then["place"]}
 
 
 def code_of(views: Views, run: RunView) -> Mapping[str, Any]:

@@ -43,6 +43,11 @@ def belongs(
     return None
 
 
+def known(state: State, entry: e.CodeChanged) -> str | None:
+    """As `annotated`: what an agent says of its code."""
+    return None if entry.agent in state.agents else f"there is no agent {entry.agent}"
+
+
 def kept(state: State, entry: e.SlotKept) -> str | None:
     """As `annotated`: why a slot is not offered."""
     agent = state.agents.get(entry.agent)

@@ -52,6 +52,10 @@ class AttemptView(msgspec.Struct, kw_only=True):
     """What it has used, as measured on its node; None before its end, and when nobody looked."""
     state: dict[str, Any] = {}
     """How far its libraries were seeded and deterministic, by what they said when they were asked."""
+    code: int = 0
+    """Which of its agent's `codes` it executed, from 1; 0: the code that the agent joined with."""
+    code_changed: tuple[str, ...] = ()
+    """Files of its code that were changed while it was at work."""
 
     def gpu_s(self, now_s: float) -> float:
         """GPU-seconds of this attempt, up to its end or else to `now_s` (Unix seconds)."""
@@ -210,6 +214,8 @@ class AgentView(msgspec.Struct, kw_only=True):
     """Why its node was set aside, '' where it was not."""
     kept: tuple[SlotKeptView, ...] = ()
     """Slots that it does not offer because of their GPUs."""
+    codes: tuple[dict[str, Any], ...] = ()
+    """What its runs have executed since it joined, each time that this changed: `code` and `place` as in `record`, and `files`."""
 
 
 class SweepView(msgspec.Struct, kw_only=True):

@@ -146,6 +146,9 @@ class Account(Ledger):
     def _DataChecked(self, entry: e.DataChecked, _: e.Recorded) -> None:
         """For people: nothing acts on it."""
 
+    def _CodeChanged(self, entry: e.CodeChanged, _: e.Recorded) -> None:
+        """For people: nothing acts on it."""
+
     def _RetryRequested(self, entry: e.RetryRequested, _: e.Recorded) -> None:
         for number in entry.runs:
             if number < len(self.runs) and self.runs[number].final in ("failed", "cancelled"):
