@@ -119,6 +119,50 @@ def test_code_that_was_edited_after_the_sweep_was_created(project: Project) -> N
     assert again["verdict"] == "identical", "the code of an agent goes along"
 
 
+def test_code_that_is_edited_while_an_agent_works(project: Project) -> None:
+    """Runs that start afterwards execute, and record, the code as it is then; of the one at work it is said that nobody can tell."""
+    program = """
+import pathlib, sweep, time
+run = sweep.init()
+run.log({"loss": FACTOR * run.config.x})
+if run.config.x == 2:
+    pathlib.Path("at-work").touch()
+    while not pathlib.Path("go-on").exists():
+        time.sleep(0.02)
+open("results.csv", "a").write("a line")
+"""
+    project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3, 4]"))
+    project.write("train.py", program.replace("FACTOR", "1"))
+    sweep = project.create()
+    agent = project.start("agent", sweep, "--slots", "1")
+    project.wait_for((project.folder / "at-work").exists)
+    project.write("train.py", program.replace("FACTOR", "10"))
+    project.write("agent-0.log", "no code")
+    (project.folder / "go-on").touch()
+    assert agent.wait(60) == 0
+    shown = [project.json("show", f"{sweep}-{run}") for run in range(4)]
+    assert [one["objective"] for one in shown] == [1, 2, 30, 40]
+    trees = [one["code"]["tree"] for one in shown]
+    assert trees[0] == trees[1] != trees[2] == trees[3]
+    assert [one["reproducible"]["grade"] for one in shown] == [
+        "reproducible",
+        "partly",
+        *["reproducible"] * 2,
+    ]
+    [lacks] = shown[1]["reproducible"]["lacks"]
+    assert "before or after they were changed, while it ran: train.py" in lacks
+    files = project.json("diff", f"{sweep}-1", f"{sweep}-2")["files"]
+    assert [file["path"] for file in files] == ["train.py"]
+    project.write("train.py", "import sweep\nsweep.init().log({'loss': 'never executed'})\n")
+    project.sweep("gc", "--yes")
+    assert verdict(project, f"{sweep}-3", code=0)["verdict"] == "identical"
+    exported = project.folder / "export.jsonl"
+    exported.write_text(project.sweep("export", sweep))
+    project.sweep("import", str(exported), "--store", str(project.folder / "other.db"))
+    again = verdict(project, f"{sweep}-2", "--store", str(project.folder / "other.db"), code=0)
+    assert again["verdict"] == "identical", "the code goes along"
+
+
 def test_the_commit_is_not_here_any_more(done: Project) -> None:
     shutil.rmtree(done.folder / ".git")
     found = verdict(done, "latest-0", code=0)

@@ -65,6 +65,8 @@ def _by_type(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.one_of(*map(_by_type, types))
         case msgspec.inspect.VarTupleType(item_type=item):
             return st.lists(_by_type(item), max_size=3).map(tuple)
+        case msgspec.inspect.TupleType(item_types=items):
+            return st.tuples(*map(_by_type, items))
         case msgspec.inspect.StructType(cls=cls, fields=fields):
             return st.builds(cls, **{field.name: _by_type(field.type) for field in fields})
         case msgspec.inspect.DictType(value_type=msgspec.inspect.AnyType()):

@@ -16,6 +16,9 @@ MOST_BYTES = 1_000_000
 CONTEXT_LINES = 3
 _NO_NEWLINE = "(no newline at the end of the file)"
 
+RUNS = "+x"
+"""What follows the digest of a file that is executable."""
+
 Kind = Literal["changed", "added", "deleted"]
 
 
@@ -30,17 +33,21 @@ class FileChange(msgspec.Struct, frozen=True):
     lines: tuple[str, ...] = ()
     """The unified diff, its head included; empty for a file that is not compared by lines."""
     why: str = ""
-    """Why it is not compared by lines: `binary`, `too long`, `content not kept`."""
+    """Why it is not compared by lines: `binary`, `too long`, `content not kept`; or `executable`, `not executable`: only that has changed."""
 
 
 def changes(
     left: Mapping[str, str], right: Mapping[str, str], content: Callable[[str], bytes | None]
 ) -> list[FileChange]:
-    """Every file that differs, by path. `left`, `right`: path -> digest; `content`: the bytes of a digest, None when they are not kept."""
+    """Every file that differs, by path. `left`, `right`: path -> digest, with `RUNS` for one that is executable; `content`: the bytes of a digest, None when they are not kept."""
     found = []
     for path in sorted({*left, *right}):
         before, after = left.get(path), right.get(path)
         if before != after:
+            if before and after and before.removesuffix(RUNS) == after.removesuffix(RUNS):
+                now = "executable" if after.endswith(RUNS) else "not executable"
+                found.append(FileChange(path, "changed", why=now))
+                continue
             kind: Kind = "added" if before is None else "deleted" if after is None else "changed"
             old, old_why = _text(before, content)
             new, new_why = _text(after, content)
@@ -53,7 +60,7 @@ def _text(digest: str | None, content: Callable[[str], bytes | None]) -> tuple[l
     """(lines, why there are none)."""
     if digest is None:
         return [], ""
-    data = content(digest)
+    data = content(digest.removesuffix(RUNS))
     if data is None:
         return [], "content not kept"
     if len(data) > MOST_BYTES:

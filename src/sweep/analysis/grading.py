@@ -37,7 +37,14 @@ def grade(views: Views, run: RunView) -> Graded | None:
     hopeless = list(_hopeless(views, record))
     if hopeless:
         return Graded("not", tuple(hopeless))
-    lacks = (*_code(record), *_other_code(node), *_environment(record, node), *_data(run), *_spec(views, run))
+    lacks = (
+        *_code(record),
+        *_other_code(node),
+        *_edited(run),
+        *_environment(record, node),
+        *_data(run),
+        *_spec(views, run),
+    )
     return Graded("partly" if lacks else "reproducible", lacks)
 
 
@@ -80,6 +87,12 @@ def _other_code(node: Mapping[str, Any]) -> Iterator[str]:
     differs = (node.get("place") or {}).get("differs")
     if differs and not node.get("code"):  # recorded by a version that kept the names only
         yield f"code that was changed where it ran: {_named(list(map(str, differs)))}"
+
+
+def _edited(run: RunView) -> Iterator[str]:
+    begun = next((attempt for attempt in reversed(run.attempts) if attempt.started_s is not None), None)
+    if begun is not None and begun.code_changed:
+        yield f"whether it read these files before or after they were changed, while it ran: {_named(list(begun.code_changed))}"
 
 
 def _environment(record: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[str]:

@@ -94,6 +94,8 @@ class BlobUse:
     def _take(self, known: _Needs, entry: e.AnyEntry) -> None:
         if isinstance(entry, e.SweepCreated | e.AgentJoined):
             known.digests |= self._digests([entry.record])
+        elif isinstance(entry, e.CodeChanged):
+            known.digests |= self._digests([{"code": entry.code}])
         if isinstance(entry, e.SweepCreated | e.SpecRevised):
             known.keeps |= entry.spec.get("checkpoints") == "store"
         elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:
@@ -112,7 +114,8 @@ class BlobUse:
             return _Needs()
         agents = self._store.read_index(sweep, AGENT_PREFIX)
         view = decode_spec(index.rows[SPEC_KEY])
-        records = [view.record, *(agent.record for agent in decode_agents(agents.rows))]
+        here = decode_agents(agents.rows)
+        records = [view.record, *(agent.record for agent in here), *(c for one in here for c in one.codes)]
         artifacts = self._store.read_index(sweep, ARTIFACT_PREFIX)
         known = _Needs(min(index.upto, agents.upto, artifacts.upto), self._digests(records))
         for artifact in decode_artifacts(artifacts.rows).values():

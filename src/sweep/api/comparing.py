@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from sweep.analysis.comparing import Line, Origin, Side, compare, side_of
+from sweep.analysis.differing import RUNS
 from sweep.analysis.history import History
 from sweep.api.reading import load_views
 from sweep.api.results import look_at_runs
@@ -15,7 +16,7 @@ from sweep.core.ran import code_of
 from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.provenance import TreeError
-from sweep.provenance.tree import parse_manifest
+from sweep.provenance.tree import EXECUTABLE, parse_manifest
 from sweep.stores import Store
 
 
@@ -52,11 +53,12 @@ def _origin(views: Views, run: RunView, blobs: Any) -> Origin:
 
 
 def tree_files(manifest: bytes | None) -> dict[str, str]:
-    """Path -> digest of the files of a manifest; empty for one that is missing or damaged."""
+    """Path -> digest of the files of a manifest, with `+x` where it is executable; empty for one that is missing or damaged."""
     try:
-        return {file.path: file.digest for file in parse_manifest(manifest)} if manifest is not None else {}
+        files = parse_manifest(manifest) if manifest is not None else ()
     except TreeError:
         return {}
+    return {file.path: file.digest + (RUNS if file.mode == EXECUTABLE else "") for file in files}
 
 
 def _packages(recorded: Any, blobs: Any) -> dict[str, str]:

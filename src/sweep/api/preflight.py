@@ -15,6 +15,7 @@ import msgspec
 
 from sweep.api.repeating import Recipe
 from sweep.core.links import link_problem
+from sweep.core.ran import node_of
 from sweep.core.rows import Views
 from sweep.core.views import RunView
 from sweep.provenance import CodeRecord, TreeError, hardware_record, known_secrets, restore, snapshot
@@ -64,8 +65,7 @@ class Origin(msgspec.Struct, frozen=True):
 def origin_of(store: Store, views: Views, run: RunView) -> Origin:
     """Out of the records of its sweep and its agent."""
     started = next((attempt for attempt in reversed(run.attempts) if attempt.command), None)
-    agent = started.agent if started is not None else ""
-    node = next((view.record for view in views.agents if view.agent == agent), {})
+    node = node_of(views, run)
     record = views.created.record
     packages = node.get("packages") or record.get("packages")
     if isinstance(packages, str):

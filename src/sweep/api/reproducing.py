@@ -366,8 +366,11 @@ class _Attempt:
         """What nobody has had in hand when the run was recorded, in words."""
         if self.views.spec.determinism == "off":
             return "the sweep left chance alone (`determinism: off`)"
-        changed = any(one.changed for one in self.run.data if one.attempt == self.run.attempt)
-        return "its data changed while it ran: what it read nobody can tell" if changed else ""
+        if any(one.changed for one in self.run.data if one.attempt == self.run.attempt):
+            return "its data changed while it ran: what it read nobody can tell"
+        begun = [attempt for attempt in self.run.attempts if attempt.started_s is not None]
+        edited = bool(begun) and bool(begun[-1].code_changed)
+        return "files of its code were changed while it ran: which it read nobody can tell" if edited else ""
 
     def _objective(self, history: History, rows: int | None) -> float | None:
         metric = self.views.spec.metric

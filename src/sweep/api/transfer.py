@@ -45,6 +45,8 @@ def export_lines(store: Store, sweep: str, wanted: Callable[[str], bool] = lambd
             attempts.append((entry.run, entry.attempt))
         elif isinstance(entry, e.SweepCreated | e.AgentJoined):
             digests += blobs_of(entry.record, store.get_blob)
+        elif isinstance(entry, e.CodeChanged):
+            digests += blobs_of({"code": entry.code}, store.get_blob)
         elif isinstance(entry, e.AttemptEnded) and entry.checkpoint:
             digests += sorted(blobs_of_checkpoint(entry.checkpoint, store.get_blob))
         elif isinstance(entry, e.ArtifactLogged | e.ArtifactUsed) and entry.manifest:

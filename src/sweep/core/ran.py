@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweep.core.rows import Views
-from sweep.core.views import RunView
+from sweep.core.views import AgentView, RunView
 
 
 def node_of(views: Views, run: RunView) -> Mapping[str, Any]:
@@ -18,11 +18,14 @@ def node_of(views: Views, run: RunView) -> Mapping[str, Any]:
     not known."""
     begun = next((attempt for attempt in reversed(run.attempts) if attempt.started_s is not None), None)
     agent = next((view for view in views.agents if begun and view.agent == begun.agent), None)
-    if begun is None or agent is None:
-        return {}
-    if not 0 < begun.code <= len(agent.codes):
+    return {} if begun is None or agent is None else as_of(agent, begun.code)
+
+
+def as_of(agent: AgentView, number: int) -> Mapping[str, Any]:
+    """The record of an agent with the code of this number (`AttemptView.code`)."""
+    if not 0 < number <= len(agent.codes):
         return agent.record
-    then = agent.codes[begun.code - 1]
+    then = agent.codes[number - 1]
     return {**agent.record, "code": then["code"], "place": then["place"]}
 
 

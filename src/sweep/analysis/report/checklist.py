@@ -13,7 +13,15 @@ from sweep.analysis import text as words
 from sweep.analysis.report.compute import cpu_hours, energy_text, energy_words, runs_text
 from sweep.analysis.report.data import data_words, taint_words
 from sweep.analysis.report.document import Check, Code, Text, Words, text
-from sweep.analysis.report.environment import cpu_text, gpu_text, memory_text, nodes
+from sweep.analysis.report.environment import (
+    cpu_text,
+    executed,
+    gpu_text,
+    memory_text,
+    nodes,
+    pythons,
+    worked,
+)
 from sweep.analysis.report.facts import Facts, spent_by
 from sweep.analysis.report.results import behind, command_line, ranking, result_run, spoken, spread
 from sweep.analysis.report.titles import (
@@ -111,26 +119,28 @@ def _data_link(facts: Facts) -> Answer:
 
 
 def _dependencies(facts: Facts) -> Answer:
-    known = [packages for agent, packages in facts.packages.items() if agent and packages]
-    if not known:
+    found = [one for one in pythons(facts) if one[1]]
+    if not found:
         return NONE, text("The record has no list of packages."), (), ""
-    hosts = nodes(facts)
-    agents = [agent.agent for found in hosts.values() for agent in found]
-    complete = all(facts.packages.get(agent) for agent in agents)
-    versions = sorted(
-        {
-            str((agent.record.get("python") or {}).get("version"))
-            for found in hosts.values()
-            for agent in found
-        }
+    complete = all(facts.packages.get(agent.agent) for agent in worked(facts))
+    kinds = "; ".join(
+        f"{python} with {words.plural(len(packages), 'package')} on {', '.join(hosts)}"
+        for python, packages, hosts in found
     )
-    in_place = [p["name"] for p in known[-1] if p.get("editable") and not _kept(facts, p["name"])]
+    many = "" if len(found) == 1 else f"{len(found)} different environments: "
     said: list[Words] = [
-        f"Python {', '.join(versions)} and {len(known[-1])} packages, each with its version and origin, were recorded on the "
-        f"{'node' if len(hosts) == 1 else 'nodes'} that executed the runs; ",
+        f"{many}{kinds}: each package with its version and origin, as recorded where the runs were executed; ",
         Code("sweep reproduce --env rebuild"),
-        " installs exactly these.",
+        " installs exactly those of a run.",
     ]
+    in_place = dict.fromkeys(
+        p["name"]
+        for _, packages, _ in found
+        for p in packages
+        if p.get("editable") and not _kept(facts, p["name"])
+    )
+    if not complete:
+        said.append(" Of some agents that executed runs the packages are not on record.")
     if in_place:
         said.append(f" The code of {', '.join(in_place)}, installed in place, is not whole in the record.")
     return (COMPLETE if complete and not in_place else PARTIAL), text(*said), (ENVIRONMENT,), ""
@@ -152,14 +162,25 @@ def _training_code(facts: Facts) -> Answer:
         said += [", commit ", Code(commit[:12])]
     if code["complete"]:
         said.append("; the record alone writes all of them back.")
-        differs = any(
-            (a.record.get("place") or {}).get("differs") for found in nodes(facts).values() for a in found
+    else:
+        said.append(f"; {words.plural(code['left_out_count'], 'file')} of the code is not in the record.")
+    others = [one for one in executed(facts) if one.differs]
+    kept = [one for one in others if one.code]
+    if kept:
+        trees = ", ".join(dict.fromkeys(one.code["tree"][:12] for one in kept))
+        count = words.plural(sum(one.attempts for one in kept), "attempt")
+        said.append(
+            f" It was edited later: {count} executed other code, which is recorded with them (tree {trees})."
         )
-        if differs:
-            said.append(" Some runs executed other code.")
-        return (PARTIAL if differs else COMPLETE), text(*said), (CODE,), ""
-    said.append(f"; {words.plural(code['left_out_count'], 'file')} of the code is not in the record.")
-    return PARTIAL, text(*said), (CODE,), ""
+    if len(kept) < len(others):
+        said.append(" Some runs executed other code, which is not in the record.")
+    edited = sum(bool(attempt.code_changed) for _, attempt in facts.attempts())
+    if edited:
+        said.append(
+            f" Files of it were changed while {words.plural(edited, 'attempt')} ran: which they read nobody can tell."
+        )
+    whole = code["complete"] and len(kept) == len(others) and all(one.code["complete"] for one in kept)
+    return (COMPLETE if whole and not edited else PARTIAL), text(*said), (CODE,), ""
 
 
 def _evaluation(facts: Facts) -> Answer:
@@ -224,15 +245,21 @@ def _hyperparameters(facts: Facts) -> Answer:
             else f"{extreme} score"
         )
         said.append(f" Selected: the {how}.")
-    reported = [run for run in facts.runs if run.state == "completed"]
-    filled = any(run.defaults for run in reported)
-    said.append(
-        " Every config stands in the record, with the defaults that the program reported beside it."
-        if filled
-        else " Every config stands in the record. The program reported no defaults of its own; what is fixed in its code is in the code only."
-    )
-    complete = best is not None and filled
+    rests_on = behind(facts)
+    told = sum(bool(run.defaults) for run in rests_on)
+    complete = best is not None and told == len(rests_on)
+    said.append(f" Every config stands in the record, {_told(told, len(rests_on))}")
     return (COMPLETE if complete else PARTIAL), text(*said), (SPACE, METHOD, SETTINGS, CONFIGS), ""
+
+
+def _told(told: int, runs: int) -> str:
+    """In words, of how many runs the values that their program took beside the config are known."""
+    fixed = "what is fixed in its code is in the code only."
+    if not told:
+        return f"but the program reported no defaults of its own: {fixed}"
+    if told == runs:
+        return "and beside it the defaults that the program reported."
+    return f"but only {told:,} of the {runs:,} runs behind the results reported defaults of their program's own: of the others {fixed}"
 
 
 def _numbers(facts: Facts) -> Answer:

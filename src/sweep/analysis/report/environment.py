@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from sweep.analysis import text as words
 from sweep.analysis.report.document import (
     Block,
@@ -19,6 +21,7 @@ from sweep.analysis.report.document import (
 )
 from sweep.analysis.report.facts import Facts
 from sweep.analysis.report.results import spoken
+from sweep.core.ran import as_of
 from sweep.core.views import AgentView
 
 
@@ -34,6 +37,33 @@ def nodes(facts: Facts) -> dict[str, list[AgentView]]:
     for agent in worked(facts):
         found.setdefault(agent.host, []).append(agent)
     return found
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """Code that runs executed on a node."""
+
+    host: str
+    attempts: int
+    code: Mapping[str, Any]
+    """Its record (`CodeRecord` as plain data); empty where it is the sweep's, or was not recorded."""
+    differs: tuple[str, ...]
+    """Paths in which it differs from the sweep's."""
+
+
+def executed(facts: Facts) -> list[Executed]:
+    """Every code that some attempt executed, on each node."""
+    found: dict[tuple[str, str, tuple[str, ...]], Executed] = {}
+    agents = {agent.agent: agent for agent in worked(facts)}
+    for _, attempt in facts.attempts():
+        if attempt.started_s is None or attempt.agent not in agents:
+            continue
+        record = as_of(agents[attempt.agent], attempt.code)
+        differs = tuple(map(str, (record.get("place") or {}).get("differs") or ()))
+        code = record.get("code") or {}
+        key = (attempt.host, code.get("tree", ""), differs)
+        before = found[key].attempts if key in found else 0
+        found[key] = Executed(attempt.host, before + 1, code, differs)
+    return list(found.values())
 
 
 def environment(facts: Facts) -> list[Block]:
@@ -56,7 +86,7 @@ def environment(facts: Facts) -> list[Block]:
             ]
         )
     blocks: list[Block] = [table(("node", "CPU", "memory", "GPUs", "system", "attempts"), rows, (5,))]
-    for python, packages, users in _pythons(facts):
+    for python, packages, users in pythons(facts):
         blocks.append(
             paragraph(
                 "Python ",
@@ -119,7 +149,16 @@ def code(facts: Facts) -> list[Block]:
                 text(Code(item["tree"]), f" ({item['files']:,} files{whole})"),
             ]
         )
-    return [table(("", ""), rows)]
+    blocks: list[Block] = [table(("", ""), rows)]
+    others = [one for one in executed(facts) if one.code]
+    if others:
+        blocks.append(paragraph("It was edited later; what runs executed then is recorded with them:"))
+        lines: list[list[Words]] = [
+            [Code(one.code["tree"][:12]), ", ".join(one.differs), one.host, f"{one.attempts:,}"]
+            for one in others
+        ]
+        blocks.append(table(("tree", "differs in", "node", "attempts"), lines, (3,)))
+    return blocks
 
 
 def gaps(facts: Facts) -> list[str]:
@@ -133,11 +172,11 @@ def gaps(facts: Facts) -> list[str]:
             found += [f"on {host}: {warning}" for warning in agent.record.get("warnings") or ()]
             missing = (agent.record.get("hardware") or {}).get("not_measured") or {}
             found += [f"on {host}: {what} is {why}" for what, why in missing.items()]
-            place = agent.record.get("place") or {}
-            if place.get("differs"):
-                found.append(
-                    f"on {host} runs executed other code than was recorded: {', '.join(map(str, place['differs']))[:300]}"
-                )
+    found += [
+        f"on {one.host} runs executed other code than was recorded: {', '.join(one.differs)[:300]}"
+        for one in executed(facts)
+        if one.differs and not one.code
+    ]
     found += _unmeasured(facts)
     said = any(lack.startswith("chance:") for graded in facts.grades.values() for lack in graded.lacks)
     if facts.table.spec.determinism == "off" and not said:
@@ -229,7 +268,7 @@ def package_line(package: Mapping[str, Any]) -> str:
     return f"{name} @ {where}" + ("  # installed in place" if package.get("editable") else "")
 
 
-def _pythons(facts: Facts) -> list[tuple[str, Sequence[Mapping[str, Any]], list[str]]]:
+def pythons(facts: Facts) -> list[tuple[str, Sequence[Mapping[str, Any]], list[str]]]:
     """Each different Python with its packages, and the nodes that had it."""
     found: dict[str, tuple[str, Sequence[Mapping[str, Any]], list[str]]] = {}
     for agent in worked(facts):
