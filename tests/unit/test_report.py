@@ -29,7 +29,7 @@ from sweep.analysis.usage import Spent
 from sweep.core.entries import Usage
 from sweep.core.samples import Samples
 from sweep.core.spec import Confirm, EarlyTerminate
-from sweep.core.views import AttemptView, DataView, ReproductionView, RunView
+from sweep.core.views import AgentView, AttemptView, DataView, ReproductionView, RunView
 from sweep.spec import keys_of_spec
 
 NASTY = '\x1b[31m\u202e<script>alert(1)</script> | [x](http://e) `b` *c* _d_ & "q" # \x07'
@@ -411,3 +411,68 @@ def test_nothing_of_a_record_becomes_markup_in_markdown_outside_of_code() -> Non
     ]
     assert widths
     assert all(one == other for one, other in widths)
+
+
+def test_hyperparameters_are_complete_only_when_every_run_that_counts_reported_its_defaults() -> None:
+    runs = [
+        msgspec.structs.replace(run_view(n, CONFIG, objective=n / 10), defaults={"seed": 1}) for n in range(3)
+    ]
+    facts = facts_of(runs)
+    assert evidence(facts)[11] == "complete"
+    assert "beside it the defaults that the program reported" in words(checklist(facts)[10])
+    silent = run_view(3, CONFIG, objective=0.9)
+    facts = facts_of([*runs, silent])
+    assert evidence(facts)[11] == "partial"
+    assert "only 3 of the 4 runs behind the results reported defaults" in words(checklist(facts)[10])
+    failed = run_view(4, CONFIG, "failed", None)
+    assert evidence(facts_of([*runs, failed]))[11] == "complete", "no result rests on it"
+
+
+def worked_on(run: int, agent: str, **more: Any) -> RunView:
+    attempt = AttemptView(attempt=1, agent=agent, host=f"host-{agent}", started_s=1.0, ended_s=2.0, **more)
+    return msgspec.structs.replace(run_view(run, CONFIG, objective=0.1), attempts=[attempt])
+
+
+def test_every_environment_is_named_among_the_dependencies() -> None:
+    def agent(name: str, python: str) -> AgentView:
+        record = {"python": {"version": python, "implementation": "CPython"}, "packages": python}
+        return AgentView(agent=name, host=f"host-{name}", pid=1, slots=1, record=record)
+
+    one, two = [{"name": "numpy", "version": "1"}], [{"name": "numpy", "version": "2"}, {"name": "torch"}]
+    agents = (agent("a", "3.11.7"), agent("b", "3.12.1"), agent("idle", "3.13.0"))
+    facts = facts_of(
+        [worked_on(0, "a"), worked_on(1, "b")], agents=agents, packages={"a": one, "b": two, "idle": one}
+    )
+    item = checklist(facts)[5]
+    assert item.evidence == "complete"
+    assert (
+        "2 different environments: CPython 3.11.7 with 1 package on host-a; CPython 3.12.1 with 2 packages on host-b"
+        in words(item)
+    )
+    assert (
+        evidence(facts_of([worked_on(0, "a"), worked_on(1, "b")], agents=agents, packages={"a": one}))[6]
+        == "partial"
+    )
+
+
+def test_code_that_was_edited_is_part_of_the_answer() -> None:
+    tree = {"tree": "1" * 64, "files": 2, "bytes": 9, "complete": True, "left_out_count": 0}
+    place = {"workdir": "/w", "code": "as it is", "differs": ["train.py"]}
+    recorded = {"code": {**tree, "tree": "2" * 64}, "place": place, "files": ["train.py"]}
+    record, packages = {"code": tree}, {"a": [{"name": "numpy"}]}
+    runs = [worked_on(0, "a"), worked_on(1, "a", code=1)]
+
+    def item(*codes: dict[str, Any], **first: Any) -> Any:
+        agent = AgentView(agent="a", host="host-a", pid=1, slots=1, codes=codes)
+        first_run = worked_on(0, "a", **first)
+        facts = facts_of([first_run, runs[1]], agents=(agent,), packages=packages, record=record)
+        return checklist(facts)[6]
+
+    assert item(recorded).evidence == "complete"
+    assert "1 attempt executed other code, which is recorded with them (tree 222222222222)" in words(
+        item(recorded)
+    )
+    lost = item({**recorded, "code": {}})
+    assert lost.evidence == "partial" and "which is not in the record" in words(lost)
+    edited = item(recorded, code_changed=("train.py",))
+    assert edited.evidence == "partial" and "changed while 1 attempt ran" in words(edited)
