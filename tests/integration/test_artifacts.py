@@ -127,6 +127,42 @@ def test_what_runs_log_and_use(where: str, project: Project, request: pytest.Fix
     assert "artifact data:v0" in [check["what"] for check in again["preflight"]]
 
 
+TOGETHER = """
+import pathlib, sweep, time
+run = sweep.init()
+mine, here = run.config.x, pathlib.Path(".")
+(here / f"begun-{mine}").touch()
+while not all((here / f"begun-{x}").exists() for x in (1, 2)):
+    time.sleep(0.02)
+(here / "model.pt").write_text(str(mine))
+run.log_artifact("model.pt", name=f"shared-{mine}")
+(here / f"{run.id}.pt").write_text(str(mine))
+run.log_artifact(f"{run.id}.pt", name=f"named-{mine}")
+own = pathlib.Path(run.dir, "model.pt")
+own.write_text(str(mine))
+run.log_artifact(own, name=f"own-{mine}")
+run.log_artifact("given.csv", name="given")
+(here / f"logged-{mine}").touch()
+while not all((here / f"logged-{x}").exists() for x in (1, 2)):
+    time.sleep(0.02)
+run.log({"loss": mine})
+"""
+
+
+def test_a_file_that_runs_may_have_written_over_for_each_other_is_marked(project: Project) -> None:
+    project.write("given.csv", "1,2")
+    spec = "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {x: {values: [1, 2]}}\n"
+    project.write("sweep.yaml", spec)
+    project.write("train.py", TOGETHER)
+    said = project.wait_end(project.agent(project.create(), "--slots", "2"))
+    doubts = {name: row["doubt"] for name, row in listed(project).items()}
+    shared = {name for name, doubt in doubts.items() if doubt}
+    assert shared == {"shared-1:v0", "shared-2:v0"}
+    assert "model.pt while" in doubts["shared-1:v0"] and "may be another run's" in doubts["shared-1:v0"]
+    assert "Write such files below `run.dir`" in said
+    assert "shared-1:v0 was logged from" in project.sweep("artifact", "ls", "latest")
+
+
 def test_one_flipped_bit_in_the_store_is_found_and_nothing_of_it_is_given_out(done: Project) -> None:
     database = done.folder / ".sweep/store.db"
     with closing(sqlite3.connect(database)) as connection, connection:

@@ -110,3 +110,30 @@ def test_a_run_that_is_executed_again_gets_what_it_got_then(tmp_path: Path) -> N
 def test_importing_sweep_does_not_import_it(tmp_path: Path) -> None:
     program = "import sweep, sys; run = sweep.init(); print('sweep.sdk._artifacts' in sys.modules)"
     assert run_program(program, tmp_path, {}).stdout == "False\n"
+
+
+WRITTEN_TO = """
+import os, pathlib, subprocess, sweep, time
+run = sweep.init()
+path = pathlib.Path("model.pt")
+path.write_bytes(bytes(20_000_000))
+writer = subprocess.Popen(["sh", "-c", "while :; do echo x >> model.pt; done"])
+while path.stat().st_size == 20_000_000:
+    time.sleep(0.01)
+run.log_artifact("model.pt", "moving")
+writer.kill()
+writer.wait()
+run.log_artifact("model.pt", "still")
+"""
+
+
+def test_a_file_that_is_written_to_while_it_is_copied_is_not_taken_for_whole(agent: FakeAgent) -> None:
+    done = agent.run(WRITTEN_TO)
+    assert done.returncode == 0, done.stderr
+    assert "model.pt was written to while it was copied" in done.stderr
+    [file] = agent.run_dir.glob("artifacts-*.jsonl")
+    moving, still = (json.loads(line) for line in file.read_text().splitlines())
+    assert moving["written"] is None and moving["source"].endswith("/model.pt")
+    model = Path(still["source"])
+    assert still["written"] == pytest.approx(model.stat().st_mtime)
+    assert Path(still["folder"], "model.pt").read_bytes() == model.read_bytes()

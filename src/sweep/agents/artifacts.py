@@ -31,6 +31,8 @@ from sweep.core.names import run_id
 from sweep.core.rows import ARTIFACT_PREFIX, decode_artifacts
 from sweep.core.views import ArtifactView, VersionView
 from sweep.provenance import artifact as a
+from sweep.provenance import known_secrets
+from sweep.provenance.scrub import scrub
 from sweep.sdk._artifacts import check_name
 from sweep.stores.base import Store, StoreError, sound_blob
 from sweep.stores.whole import WholeError, read_whole, write_whole
@@ -91,6 +93,9 @@ class Artifacts:
         self._store, self._sweep, self._root, self._session, self._say = store, sweep, root, session, say
         self._followed: dict[tuple[int, int], _Followed] = {}
         self._until_s = 0.0
+        self._warned = False
+        """A person has been told that files of runs may be mixed up."""
+        self._known = known_secrets(os.environ)
 
     def noted(self, run: int, attempt: int, place: str | None) -> None:
         """This attempt has written lines. `place`: the spec's `outputs`."""
@@ -101,7 +106,7 @@ class Artifacts:
             followed = self._followed[key] = _Followed(run, attempt, folder)
         for line in followed.lines():
             if line.get("op") == "log":
-                followed.jobs.append(self._log(followed, line, place))
+                followed.jobs.append(self._log(followed, line, place, self._doubt(followed, line)))
             elif line.get("op") == "use":
                 followed.jobs.append(self._use(followed, line))
             elif line.get("op") == "data":
@@ -155,7 +160,30 @@ class Artifacts:
 
     # --- logging
 
-    def _log(self, followed: _Followed, line: dict[str, Any], place: str | None) -> Iterator[None]:
+    def _doubt(self, followed: _Followed, line: dict[str, Any]) -> str:
+        """Why what a run has logged may not be what it meant. Runs of several slots start in one folder: `model.pt` there is any run's."""
+        source, written = line.get("source"), line.get("written")
+        if not isinstance(source, str):
+            return ""
+        if not isinstance(written, int | float):
+            return "was written to while it was copied"
+        others, since_s = self._data.sharing(followed.run, followed.attempt)
+        own = Path(source).is_relative_to(followed.folder) or run_id(self._sweep, followed.run) in source
+        if own or not others or written < since_s:
+            return ""
+        names = ", ".join(run_id(self._sweep, other) for other in others[:3])
+        doubt = f"was logged from {source} while {names} ran in the same folder: it may be another run's"
+        if not self._warned:
+            self._warned = True
+            self._say(
+                f"{run_id(self._sweep, followed.run)}: the artifact {line.get('name')} {doubt}. Write such files below `run.dir`",
+                "warning",
+            )
+        return scrub(doubt, self._known)
+
+    def _log(
+        self, followed: _Followed, line: dict[str, Any], place: str | None, doubt: str
+    ) -> Iterator[None]:
         name = str(line.get("name", ""))
         who = run_id(self._sweep, followed.run)
         folder = Path(str(line.get("folder", "")))
@@ -201,6 +229,7 @@ class Artifacts:
                 str(folder),
                 str(line.get("description") or "")[:10_000],
                 _small(metadata) if isinstance(metadata, dict) else {},
+                doubt,
             )
         )
 

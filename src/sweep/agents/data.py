@@ -54,8 +54,8 @@ class Data:
     def __init__(self, root: Path, session: Session) -> None:
         """`root`: the folder that remembers digests; `session`: takes entries and blobs for the next commit."""
         self._digests, self._session = Digests(root / CACHE), session
-        self._workdirs: dict[tuple[int, int], Path] = {}
-        """Attempts that have begun and not ended -> the folder that they started in."""
+        self._workdirs: dict[tuple[int, int], tuple[Path, float]] = {}
+        """Attempts that have begun and not ended -> the folder that they started in, and when (Unix time)."""
         self._attempts: dict[tuple[int, int], _Attempt] = {}
         """Those of them, and of those that have ended, that read data."""
         self._work: list[tuple[threading.Thread, Callable[[], None]]] = []
@@ -65,7 +65,7 @@ class Data:
 
     def begin(self, run: int, attempt: int, workdir: Path, inputs: Sequence[str], since_s: float) -> None:
         """An attempt has begun at `since_s` (Unix time); `inputs`: what the spec says that it reads, from the folder it starts in."""
-        self._workdirs[run, attempt] = workdir
+        self._workdirs[run, attempt] = workdir, since_s
         for path in inputs:
             self._use(run, attempt, path, since_s, slack_s=SLACK_S)
 
@@ -82,9 +82,9 @@ class Data:
         stamp: Sequence[int] = (),
         slack_s: float = 0.0,
     ) -> None:
-        workdir = self._workdirs.get((run, attempt))
-        if workdir is None:
+        if (run, attempt) not in self._workdirs:
             return
+        workdir = self._workdirs[run, attempt][0]
         here = self._attempts.get((run, attempt))
         if here is None:
             here = self._attempts[run, attempt] = _Attempt(run, attempt, os.path.abspath(workdir))  # noqa: PTH100
@@ -93,6 +93,14 @@ class Data:
             return
         piece = here.pieces[path] = _Piece(path, name_of(path, here.workdir, self._known), since_s, stamp)
         self._start(partial(self._look, piece, slack_s), partial(self._report, here, piece))
+
+    def sharing(self, run: int, attempt: int) -> tuple[list[int], float]:
+        """(other runs that are at work in the same folder, since when one of them or this one is), in Unix time."""
+        own = self._workdirs.get((run, attempt))
+        if own is None:
+            return [], 0.0
+        others = [key for key, (folder, _) in self._workdirs.items() if folder == own[0] and key[0] != run]
+        return [key[0] for key in others], min([own[1], *(self._workdirs[key][1] for key in others)])
 
     def ended(self, run: int, attempt: int) -> None:
         """An attempt has ended: look at its data once more."""

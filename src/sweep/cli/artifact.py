@@ -61,6 +61,7 @@ def _row(sweep: str, view: ArtifactView, version: VersionView) -> dict[str, Any]
         "place": version.place,
         "description": version.description,
         "metadata": version.metadata,
+        "doubt": version.doubt,
     }
 
 
@@ -81,6 +82,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in rows:
+        if row["doubt"]:
+            click.echo(f"{row['name']}:{row['version']} {row['doubt']}")
 
 
 def _size(count: int) -> str:

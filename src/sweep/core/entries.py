@@ -367,6 +367,8 @@ class ArtifactLogged(Event, frozen=True, array_like=True, gc=False, tag=True):
     """Where they lie on the node that logged them."""
     description: str = ""
     metadata: dict[str, Any] = {}
+    doubt: str = ""
+    """Why its content may not be what the run meant, in words; empty where nothing speaks for that."""
 
 
 class ArtifactUsed(Event, frozen=True, array_like=True, gc=False, tag=True):

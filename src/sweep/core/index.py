@@ -287,6 +287,7 @@ class IndexFold:
                 description=entry.description,
                 metadata=entry.metadata,
                 runs=(entry.run,),
+                doubt=entry.doubt,
             )
             view.versions.append(made)
         else:

@@ -128,6 +128,8 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     runs: tuple[int, ...] = ()
     """The runs that have logged this content."""
+    doubt: str = ""
+    """Why it may not be what the first of them meant."""
 
 
 class ArtifactView(msgspec.Struct, kw_only=True):

@@ -5,7 +5,7 @@ it. `artifacts-<attempt>.jsonl` has one line for each that was logged or asked f
 wandb stand-in keeps its artifacts by the same functions.
 """
 
-# ruff: noqa: PTH100, PTH102, PTH103, PTH110, PTH113, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH103, PTH110, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 # pathlib: importing it costs more than all of this.
 
 from __future__ import annotations
@@ -83,8 +83,13 @@ def log(run: Run, path: Any, name: str | None, type: str, aliases: Any) -> Artif
     target = os.path.join(run._folder, FOLDER, name)
     try:
         target = next_folder(target)
-        _copy(source, target)
-        keep(run, target, {"name": name, "type": type, "aliases": words})
+        written = _copy_at_rest(source, target)
+        if written is None:
+            run._say(
+                f"{source} was written to while it was copied: what is kept as artifact {name} may be no whole file"
+            )
+        facts = {"name": name, "type": type, "aliases": words}
+        keep(run, target, facts, {"source": source, "written": written})
     except OSError as error:
         run._say(f"cannot keep the artifact {name}: {error.strerror or error}")
     return Artifact(name, type, target)
@@ -103,13 +108,14 @@ def next_folder(folder: str) -> str:
             number += 1
 
 
-def keep(run: Run, folder: str, facts: dict[str, Any]) -> None:
-    """A version is whole: write what is known about it beside it, and tell the agent. Raises OSError."""
+def keep(run: Run, folder: str, facts: dict[str, Any], origin: dict[str, Any] | None = None) -> None:
+    """A version is whole: write what is known about it beside it, and tell the agent. `origin`: for the agent alone: `source`, where it was
+    copied from, and `written`, when that was written last (Unix time; None: while it was copied). Raises OSError."""
     facts = {**facts, "version": os.path.basename(folder), "run": run.id}
     if not os.path.exists(f"{folder}.json"):
         with open(f"{folder}.json", "w", encoding="ascii") as file:
             json.dump({"_type": "artifact", "files": {}, **facts}, file, indent=1)
-    tell(run, {"op": "log", "folder": folder, **facts})
+    tell(run, {"op": "log", "folder": folder, **facts, **(origin or {})})
 
 
 def tell(run: Run, line: dict[str, Any]) -> None:
@@ -241,6 +247,44 @@ def _number(file: str) -> str:
 
 def _age(file: str) -> tuple[int, int]:
     return os.stat(file).st_mtime_ns, int(_number(file)[1:])
+
+
+def _copy_at_rest(source: str, target: str) -> float | None:
+    """Copy, again when somebody has written to the source meanwhile; when it was written last (Unix time), None where it is not at rest.
+    Raises OSError."""
+    for pause_s in (0.1, 0.5, None):
+        before = _stamps(source)
+        try:
+            _copy(source, target)
+            if _stamps(source) == before:
+                return max((stamp[1] for stamp in before), default=0) / 1e9
+        except FileNotFoundError:  # gone between two looks: written anew, or removed
+            if pause_s is None:
+                raise
+        if pause_s is not None:
+            sleep(pause_s)
+            _empty(target)
+    return None
+
+
+def _stamps(source: str) -> list[tuple[str, int, int, int]]:
+    """Name, time of change, size and inode of each file. Raises OSError."""
+    names = [source]
+    if os.path.isdir(source):
+        names = sorted(os.path.join(at, file) for at, _, files in os.walk(source) for file in files)
+    found = []
+    for name in names:
+        if os.path.isfile(name):
+            stat = os.stat(name)
+            found.append((name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return found
+
+
+def _empty(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
+    os.mkdir(folder)
 
 
 def _copy(source: str, target: str) -> None:
