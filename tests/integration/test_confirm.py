@@ -140,3 +140,23 @@ def test_the_expected_best_and_where_it_is_refused(project: Project) -> None:
     assert len(project.json("best", "latest", "--expected")["rows"]) == 4
     project.work_off(SPEC, TRAIN)
     assert "`method: grid` took the points of a grid" in project.mistake("best", "latest", "--expected")
+
+
+def test_output_that_names_the_report_metric_and_an_execution_again_are_looks(project: Project) -> None:
+    spec = SPEC.replace("values: [", "values: [", 1)
+    program = TRAIN + 'print("x" * 70_000)\nprint("test_loss is", run.config.x + 1 if run.config.x else "")\n'
+    program = program.replace('print("test_loss is"', 'if run.config.x > 0.15: print("test_loss is"')
+    project.work_off(spec, program)
+    quiet, loud = (
+        next(run["id"] for run in project.runs() if (run["config"]["x"] > 0.15) is spoken)
+        for spoken in (False, True)
+    )
+    project.sweep("logs", quiet)
+    assert project.status().looks == 0
+    for _ in range(2):
+        assert "test_loss is" in project.sweep("logs", loud)
+        assert project.status().looks == 1
+    project.sweep("fetch", loud, "--output", "--out", "output.log")
+    assert project.status().looks == 2
+    project.sweep("reproduce", quiet)
+    assert project.status().looks == 3

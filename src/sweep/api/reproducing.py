@@ -56,6 +56,7 @@ from sweep.api.reading import load_views
 from sweep.api.rebuilding import CannotRebuild, rebuild
 from sweep.api.repeating import Recipe, executable, named_variables, recipe_of
 from sweep.api.requests import Refused, request
+from sweep.api.results import look_at_runs
 from sweep.core import entries as e
 from sweep.core.lifecycle import ENDED
 from sweep.core.rows import Views
@@ -144,6 +145,8 @@ def reproduce(
         outcome = attempt.work()
     finally:
         attempt.clear()
+    if outcome.streams:
+        look_at_runs(store, sweep, views.spec, [run], "reproduce", wish.by)
     if wish.seed is None:
         _note(store, outcome, sweep, number, wish.by)
     return outcome

@@ -78,17 +78,18 @@ def fetch_command(run: str, out: Path, output: bool, store_url: str | None) -> N
 def _fetch_output(store: Store, sweep: str, number: int, out: Path) -> None:
     """All that `sweep logs` would print."""
     from sweep.api import load_run
-    from sweep.cli.output import source_of
+    from sweep.cli.output import Spoken, source_of
 
     view = load_run(store, sweep, number)
     if not view.attempts:
         raise UserMistake(f"run {view.id} has not started yet")
-    source = source_of(store, sweep, number, view.attempts[-1])
+    source, spoken = source_of(store, sweep, number, view.attempts[-1]), Spoken(store, sweep, number, "fetch")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("xb") as file:
             for part in source.read():
                 file.write(part)
+                spoken.hear(part)
             size = file.tell()
     except FileExistsError:
         raise UserMistake(f"{out} is there already: name another file") from None

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import click
 
-from sweep.api import load_run
+from sweep.api import load_run, load_views
 from sweep.api.choosing import find_one
-from sweep.cli.common import command, opened, store_option
+from sweep.api.results import look_at_runs
+from sweep.cli.common import command, opened, store_option, who
 from sweep.cli.main import UserMistake
 from sweep.core.names import output_cache, run_id, whole_output_cache
+from sweep.core.rows import SPEC_KEY, decode_spec
 from sweep.core.views import AttemptView, RunView
 from sweep.stores import Store
 from sweep.stores.output import Reader
@@ -36,9 +38,10 @@ def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | N
     """
     with opened(store_url) as store:
         sweep, number = find_one(store, run)
+        spoken = Spoken(store, sweep, number, "logs")
         chosen = _log_attempt(load_run(store, sweep, number), attempt)
         source = source_of(store, sweep, number, chosen)
-        some = _print(source)
+        some = _print(source, spoken)
         if not some and not follow:
             if isinstance(source, Reader) and chosen.host in ("", socket.gethostname()):
                 raise UserMistake(_elsewhere(chosen))
@@ -48,8 +51,8 @@ def logs_command(run: str, follow: bool, attempt: int | None, store_url: str | N
             click.echo(f"run {run_id(sweep, number)} has printed nothing{where}", err=True)
         while follow and load_run(store, sweep, number).attempts[chosen.attempt - 1].outcome is None:
             time.sleep(FOLLOW_S)
-            _print(source)
-        _print(source)
+            _print(source, spoken)
+        _print(source, spoken)
 
 
 def _log_attempt(view: RunView, attempt: int | None) -> AttemptView:
@@ -115,11 +118,34 @@ def _elsewhere(attempt: AttemptView) -> str:
     )
 
 
-def _print(source: _File | _Whole | Reader) -> bool:
+class Spoken:
+    """Output that a person sees: where it names the spec's `report_metric`, that counts as a look at it."""
+
+    def __init__(self, store: Store, sweep: str, run: int, command: str) -> None:
+        self._store, self._sweep, self._run, self._command = store, sweep, run, command
+        row = store.read_index(sweep, SPEC_KEY).rows.get(SPEC_KEY)
+        metric = None if row is None else decode_spec(row).spec.get("report_metric")
+        self._name = metric.encode("utf-8", "surrogateescape") if isinstance(metric, str) else b""
+        self._end = b""
+
+    def hear(self, data: bytes) -> None:
+        """So much more of it."""
+        if not self._name:
+            return
+        text = self._end + data
+        if self._name in text:
+            self._name = b""
+            views = load_views(self._store, self._sweep, (self._run,))
+            look_at_runs(self._store, self._sweep, views.spec, views.runs, self._command, who())
+        self._end = text[-len(self._name) :] if self._name else b""
+
+
+def _print(source: _File | _Whole | Reader, spoken: Spoken) -> bool:
     """Print what has come since the last time; whether there was anything."""
     out, some = sys.stdout.buffer, False
     for data in source.read():
         out.write(data)
+        spoken.hear(data)
         some = True
     out.flush()
     return some

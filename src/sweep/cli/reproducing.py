@@ -19,7 +19,7 @@ from sweep.api.finding import find_sweep
 from sweep.api.metering import Cost
 from sweep.api.repeating import CannotRepeat
 from sweep.api.reproducing import Outcome, Wish, report_of, reproduce
-from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.common import command, json_option, opened, print_json, store_option, who
 from sweep.cli.main import UserMistake
 from sweep.stores import Store
 
@@ -106,6 +106,7 @@ def reproduce_command(
         ignore=ignore,
         seed=seed,
         links=dict(_link(text) for text in links),
+        by=who(),
     )
     with opened(store_url) as store:
         chosen = [find_one(store, run)] if sample is None else _sample(store, run, sample, sample_seed)
