@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.core import secrets
+from sweep.core.secrets import find_tokens
 from sweep.provenance import known_secrets, scrub, scrub_arguments, strip_user_info
 from sweep.provenance.scrub import holds_secret
 from sweep.provenance.secret_files import judge_name
@@ -104,6 +105,49 @@ def test_a_token_in_a_very_long_line_is_found() -> None:
 def test_ordinary_code_holds_no_secret() -> None:
     code = b"def task_based(x):\n    # see https://host/page, risk-free; token = tokenizer(x)\n    return x @ x.T\n"
     assert holds_secret(code) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'f"redis://:{password}@{host}"',
+        'f"postgres://{user}:{quote(self.password)}@{host}:{port}/db"',
+        "postgres://user:$PASSWORD@host",
+        "postgres://user:${DB_PASSWORD:-none}@host",
+        "postgres://user:$db_password@host $(cat x)",
+        "rediss://:$(cat_password)@host",
+        "mysql://root:%s@%s/db",
+        "mysql://root:%(password)s@%(host)s",
+        "amqp://guest:{{password}}@host",
+        "redis://:<password>@host",
+        "redis://:[password]@host",
+        "redis://:***@host https://user:xxxx@host redis://:...@host ftp://me:%PASSWORD%@host",
+    ],
+)
+def test_a_placeholder_for_a_password_is_none(text: str) -> None:
+    assert holds_secret(text.encode()) == ""
+    assert find_tokens(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://:planted@host",
+        "redis://:{password}planted@host",
+        "redis://:planted{password}@host",
+        "redis://:$ecret1@host",
+        "redis://:$ecret@host",
+        "redis://:pl{a}nted@host",
+        "redis://:{1planted}@host",
+        "postgres://user:$PASSWORD:planted@host",
+        "postgres://{user}:planted@host",
+        f"https://{GITHUB}:{{password}}@host",
+        "redis://:{password}@{host} redis://:planted@host",
+    ],
+)
+def test_a_password_beside_a_placeholder_is_found(text: str) -> None:
+    assert holds_secret(text.encode()) == "line 1 looks like a token or a key"
+    assert "planted" not in scrub(text) and GITHUB not in scrub(text) and "ecret" not in scrub(text)
 
 
 @settings(derandomize=True, max_examples=300, deadline=None, database=None)

@@ -61,10 +61,16 @@ _SHAPES = re.compile(
             _FRESH + r"wandb_v\d+_[A-Za-z0-9_]{20,}",
             _FRESH + r"eyJ[A-Za-z0-9_\-]{10,}\.eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]+",
             r"(?i:\bbearer) [A-Za-z0-9._~+/\-]{20,}=*",
-            r"(?<=://)[^/\s:@\"']{0,255}:[^@\s/\"']{1,255}(?=@)",
+            r"(?<=://)[^/\s:@\"']{0,255}:(?P<password>[^@\s/\"']{1,255})(?=@)",
         )
     ),
     re.DOTALL,
+)
+# What stands in an address where its password will be: an f-string's or a template's field, a variable of a shell or a settings file, or
+# a word for a reader. Variables in small letters only with a name that says so: `$ecret1` is a password.
+_PLACEHOLDER = re.compile(
+    r"\{+[A-Za-z_][^{}]*\}+|\$\{[^{}]+\}|\$\([^()]+\)|\$[A-Z_][A-Z0-9_]*|\$(?P<small>[a-z_]+)|%s|%\([^()]+\)s|%[A-Z_]+%"
+    r"|<[^<>]+>|\[[A-Za-z_ -]+\]|\*+|[xX]{3,}|\.{3}"
 )
 # `name=`, `"name": `, `--name `: what a value may follow. The value is read only under a name that counts.
 _ASSIGNMENT = re.compile(
@@ -110,7 +116,7 @@ def find_tokens(text: str, *, assignments: bool = False) -> list[Span]:
     """Where `text` holds a secret, as (start, end), in order and without overlaps: the shapes of well-known tokens, private
     keys, and the user and password of an address. With `assignments`, also the value in `--api-key=…`,
     `PASSWORD: …` or `--token …` (for command lines; in source code that finds too much)."""
-    spans = [match.span() for match in _SHAPES.finditer(text)]
+    spans = [match.span() for match in _SHAPES.finditer(text) if not _is_placeholder(match["password"])]
     if assignments:
         spans += _assigned(text)
     merged: list[Span] = []
@@ -120,6 +126,16 @@ def find_tokens(text: str, *, assignments: bool = False) -> list[Span]:
         else:
             merged.append((start, end))
     return merged
+
+
+def _is_placeholder(password: str | None) -> bool:
+    """Whether what stands as the password of an address only says where one will be."""
+    match = _PLACEHOLDER.fullmatch(password or "")
+    if match is None:
+        return False
+    return (
+        match["small"] is None or looks_secret_name(match["small"]) or match["small"] in ("pw", "pwd", "pass")
+    )
 
 
 def _assigned(text: str) -> list[Span]:
