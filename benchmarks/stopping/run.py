@@ -51,8 +51,9 @@ def ours(length: int) -> dict[str, EarlyTerminate]:
         "asha, trend: false": EarlyTerminate(type="asha", eta=2.0),
         "median, trend: false": EarlyTerminate(type="median"),
         "percentile, trend: false": EarlyTerminate(type="percentile"),
-        "plateau": EarlyTerminate(type="plateau"),
-        "plateau, max_iter": EarlyTerminate(type="plateau", max_iter=length),
+        "plateau": EarlyTerminate(type="plateau", patience_share=0.65),
+        "plateau, max_iter": EarlyTerminate(type="plateau", max_iter=length, patience_share=0.65),
+        "plateau, patience_share: 0.5": EarlyTerminate(type="plateau"),
         "hyperband (W&B), min_iter 3": EarlyTerminate(min_iter=3),
         "hyperband (W&B), min_iter 5, eta 2": EarlyTerminate(min_iter=5, eta=2.0),
     }

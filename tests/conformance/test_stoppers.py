@@ -25,10 +25,11 @@ SETTINGS = {
     "percentile": EarlyTerminate(type="percentile", percentile=30, min_iter=2, min_runs=1),
     "percentile as it is": EarlyTerminate(type="percentile"),
     "plateau": EarlyTerminate(type="plateau", patience=3, min_iter=2, min_delta=0.001),
-    "plateau as it is": EarlyTerminate(type="plateau"),
+    "plateau as it is": EarlyTerminate(type="plateau", patience_share=0.65),
+    "plateau as it was": EarlyTerminate(type="plateau"),
     "threshold": EarlyTerminate(type="threshold", threshold=1.5),
 }
-ALONE = frozenset(("plateau", "plateau as it is", "threshold"))
+ALONE = frozenset(("plateau", "plateau as it is", "plateau as it was", "threshold"))
 
 
 @pytest.mark.parametrize("check", CHECKS)

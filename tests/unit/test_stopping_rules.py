@@ -47,6 +47,8 @@ def own(kind: str, **keys: object) -> EarlyTerminate:
             own("percentile", percentile=25.0, step="count", trend=True),
         ),
         ("plateau, patience: 7, min_delta: 1e-3", own("plateau", patience=7, min_delta=0.001)),
+        ("plateau", own("plateau", patience_share=0.65)),
+        ("plateau, patience_share: 0.8", own("plateau", patience_share=0.8)),
         ("threshold, threshold: 2, min_iter: 3", own("threshold", threshold=2.0, min_iter=3)),
     ],
 )
@@ -147,6 +149,18 @@ def test_fewer_runs_are_enough_where_they_are_judged_again() -> None:
 # --- steps
 
 
+def test_a_run_that_stands_still_has_longer_in_a_file_than_in_old_sweeps() -> None:
+    still = [1.0] * 8 + [0.5] + [0.6] * 11  # no better since iteration 9 of 20
+    before = stopper_of(own("plateau"))
+    before.report(0, still)
+    assert before.condemned(0) == "iteration 20: loss is no better than it was at iteration 10 (0.5)"
+    now = stopper_of(own("plateau", patience_share=0.65))
+    now.report(0, still)
+    assert now.condemned(0) is None
+    now.report(0, still + [0.6] * 6)  # 65 % of 26 are 16.9
+    assert now.condemned(0) == "iteration 26: loss is no better than it was at iteration 9 (0.5)"
+
+
 def test_a_skipped_rung_is_judged_at_the_next_report() -> None:
     asha = stopper_of(own("asha", min_iter=3, eta=2.0, min_runs=4))
     for run in range(6):
@@ -219,6 +233,7 @@ RULES = [
     own("percentile", min_iter=2, min_runs=1, step="time", trend=True),
     own("plateau", min_iter=1),
     own("plateau", min_iter=2, patience=2, min_delta=0.5, step="count"),
+    own("plateau", min_iter=1, patience_share=0.65),
     own("threshold", threshold=0.75, min_iter=2),
     EarlyTerminate(min_iter=2, eta=2.0, step="logged"),
     EarlyTerminate(min_iter=1, eta=3.0, strict=False),

@@ -13,7 +13,7 @@ import msgspec
 
 from sweep.api.curves import Curves, RunCurve
 from sweep.api.replaying import Outcome, replay
-from sweep.core.spec import EarlyTerminate, Metric, StopperType
+from sweep.core.spec import PATIENCE_SHARE, EarlyTerminate, Metric, StopperType
 
 SHARE = 0.8
 """The part of the runs that a replay draws."""
@@ -44,7 +44,13 @@ def rules_for(length: float) -> list[EarlyTerminate]:
     eta: dict[StopperType, float] = {"asha": 2.0}
     own: tuple[StopperType, ...] = ("asha", "median", "percentile", "plateau")
     rules = [
-        EarlyTerminate(type=kind, max_iter=whole, eta=eta.get(kind, 3.0), trend=kind != "plateau")
+        EarlyTerminate(
+            type=kind,
+            max_iter=whole,
+            eta=eta.get(kind, 3.0),
+            trend=kind != "plateau",
+            patience_share=PATIENCE_SHARE if kind == "plateau" else 0.5,
+        )
         for kind in own
     ]
     rules.insert(1, EarlyTerminate(type="asha", max_iter=whole, eta=2.0, resume=True, trend=True))

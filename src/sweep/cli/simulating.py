@@ -15,7 +15,7 @@ from sweep.api.simulating import SHARE, Verdict, rules_for, simulate
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
 from sweep.cli.creating import draw_seed, tell_warnings
 from sweep.cli.main import UserMistake
-from sweep.core.spec import EarlyTerminate, Metric
+from sweep.core.spec import PATIENCE_SHARE, EarlyTerminate, Metric
 from sweep.spec import load
 
 FORMATS = (".html", ".png")
@@ -190,7 +190,13 @@ def _advice(verdicts: Sequence[Verdict]) -> str:
 def as_yaml(rule: EarlyTerminate) -> str:
     """The rule as one writes it."""
     compares = rule.type in ("asha", "median", "percentile")
-    usual = EarlyTerminate(type=rule.type, eta=2.0 if rule.type == "asha" else 3.0, trend=compares)
+    flat = rule.type == "plateau" and rule.patience is None
+    usual = EarlyTerminate(
+        type=rule.type,
+        eta=2.0 if rule.type == "asha" else 3.0,
+        trend=compares,
+        patience_share=PATIENCE_SHARE if flat else 0.5,
+    )
     keys = [name for name in rule.__struct_fields__ if getattr(rule, name) != getattr(usual, name)]
     words = [f"type: {rule.type}", *(f"{name}: {_scalar(getattr(rule, name))}" for name in keys)]
     return f"{{{', '.join(words)}}}"

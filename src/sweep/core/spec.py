@@ -38,6 +38,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 StopperType = Literal["hyperband", "asha", "median", "percentile", "plateau", "threshold", "none"]
 
 
+PATIENCE_SHARE = 0.65
+"""Of the iterations that a run has done: for so long `plateau` lets it be no better, where a spec file says nothing else."""
+
+
 class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
     """How poor runs are ended early. Where a number is None, the rule's own default holds (`sweep.stopping`)."""
 
@@ -55,13 +59,16 @@ class EarlyTerminate(msgspec.Struct, frozen=True, kw_only=True):
     percentile: float | None = None
     threshold: float | None = None
     patience: int | None = None
-    """For `plateau`: iterations; None: half of those that the run has done."""
+    """For `plateau`: iterations; None: `patience_share` of those that the run has done."""
     min_delta: float = 0.0
     resume: bool = False
     """For `asha`: runs are paused instead of ended, and go on from their checkpoint when they belong to the best after all."""
     trend: bool = False
     """For `asha`, `median`, `percentile`: runs are compared by their trend, too. A spec file has it unless it says otherwise; false are sweeps
     from before there was a trend, so that they are judged, and audited, as they were."""
+    patience_share: float = 0.5
+    """For `plateau` without `patience`: a share of the iterations done. A spec file has more unless it says another; a half are sweeps from
+    before it could be said."""
 
 
 def pauses(early: EarlyTerminate | None) -> bool:

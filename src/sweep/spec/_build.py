@@ -17,6 +17,7 @@ from sweep.core.secrets import find_tokens, harmless_value, looks_secret_name
 from sweep.core.space import Config, Space
 from sweep.core.spec import (
     DEFAULT_COMMAND,
+    PATIENCE_SHARE,
     RETRY_CLASSES,
     Confirm,
     EarlyTerminate,
@@ -34,7 +35,7 @@ from sweep.spec._early import COMPARING, ETA, ETA_OF_ASHA, check_early_terminate
 from sweep.spec._fields import MAX_SEED
 from sweep.spec._honest import check_honest
 from sweep.spec._initial import read_initial
-from sweep.spec._models import GROUPS, HOSTED_KEYS, SweepFile
+from sweep.spec._models import GROUPS, HOSTED_KEYS, EarlyTerminateModel, SweepFile
 from sweep.spec._parameters import check_grid, read_space
 from sweep.spec._preload import check_preload
 from sweep.spec._problems import Path, Report, listed, nearest, number, shorten, show
@@ -423,7 +424,15 @@ def _early_terminate(file: SweepFile) -> EarlyTerminate | None:
         min_delta=float(early.min_delta),
         resume=early.resume,
         trend=early.trend and early.type in COMPARING,
+        patience_share=_patience_share(early),
     )
+
+
+def _patience_share(early: EarlyTerminateModel) -> float:
+    """Where it has no effect, that of specs which do not have it."""
+    if early.type != "plateau" or early.patience is not None:
+        return EarlyTerminate().patience_share
+    return PATIENCE_SHARE if early.patience_share is None else float(early.patience_share)
 
 
 def _resources(file: SweepFile) -> Resources:

@@ -13,7 +13,7 @@ KEYS_OF_RULE: dict[str, tuple[str, ...]] = {
     "asha": ("eta", "min_runs", "resume", "trend"),
     "median": ("min_runs", "trend"),
     "percentile": ("percentile", "min_runs", "trend"),
-    "plateau": ("patience", "min_delta"),
+    "plateau": ("patience", "patience_share", "min_delta"),
     "threshold": ("threshold",),
 }
 """What each rule of `early_terminate` has besides `min_iter`, `max_iter` and `step`."""
@@ -66,6 +66,8 @@ def _check_own_rule(early: EarlyTerminateModel, report: Report) -> None:
         report.error(
             at, "needs `threshold`, the value that a run must reach; write, for example, `threshold: 0.7`"
         )
+    if early.patience is not None and early.patience_share is not None:
+        report.error((*at, "patience_share"), "is what holds without `patience`; remove one of them")
     if early.min_iter is not None and early.max_iter is not None and early.min_iter >= early.max_iter:
         report.error(
             at, f"min_iter ({early.min_iter}) must be below max_iter ({early.max_iter}), the end of a run"

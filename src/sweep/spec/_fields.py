@@ -176,6 +176,14 @@ def read_percentile(value: Any) -> float:
     return percent
 
 
+def read_part(value: Any) -> float:
+    """A number between 0 and 1, neither of them included."""
+    part = float(_ranged(read_number, above=0)(value))
+    if part >= 1:
+        raise wrong(f"must be below 1, not {number(value)}")
+    return part
+
+
 def read_share(value: Any) -> float:
     return float(_ranged(read_number, least=0, most=1)(value))
 
@@ -193,6 +201,7 @@ NotNegative = Annotated[float, *_field(_ranged(read_number, least=0), type="numb
 Percentile = Annotated[
     float, *_field(read_percentile, type="number", exclusiveMinimum=0, exclusiveMaximum=100)
 ]
+Part = Annotated[float, *_field(read_part, type="number", exclusiveMinimum=0, exclusiveMaximum=1)]
 Step = Annotated[str, *_field(read_step, type="string", pattern="^(count|logged|time|metric:.+)$")]
 Share = Annotated[float, *_field(read_share, type="number", minimum=0, maximum=1)]
 Whole = Annotated[int, *_field(read_exact_int, type="integer")]

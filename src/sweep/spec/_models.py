@@ -102,7 +102,7 @@ class EarlyTerminateModel(Model):
     )
     patience: f.AtLeastOne | None = Field(
         default=None,
-        description="`plateau`: a run may be no better for so many iterations. Not given: for half of those that it has done.",
+        description="`plateau`: a run may be no better for so many iterations. Not given: for `patience_share` of those that it has done.",
         examples=[10],
     )
     min_delta: f.NotNegative = Field(
@@ -116,6 +116,11 @@ class EarlyTerminateModel(Model):
     trend: f.Bool = Field(
         default=True,
         description="`asha`, `median`, `percentile`: a run that is worse than others goes on while it still becomes better fast enough to be among the best soon; false compares by the best value alone.",
+    )
+    patience_share: f.Part | None = Field(
+        default=None,
+        description="`plateau` without `patience`: for what part of the iterations that it has done a run may be no better. Not given: 0.65.",
+        examples=[0.5],
     )
 
 

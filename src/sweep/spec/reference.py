@@ -187,7 +187,7 @@ _EARLY = """\
 | `asha` | the same with defaults that need no numbers: the best value up to there and its trend are compared, nobody is ended at the first few runs, and never the one that is the best of all | `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `eta` (2), `min_runs` (8, and 4 from the second of these iterations on), `trend` (true), `resume` (false), `step` (logged) |
 | `median` | whose best value is worse than the median of the runs that came as far, and whose trend is, looked at again at each iteration half as far again, from `min_iter` on | `min_iter` (8, or a sixth of `max_iter`), `max_iter`, `min_runs` (8, then 4), `trend` (true), `step` (logged) |
 | `percentile` | the same, with the best `percentile` percent going on instead of the better half | `percentile` (60), `min_iter` (5, or a tenth of `max_iter`), `max_iter`, `min_runs` (5, then 4), `trend` (true), `step` (logged) |
-| `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` (half of the iterations done), `min_delta` (0), `step` (logged) |
+| `plateau` | that has not become better for `patience` iterations, whatever the others do | `min_iter` (15, or a third of `max_iter`), `max_iter`, `patience` or `patience_share` (0.65 of the iterations done), `min_delta` (0), `step` (logged) |
 | `threshold` | whose best value from iteration `min_iter` on is worse than `threshold` | `threshold` (required), `min_iter` (1), `max_iter`, `step` (logged) |
 | `none` | never | |
 
@@ -207,7 +207,7 @@ paused when the sweep comes to its end is `pruned`. With `step: time` the iterat
 
 The defaults are chosen by recorded learning curves. On those of `benchmarks/stopping` `asha`, `median` and `percentile` save a little more than half
 of the time and keep the best run in more than 95 of 100 replays; give `max_iter` where you know it. `plateau` saves a
-fifth and is no judge of noisy curves; `threshold` saves what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
+seventh: it compares nobody, and waits long for a run that makes no progress, because some of the best stand still for long before they go on; `threshold` saves what its number is worth. `sweep simulate` tells what a rule would have saved and lost on your own curves.
 
 """
 

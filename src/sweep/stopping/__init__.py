@@ -44,7 +44,13 @@ def _own(early: EarlyTerminate, metric: Metric) -> Stopper:
         from sweep.stopping._alone import Plateau
 
         return Plateau(
-            metric, step=step, first=first, end=end, patience=early.patience, min_delta=early.min_delta
+            metric,
+            step=step,
+            first=first,
+            end=end,
+            patience=early.patience,
+            share=early.patience_share,
+            min_delta=early.min_delta,
         )
     if early.type == "threshold":
         from sweep.stopping._alone import Threshold

@@ -47,7 +47,7 @@ class _Alone(ABC):
 
 class Plateau(_Alone):
     """A run is condemned when its best value has not improved by more than `min_delta` for `patience` iterations; where none are
-    given, for a half of those that it has done."""
+    given, for the `share` of those that it has done."""
 
     def __init__(
         self,
@@ -57,14 +57,15 @@ class Plateau(_Alone):
         first: float,
         end: float | None,
         patience: float | None,
+        share: float,
         min_delta: float,
     ) -> None:
         super().__init__(metric, step, first, end)
-        self._patience, self._min_delta = patience, min_delta
+        self._patience, self._share, self._min_delta = patience, share, min_delta
 
     def _judge(self, curve: Curve, where: str) -> str | None:
         now = curve.at[-1]
-        since = now - (self._patience if self._patience is not None else now / 2)
+        since = now - (self._patience if self._patience is not None else now * self._share)
         index = curve.last_until(since)
         if index < 0 or curve.best[index] - curve.best[-1] > self._min_delta:
             return None

@@ -188,7 +188,7 @@ def _alone(settings: EarlyTerminate, sign: int, curve: Sequence[tuple[float, flo
     if settings.type == "threshold":
         assert settings.threshold is not None
         return best > sign * settings.threshold
-    since = now - (settings.patience or now / 2)
+    since = now - (settings.patience or now * settings.patience_share)
     before = [value for at, value in curve if at <= since]
     if not before:
         return False

@@ -115,6 +115,7 @@ def _draw_own(rng: Random, first: int, eta: float) -> EarlyTerminate | None:
         min_delta=rng.choice((0.0, 0.1)) if kind == "plateau" else 0.0,
         resume=kind == "asha" and rng.random() < 0.6,
         trend=kind in ("asha", "median", "percentile") and rng.random() < 0.6,
+        patience_share=rng.choice((0.5, 0.65)) if kind == "plateau" else 0.5,
     )
 
 
