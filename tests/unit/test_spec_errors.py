@@ -348,6 +348,14 @@ TOP: list[tuple[str, list[str]]] = [
         ],
     ),
     (
+        "metric: {name: l}\nearly_terminate: {type: plateau, patience: 5, patience_share: 0.5}",
+        ["5:47 early_terminate.patience_share: is what holds without `patience`; remove one of them"],
+    ),
+    (
+        "metric: {name: l}\nearly_terminate: {type: plateau, patience_share: 1}",
+        ["5:34 early_terminate.patience_share: must be below 1, not 1"],
+    ),
+    (
         "metric: {name: l}\nearly_terminate: {type: median, eta: 2}",
         [
             "5:33 early_terminate.eta: is a key of `hyperband` and `asha`, and the type is median; its keys are "
