@@ -476,3 +476,28 @@ def test_code_that_was_edited_is_part_of_the_answer() -> None:
     assert lost.evidence == "partial" and "which is not in the record" in words(lost)
     edited = item(recorded, code_changed=("train.py",))
     assert edited.evidence == "partial" and "changed while 1 attempt ran" in words(edited)
+
+
+def test_what_a_command_has_set_later_is_no_default_and_not_from_the_file() -> None:
+    source = "method: random\nrun_cap: 10\nconfirm: {top: 2}\n"
+    spec = msgspec.structs.replace(spec_of(), run_cap=30, confirm=Confirm(top=3, seeds=4))
+    content = {"run_cap": 10, "confirm": {"top": 2}}
+    found = {item.key: item for item in all_settings(spec, given_keys(source), content)}
+    assert {key for key, item in found.items() if item.later} == {"run_cap", "confirm.top"}
+    same = msgspec.structs.replace(spec, run_cap=10, confirm=Confirm(top=2))
+    assert not [item for item in all_settings(same, given_keys(source), content) if item.later]
+    text = to_markdown(
+        report(facts_of([run_view(1, CONFIG)], confirm=Confirm(top=3, seeds=4), source="method: random"))
+    )
+    rows = {
+        line.split("|")[1].strip(): line.split("|")[3].strip()
+        for line in text.splitlines()
+        if line.count("|") == 4
+    }
+    assert rows["`confirm.top`"] == "set later"
+
+
+def test_seeds_that_all_agree_show_no_variation() -> None:
+    spec = {"confirm": Confirm(top=1, seeds=4)}
+    assert evidence(facts_of(confirmed_runs(0.5, 0.5, 0.3, 0.3), **spec))[14] == "partial"
+    assert evidence(facts_of(confirmed_runs(0.5, 0.5, 0.3, 0.31), **spec))[14] == "complete"

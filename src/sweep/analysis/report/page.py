@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from importlib import resources
 
 from sweep.analysis.report.document import (
@@ -33,6 +34,8 @@ from sweep.analysis.report.document import (
 )
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_OPTION, _UNBROKEN = re.compile(r"(?<!\S)--?[A-Za-z][^\s<>]{1,60}(?!\S)"), r'<span class="short">\g<0></span>'
+"""Options of a command line are not broken at their hyphens."""
 _SHORT = 32
 """Code up to this length is not broken."""
 
@@ -79,7 +82,7 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Listing):
-        return f"<pre><code>{_escape(block.text)}</code></pre>"
+        return f"<pre><code>{_OPTION.sub(_UNBROKEN, _escape(block.text))}</code></pre>"
     if isinstance(block, Drawing):
         return _drawing(block)
     if isinstance(block, Folded):
@@ -133,8 +136,8 @@ def _text(found: Text) -> str:
 
 def _inline(part: Inline) -> str:
     if isinstance(part, Code):
-        short = ' class="short"' if len(part.text) <= _SHORT else ""
-        return f"<code{short}>{_escape(part.text)}</code>" if part.text else ""
+        size = "short" if len(part.text) <= _SHORT else "long"
+        return f'<code class="{size}">{_escape(part.text)}</code>' if part.text else ""
     if isinstance(part, Link):
         return f'<a href="#{slug(part.title)}">{_escape(part.title)}</a>'
     if isinstance(part, Strong):

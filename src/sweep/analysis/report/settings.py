@@ -27,12 +27,14 @@ class Setting(msgspec.Struct, frozen=True):
     used: str
     given: bool | None
     """Whether the file gives it; None when that is not known."""
+    later: bool = False
+    """What held in the end is not what the file gave: a command has changed it (`sweep extend`, `sweep confirm`)."""
 
 
 def settings(facts: Facts) -> list[Block]:
     """The table of all keys, and the file as it was."""
     known = given_keys(facts.source)
-    found = all_settings(facts.table.spec, known)
+    found = all_settings(facts.table.spec, known, _content(facts.source))
     rows: list[list[Words]] = [[Code(item.key), _cell(item.used), _where(item)] for item in found]
     blocks: list[Block] = [
         paragraph(
@@ -45,8 +47,10 @@ def settings(facts: Facts) -> list[Block]:
     return blocks
 
 
-def all_settings(spec: SweepSpec, given: set[str] | None) -> list[Setting]:
-    """Every key, in the order of the reference. `given`: those that the file has; None when that is not known."""
+def all_settings(
+    spec: SweepSpec, given: set[str] | None, content: Mapping[str, Any] | None = None
+) -> list[Setting]:
+    """Every key, in the order of the reference. `given`: those that the file has; None when that is not known; `content`: all of it."""
     found = []
     for key, about in keys_of_spec().items():
         if key.split(".")[0] in _ELSEWHERE:
@@ -58,19 +62,24 @@ def all_settings(spec: SweepSpec, given: set[str] | None) -> list[Setting]:
         if not words:
             said = _NOT_GIVEN.search(about)
             words = rule or (f"not given: {said[1]}" if said else "not given")
-        found.append(Setting(key, words, None if given is None else key in given))
+        later = given is not None and has and _set_later(key, value, content or {})
+        found.append(Setting(key, words, None if given is None else key in given, later))
     return found
+
+
+def _set_later(key: str, value: Any, content: Mapping[str, Any]) -> bool:
+    """Whether a key that commands can set has another value than the file gives it, or has one that the file does not."""
+    group, _, name = key.partition(".")
+    if group == "confirm":
+        confirm = content.get("confirm")
+        return value is not None and (not isinstance(confirm, Mapping) or confirm.get(name, value) != value)
+    return key == "run_cap" and value is not None and content.get("run_cap") != value
 
 
 def given_keys(source: str) -> set[str] | None:
     """`method`, `limits.run_time`, …: the keys that a file gives; None when there is no file, or it cannot be read."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(source) if source else None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None
-    if not isinstance(content, Mapping):
+    content = _content(source)
+    if content is None:
         return None
     found = set()
     for key, value in content.items():
@@ -79,6 +88,16 @@ def given_keys(source: str) -> set[str] | None:
         if value is not None:
             found.add(str(key))
     return found
+
+
+def _content(source: str) -> Mapping[str, Any] | None:
+    import yaml
+
+    try:
+        content = yaml.safe_load(source) if source else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, Mapping) else None
 
 
 def _used(spec: SweepSpec, key: str) -> tuple[bool, Any]:
@@ -143,8 +162,10 @@ def _cell(used: str) -> Words:
 
 
 def _where(item: Setting) -> str:
-    if item.given is None:
+    if item.given is None or item.used.startswith("no key"):
         return "–"
+    if item.later:
+        return "set later"
     if item.given:
         return "the file"
     return "drawn" if item.key == "seed" else "default"
