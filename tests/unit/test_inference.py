@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sweep.analysis import inference
 from sweep.analysis.inference import (
     EXACT,
     expected_best,
@@ -183,3 +184,37 @@ def test_a_pooled_interval_does_not_depend_on_the_unit() -> None:
     [one], [other] = pooled_intervals([groups[0]], groups), pooled_intervals([scaled[0]], scaled)
     assert one is not None and other is not None and one.half is not None
     assert other.half == pytest.approx(1000 * one.half) and pooled_intervals([groups[0]], groups) == [one]
+
+
+def test_the_skewness_of_small_groups_is_found_together_and_not_where_there_is_none() -> None:
+    chance = np.random.default_rng(3)
+    for size in (5, 16):
+        rows = chance.exponential(size=(4000, size))
+        assert inference._least_skew([list(map(float, row)) for row in rows]) == pytest.approx(2, abs=0.2)
+        mirrored = [[-float(value) for value in row] for row in rows]
+        assert inference._least_skew(mirrored) == pytest.approx(2, abs=0.2)
+    gaussian = chance.normal(size=(4000, 5)) * 10 ** chance.uniform(-0.5, 0.5, (4000, 1))
+    assert inference._least_skew([list(map(float, row)) for row in gaussian]) < 0.1
+    assert inference._least_skew([[1.0, 1.0, 1.0], [2.0, 2.0]]) == 0.0
+
+
+def test_the_factor_for_skewed_noise_lies_between_those_of_the_table() -> None:
+    assert inference._skewed_factor(0.0, 3) == 1.0
+    assert inference._skewed_factor(2.0, 8) == inference.SKEWED[8][4]
+    assert inference._skewed_factor(99.0, 50) == inference.SKEWED[50][-1]
+    for n in range(3, inference.MOST_DRAWN + 1):
+        factors = [inference._skewed_factor(step / 10, n) for step in range(31)]
+        assert factors == sorted(factors) and factors[0] == 1.0
+        assert n == 3 or factors[20] <= inference._skewed_factor(2.0, n - 1)
+
+
+def test_three_values_of_skewed_noise_are_covered_nearly_as_often_as_said() -> None:
+    chance, hits, plain = np.random.default_rng(8), 0, 0
+    for _ in range(250):
+        groups = [list(map(float, row)) for row in chance.exponential(size=(5, 5)) - 1]
+        [found], own = pooled_intervals([groups[0][2:]], groups), mean_interval(groups[0][2:])
+        assert found is not None and found.low is not None and found.high is not None
+        assert own is not None and own.low is not None and own.high is not None
+        hits += found.low <= 0 <= found.high
+        plain += own.low <= 0 <= own.high
+    assert hits / 250 >= 0.91 > plain / 250
