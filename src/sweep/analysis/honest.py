@@ -350,8 +350,8 @@ def in_brief(found: Honest) -> tuple[str, ...]:
 def spread_words() -> str:
     """What the ± of a confirmed value is."""
     return (
-        "the ± is the half width of a 95 % confidence interval of the mean over seeds (Student's t, widened by a bootstrap where the "
-        "seeds of these configs are spread unevenly): it says how the mean would vary with other seeds, and nothing of other data"
+        "the ± is the half width of a 95 % confidence interval of the mean over seeds (Student's t, widened where the seeds of these "
+        "configs are spread unevenly): it says how the mean would vary with other seeds, and nothing of other data"
     )
 
 

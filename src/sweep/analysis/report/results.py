@@ -175,7 +175,7 @@ def _legend(facts: Facts) -> Text:
         parts.append(
             "What stands behind ± is the half width of the 95 % interval of a mean, t(n-1)·s/√n over seeds, which assumes that they are spread normally"
             + (
-                "; on fresh seeds it is wider where the seeds of these configs are spread unevenly (bootstrap-t, pooled over configs). "
+                "; on fresh seeds it is wider where the seeds of these configs are spread unevenly (bootstrap-t and skewness, pooled over configs). "
                 if is_fresh(facts)
                 else ". "
             )
