@@ -163,6 +163,54 @@ open("results.csv", "a").write("a line")
     assert again["verdict"] == "identical", "the code goes along"
 
 
+def test_a_preloaded_module_that_is_edited_is_imported_anew(project: Project) -> None:
+    program = """
+import pathlib, sweep, time
+from helper import factor
+run = sweep.init()
+run.log({"loss": factor * run.config.x})
+if run.config.x == 1:
+    pathlib.Path("at-work").touch()
+    while not pathlib.Path("go-on").exists():
+        time.sleep(0.02)
+"""
+    project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3]") + "preload: [helper]\n")
+    project.write("train.py", program)
+    project.write("helper.py", "factor = 1\n")
+    agent = project.start("agent", project.create(), "--slots", "1")
+    project.wait_for((project.folder / "at-work").exists)
+    project.write("helper.py", "factor = 10\n")
+    (project.folder / "go-on").touch()
+    project.wait_end(agent)
+    assert [run["objective"] for run in project.runs()] == [1, 20, 30]
+
+
+def test_with_code_snapshot_an_edit_reaches_no_run_that_starts_later(project: Project) -> None:
+    program = """
+import pathlib, sweep, time
+run = sweep.init()
+run.log({"loss": FACTOR * run.config.x})
+if run.config.x == 1:
+    pathlib.Path("at-work").touch()
+    while not pathlib.Path("go-on").exists():
+        time.sleep(0.02)
+"""
+    project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3]") + "code: snapshot\n")
+    project.write("train.py", program.replace("FACTOR", "1"))
+    sweep = project.create()
+    agent = project.start("agent", sweep, "--slots", "1")
+    project.wait_for((project.folder / "at-work").exists)
+    project.write("train.py", program.replace("FACTOR", "10"))
+    (project.folder / "go-on").touch()
+    said = project.wait_end(agent)
+    assert "is not the recorded one (changed: train.py); runs use the recorded code" in said
+    shown = [project.json("show", f"{sweep}-{run}") for run in range(3)]
+    assert [one["objective"] for one in shown] == [1, 2, 3]
+    assert len({one["code"]["tree"] for one in shown}) == 1
+    assert [one["reproducible"]["grade"] for one in shown] == ["partly", "reproducible", "reproducible"]
+    assert verdict(project, f"{sweep}-2", code=0)["verdict"] == "identical"
+
+
 def test_the_commit_is_not_here_any_more(done: Project) -> None:
     shutil.rmtree(done.folder / ".git")
     found = verdict(done, "latest-0", code=0)
