@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from analysed import SPACE, history, parameter, run_view, sweep, table_of
@@ -66,6 +67,19 @@ def test_the_best_follows_the_direction_and_the_first_of_equals_wins(goal: str, 
     best = table_of(runs, space=X, goal=goal).best
     assert best is not None
     assert best.trial == trial
+
+
+def test_of_equals_the_best_is_the_one_that_listings_name() -> None:
+    """The pictures and `sweep best` must not name two different configs as the best."""
+    runs = [run_view(i + 1, _config(0.1 * i), objective=1.0) for i in range(3)]
+    table = table_of(runs, space=X)
+    table.sweep = msgspec.structs.replace(table.sweep, best_run=3)
+    assert table.best is not None
+    assert (table.best.trial, summary(table).best_run) == (2, "swp1-3")
+    one = [run_view(i + 1, _config(0.1), objective=1.0, trial=0, replicate=i) for i in range(3)]
+    table = table_of(one, space=X)
+    table.sweep = msgspec.structs.replace(table.sweep, best_run=2)
+    assert summary(table).best_run == "swp1-2"
 
 
 def test_parameters_are_those_that_took_two_values() -> None:

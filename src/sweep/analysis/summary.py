@@ -75,7 +75,8 @@ def _counted(runs: Sequence[RunView]) -> list[RunView]:
 
 def _best_of(runs: Sequence[RunView], table: SweepTable) -> RunView | None:
     sign = 1.0 if table.goal == "minimize" else -1.0
-    return min(runs, key=lambda run: sign * (run.objective or 0.0), default=None)
+    best = table.sweep.best_run  # of equals: the one that every listing names
+    return min(runs, key=lambda run: (sign * (run.objective or 0.0), run.run != best), default=None)
 
 
 def _wall_time_s(runs: Sequence[RunView]) -> float | None:

@@ -118,8 +118,13 @@ class SweepTable:
 
     @property
     def best(self) -> TrialRow | None:
-        """The trial with the best score, the first one of equals."""
-        return min(self.scored, key=self.rank_key, default=None)
+        """The trial with the best score: of equals the one that the sweep calls its best, as `sweep best` does, else the first."""
+        return min(
+            self.scored, key=lambda row: (self.rank_key(row), not self._has_best_run(row)), default=None
+        )
+
+    def _has_best_run(self, row: TrialRow) -> bool:
+        return any(run.run == self.sweep.best_run for run in row.runs)
 
     def rank_key(self, row: TrialRow) -> float:
         """Smaller is better, whatever the direction of the metric; without a score infinity."""
