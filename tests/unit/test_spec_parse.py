@@ -365,6 +365,13 @@ WARNED: list[tuple[str, list[str]]] = [
         ],
     ),
     (
+        "metrics: {name: l}",
+        [
+            "sweep.yaml:4:1 metrics: `metrics` has no effect here: it names a part of a hosted service; kept in the record",
+            "sweep.yaml:4:1 metrics: what is optimised is `metric: {name: …, goal: minimize}`; did you mean `metric`?",
+        ],
+    ),
+    (
         "metric: {name: l}\nearly_terminate: {type: hyperband, min_iter: 3, max_iter: 27}",
         [
             "sweep.yaml:5:49 early_terminate.max_iter: has no effect without `s`: runs may end at min_iter·eta^k"

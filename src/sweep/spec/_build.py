@@ -232,6 +232,10 @@ def _check_hosted(given: Mapping[str, Any], report: Report) -> None:
         report.warn(
             (keys[0],), f"{others} no effect here: {what} a part of a hosted service; kept in the record"
         )
+    if "metrics" in given and "metric" not in given:
+        report.warn(
+            ("metrics",), "what is optimised is `metric: {name: …, goal: minimize}`; did you mean `metric`?"
+        )
 
 
 def _check_secret_texts(given: Mapping[str, Any], report: Report) -> None:
