@@ -284,3 +284,41 @@ def test_a_program_that_is_not_there(project: Project) -> None:
     assert "no file" not in project.run("create", "sweep.yaml").stderr
     project.sweep("agent", "latest")
     assert project.runs()[0]["state"] == "completed"
+
+
+def test_a_flag_that_takes_no_value_is_explained_and_mended(project: Project) -> None:
+    """argparse's `store_true` does not take `--amp=True`: the agent says what to write, and doing so is enough."""
+    program = """
+import argparse, sweep
+parser = argparse.ArgumentParser()
+parser.add_argument("--amp", action="store_true")
+sweep.init().log({"loss": float(parser.parse_args().amp)})
+"""
+    spec = (
+        "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {amp: {values: [true, false]}}\n"
+    )
+    project.write("train.py", program)
+    project.write("sweep.yaml", spec)
+    sweep = project.create()
+    said = project.run("agent", sweep).stderr
+    assert "${args_no_boolean_flags}" in said and f"`sweep edit {sweep} sweep.yaml`" in said
+    project.write(
+        "sweep.yaml", spec + 'command: ["${interpreter}", "${program}", "${args_no_boolean_flags}"]\n'
+    )
+    project.run("edit", sweep, "sweep.yaml", "--yes")
+    project.run("retry", sweep)
+    project.run("agent", sweep)
+    assert [run["objective"] for run in project.runs(sweep)] == [1, 0]
+
+
+def test_what_a_program_logs_of_several_lines_is_shown_in_one(project: Project) -> None:
+    project.write(
+        "train.py", 'import sweep\nsweep.init().log({"loss": 1, "note": "first\\n  second\\nthird"})\n'
+    )
+    project.write(
+        "sweep.yaml",
+        "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {a: {values: [1]}}\n",
+    )
+    sweep = project.create()
+    project.run("agent", sweep)
+    assert "note  first second third" in project.run("show", f"{sweep}-0").stdout

@@ -167,14 +167,24 @@ class PlainView:
         if self.failed[last] <= 2:
             for line in event.tail.rstrip().splitlines():
                 self.line(f"  | {line}")
-            if last.endswith("No module named 'wandb'"):
-                self.line(
-                    f"  a script that is written for wandb runs without it: `sweep agent {self.sweep} --wandb`"
-                )
+            if (hint := _hint(last, self.sweep)) is not None:
+                self.line(f"  {hint}")
         else:
             self.line(
                 f"  | {last}   (as before; `sweep logs {run_id(self.sweep, event.run)}` prints all of it)"
             )
+
+
+def _hint(last: str, sweep: str) -> str | None:
+    """What to do about the last line of a failed program's output, where that is known."""
+    if last.endswith("No module named 'wandb'"):
+        return f"a script that is written for wandb runs without it: `sweep agent {sweep} --wandb`"
+    if last.endswith(("ignored explicit argument 'True'", "ignored explicit argument 'False'")):
+        return (
+            "a flag takes no value: write `${args_no_boolean_flags}` for `${args}` in the spec's `command`, and `--flag` is given "
+            f"or left out (`sweep edit {sweep} sweep.yaml`)"
+        )
+    return None
 
 
 class LiveView(PlainView):

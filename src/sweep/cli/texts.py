@@ -56,7 +56,7 @@ def print_map(title: str, values: dict[str, Any]) -> None:
         click.echo(f"  {title}")
         width = max(len(name) for name in values)
         for name, value in values.items():
-            click.echo(f"    {name:<{width}}  {number_text(value)}")
+            click.echo(f"    {name:<{width}}  {' '.join(number_text(value).split())}")
 
 
 def config_text(config: dict[str, Any], limit: int) -> str:
