@@ -123,6 +123,9 @@ def test_wrong_use_is_said() -> None:
         opt.tell(trial, 1.0, state="done")  # type: ignore[arg-type]
     with pytest.raises((ValueError, TypeError)):
         opt.tell(trial, "much")  # type: ignore[arg-type]
+    for other in (0, trial.config):
+        with pytest.raises(TypeError, match=r"the trial must be what ask\(\) gave, not (0|\{)"):
+            opt.tell(other, 1.0)  # type: ignore[arg-type]
     opt.tell(trial, 1.0)
     with pytest.raises(ValueError, match="trial 0 was told already"):
         opt.tell(trial, 1.0)

@@ -242,6 +242,8 @@ class Optimizer:
         self._seq += len(entries)
 
     def _at_work(self, trial: Trial) -> Run:
+        if not isinstance(trial, Trial):
+            raise TypeError(f"the trial must be what ask() gave, not {trial!r:.80}")
         if (trial.id, trial.attempt) not in self._open:
             raise ValueError(f"trial {trial.id} was told already, or is none of this optimizer's")
         return self._state.runs[trial.id]
