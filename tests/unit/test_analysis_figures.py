@@ -170,6 +170,33 @@ def test_parallel_lines_carry_their_trials_for_the_table() -> None:
     assert all(d["range"][0] <= v <= d["range"][1] for d in dimensions for v in _unpack(d["values"]))
 
 
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+def test_the_scale_of_colours_has_its_best_end_where_the_axis_beside_it_has_it(goal: str) -> None:
+    table = sweep(12, goal=goal)
+    pictures = prepare(table, _importance())
+    (figure,) = web.figures(pictures)["parallel-coordinates"]
+    line, scores = figure["data"][0]["line"], list(_unpack(figure["data"][0]["dimensions"][-1]["values"]))
+    colours = list(_unpack(line["color"]))
+    at_the_top = scores.index(max(scores))
+    assert colours[at_the_top] == max(colours), "the scale's top is its highest number"
+    top = "best" if goal == "maximize" else "worst"
+    assert line["colorbar"]["ticktext"][1] == top
+    best_number = 1.0 if goal == "maximize" else 0.0
+    assert colours[len(scores) - 1] == best_number, "the best is drawn last"
+    ends = [line["colorscale"][0][1], line["colorscale"][-1][1]]
+    assert line["reversescale"] == (ends[int(best_number)] != theme.SCALE[0])
+
+
+def test_the_page_has_colours_for_dark_screens() -> None:
+    """Whatever is light by day is a variable, and each of these has a second value for the night."""
+    table, pictures = _prepared("mixed")
+    style = page.render(table, pictures).split("</style>", 1)[0]
+    day, night = re.findall(r":root \{([^}]*)\}", style)
+    assert set(re.findall(r"--\w+", day)) == set(re.findall(r"--\w+", night))
+    screens = style.split("@media print")[0].rsplit(":root", 1)[1].split("}", 1)[1]
+    assert not re.findall(r"#[0-9a-f]{3,6}\b", screens)
+
+
 def test_every_state_has_a_look_of_its_own() -> None:
     looks = list(theme.STATES.values())
     for field in ("colour", "marker", "symbol"):

@@ -104,6 +104,8 @@ class ParallelPicture(Picture, kw_only=True):
     """Parameters, then the objective."""
     lines: tuple[Line, ...] = ()
     """Worst first, so that the best is drawn over the others."""
+    best_on_top: bool = False
+    """Where the objective's axis has its best end, and so where the scale of colours beside it has its own."""
 
 
 class Panel(msgspec.Struct, frozen=True):

@@ -383,7 +383,7 @@ def _parallel(picture: ParallelPicture, sheet: _Sheet) -> None:
     ax.axis("off")
     for place, axis in enumerate(picture.axes):
         _upright(ax, place, axis, last=place == count - 1, slanted=slanted, crowd=count)
-    _colour_bar(sheet)
+    _colour_bar(sheet, picture.best_on_top)
 
 
 def _unit(axis: Axis, place: float) -> float:
@@ -415,7 +415,7 @@ def _upright(ax: Any, place: int, axis: Axis, *, last: bool, slanted: bool, crow
     )  # fmt: skip
 
 
-def _colour_bar(sheet: _Sheet) -> None:
+def _colour_bar(sheet: _Sheet, best_on_top: bool) -> None:
     bar = sheet.figure.add_axes(
         (
             1 - 0.62 / WIDTH_IN,
@@ -426,16 +426,17 @@ def _colour_bar(sheet: _Sheet) -> None:
     )
     steps = 128
     for number in range(steps):
+        place = (number + 0.5) / steps
         bar.axhspan(
             number / steps,
             (number + 1) / steps,
-            color=theme.colour_at(1 - (number + 0.5) / steps),
+            color=theme.colour_at(1 - place if best_on_top else place),
             linewidth=0,
         )
     bar.set_ylim(0, 1)
     bar.set_xticks([])
     bar.yaxis.tick_right()
-    bar.set_yticks([0.01, 0.99], ["worst", "best"])
+    bar.set_yticks([0.01, 0.99], ["worst", "best"] if best_on_top else ["best", "worst"])
     bar.tick_params(length=0)
     bar.grid(visible=False)
     for spine in bar.spines.values():

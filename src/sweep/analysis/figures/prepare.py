@@ -255,6 +255,7 @@ def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPictu
     axes = [parameter_axis(p, [row.value(p) for row in table.trials]) for p in chosen]
     objective = _objective_axis(table, [row.score or 0.0 for row in table.scored])
     picture.axes = (*axes, objective)
+    picture.best_on_top = table.goal == "maximize"
     order = {row.trial: rank for rank, row in enumerate(sorted(rows, key=table.rank_key))}
     picture.lines = tuple(
         Line(

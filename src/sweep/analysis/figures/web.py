@@ -325,20 +325,20 @@ def _highlighted(curve: Curve, axis: Axis, grouped: bool) -> Figure:
 
 
 def parallel_figure(picture: ParallelPicture) -> Figure:
-    slanted = len(picture.axes) > 7
+    slanted, on_top = len(picture.axes) > 7, picture.best_on_top
     trace = {
         "type": "parcoords",
         "dimensions": [_dimension(axis, number, picture) for number, axis in enumerate(picture.axes)],
         "line": {
-            "color": pack(line.colour for line in picture.lines),
+            "color": pack(1 - line.colour if on_top else line.colour for line in picture.lines),
             "cmin": 0,
             "cmax": 1,
             "colorscale": [[i / (len(theme.SCALE) - 1), colour] for i, colour in enumerate(theme.SCALE)],
-            "reversescale": False,
+            "reversescale": on_top,
             "showscale": True,
             "colorbar": {
                 "tickvals": [0.02, 0.98],
-                "ticktext": ["best", "worst"],
+                "ticktext": ["worst", "best"] if on_top else ["best", "worst"],
                 "thickness": 12,
                 "len": 1.0,
                 "outlinewidth": 0,
