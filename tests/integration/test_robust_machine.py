@@ -105,6 +105,25 @@ def test_a_full_disk_is_waited_for_and_training_goes_on(disk: Project) -> None:
         assert [row["m"]["loss"] for row in rows] == list(range(run["summary"]["rows"]))
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_an_agent_on_a_full_disk_can_be_ended(disk: Project, several: bool) -> None:
+    """It says what becomes of its runs, and the next agent runs them again from the start."""
+    disk.write("train.py", PATIENT)
+    disk.write("sweep.yaml", SPEC)
+    sweep = disk.create()
+    agent = disk.agent(*(["--all"] if several else [sweep]), "--slots", "2")
+    disk.wait_running(sweep, 2)
+    ballast = fill(disk.folder)
+    disk.wait_for(lambda: "is full; free some space (training goes on" in disk.agent_output())
+    agent.send_signal(signal.SIGTERM)
+    said = disk.wait_end(agent, 143)
+    assert "the last runs here count as lost, and start again" in said
+    ballast.unlink()
+    disk.write("go", "")
+    disk.sweep("agent", sweep)
+    assert [run["state"] for run in disk.runs(sweep)] == ["completed"] * 3
+
+
 def test_a_run_that_finds_no_room_to_start_is_not_failed(disk: Project) -> None:
     """The store is elsewhere; only the folder of runs has no room."""
     disk.write("train.py", TRAIN)

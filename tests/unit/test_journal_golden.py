@@ -101,7 +101,23 @@ V5_GROUNDS: list[AnyEntry] = [
     e.DataChecked(0, 1, ("data",)),
 ]  # fmt: skip
 
-VERSIONS = {"v1": V1, "v2": V2, "v3-nodes": V3_NODES, "v4-again": V4_AGAIN, "v5-grounds": V5_GROUNDS}
+V6_EDITS: list[AnyEntry] = [
+    e.CodeChanged(
+        "a1", 1, ("train.py", "größe.py"), {"tree": "d3", "git": None}, {"folder": "/home/ada", "differs": ["train.py"]}, ((0, 1), (3, 2))
+    ),
+    e.CodeChanged("a1", 2),
+    e.RunStarted(4, 1, "a1", 99, "node-ü", 0, (), ("python", "train.py"), {}, "/r/4", 2),
+    e.ArtifactLogged(0, 1, "model", "model", "d1", 12, 2, "b1", doubt="runs 1 and 2 were at work in that folder"),
+]  # fmt: skip
+
+VERSIONS = {
+    "v1": V1,
+    "v2": V2,
+    "v3-nodes": V3_NODES,
+    "v4-again": V4_AGAIN,
+    "v5-grounds": V5_GROUNDS,
+    "v6-edits": V6_EDITS,
+}
 
 
 def expected(version: str) -> list[Recorded]:

@@ -127,11 +127,10 @@ class Loop:
     @property
     def over(self) -> bool:
         """Whether nothing is left to do but `leave`."""
+        now = time.monotonic()
+        done = not self.session.pending and not self.local.owes(now)
         return self.lost or (
-            bool(self.core.draining)
-            and self.core.idle
-            and not self.session.pending
-            and not self.local.owes(time.monotonic())
+            bool(self.core.draining) and self.core.idle and (done or self._trouble.outlasts(now))
         )
 
     def gather(self, until_s: float, signals: Callable[[], Sequence[int]]) -> float:
@@ -174,14 +173,15 @@ class Loop:
 
     def _heed(self, number: int, now: float) -> None:
         self.ended_by = number
+        self._trouble.told(now)
         if number == signal.SIGINT:
             self.perform(self.core.interrupt(now))
         else:
             self.perform(self.core.terminate(f"the agent got {signal.Signals(number).name}", now))
 
     def leave(self) -> None:
-        """Say goodbye, unless the lease is lost."""
-        if not self.lost:
+        """Say goodbye, unless the lease is lost, or nobody can be told."""
+        if not self.lost and not self._trouble.leaves():
             self.session.leave(self.core.draining or self.session.reason)
 
     def close(self) -> None:
