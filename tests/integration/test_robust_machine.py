@@ -146,6 +146,23 @@ def test_a_run_that_finds_no_room_to_start_is_not_failed(disk: Project) -> None:
         subprocess.run(["umount", "-l", str(runs / sweep)], check=False)
 
 
+def test_no_room_for_an_environment_says_nothing_about_the_run(disk: Project) -> None:
+    """The disk of the user's is full: their mistake to mend, and no verdict."""
+    disk.write("train.py", TRAIN)
+    disk.write("sweep.yaml", SPEC)
+    sweep = disk.create()
+    disk.sweep("agent", sweep)
+    cache = disk.folder / "cache"
+    cache.mkdir()
+    assert mount(cache / "uv", "64k") or pytest.skip("cannot mount")
+    try:
+        said = disk.mistake("reproduce", f"{sweep}-0", "--env", "rebuild", UV_CACHE_DIR=str(cache / "uv"))
+        assert "because a disk is full; free some space" in said
+        assert not disk.json("show", f"{sweep}-0")["reproduced"]
+    finally:
+        subprocess.run(["umount", "-l", str(cache / "uv")], check=False)
+
+
 def test_a_full_disk_when_the_agent_starts(disk: Project) -> None:
     disk.write("train.py", TRAIN)
     disk.write("sweep.yaml", SPEC)

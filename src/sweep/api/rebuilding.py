@@ -6,6 +6,7 @@ an environment that was built is kept and used again for the same list.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import secrets
@@ -32,6 +33,10 @@ class NoUv(SweepError):
     """There is no uv on this machine."""
 
 
+class NoRoom(SweepError):
+    """The disk is full, which says nothing about the run."""
+
+
 def rebuild(
     python: Mapping[str, Any],
     packages: Sequence[Mapping[str, Any]],
@@ -42,7 +47,7 @@ def rebuild(
     """The Python of an environment with these packages, below `root`; built unless an earlier call has.
 
     `sources`: package -> where the recorded code of what was installed in place has been written. The package sweep itself is left
-    out, as runs are lent its SDK. Raises CannotRebuild, NoUv.
+    out, as runs are lent its SDK. Raises CannotRebuild, NoUv, NoRoom.
     """
     version = str(python.get("version") or "").split()[0] if python.get("version") else ""
     if not version or not packages:
@@ -117,4 +122,6 @@ def _run(command: Sequence[str], failed: str) -> None:
     )
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()][-_LAST_LINES:]
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            raise NoRoom(f"{failed}, because a disk is full; free some space: {lines[-1]}")
         raise CannotRebuild(f"{failed}: {' '.join(lines)}")
