@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import time
 from contextlib import closing
@@ -110,7 +111,7 @@ def test_its_redis_is_one_that_sweep_takes(tmp_path: Path) -> None:
     assert there in words[-1]
     env = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PASSWORD": "planted-pa55word"}
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(words, env=env, stdout=log, stderr=log)
+        process = subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
         until_s = time.monotonic() + 60
         while b"Ready to accept" not in (tmp_path / "log").read_bytes():
@@ -122,7 +123,7 @@ def test_its_redis_is_one_that_sweep_takes(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="wants a password"):
             open_store(f"redis://127.0.0.1:{port}/0", tmp_path)
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # the shell and the server that it feeds
         process.wait(30)
 
 
