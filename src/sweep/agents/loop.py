@@ -181,7 +181,7 @@ class Loop:
 
     def leave(self) -> None:
         """Say goodbye, unless the lease is lost, or nobody can be told."""
-        if not self.lost and not self._trouble.leaves():
+        if not self.lost and not self._trouble.leaves(time.monotonic()):
             self.session.leave(self.core.draining or self.session.reason)
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ from sweep.stores.base import (
 )
 
 NOTHING_TOLD = Heard(unclear=True)
+"""What is heard of a store that tells nothing."""
 REOPENS = (
     e.SpecRevised,
     e.ResumeRequested,
@@ -43,7 +44,6 @@ REOPENS = (
     e.SweepReopened,
 )
 """After these an ended sweep may go on."""
-"""What is heard of a store that tells nothing."""
 
 
 class Timing(msgspec.Struct, frozen=True):

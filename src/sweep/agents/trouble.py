@@ -49,14 +49,15 @@ class Trouble:
         more than what one that was killed knew."""
         return bool(self._text) and now >= max(self._told_s, self._since_s) + LAST_WAIT_S
 
-    def leaves(self) -> bool:
-        """Whether the agent has to leave while the store does not work; then it is said what follows."""
-        if self._text:
+    def leaves(self, now: float) -> bool:
+        """Whether the agent has to leave without the store (`outlasts`); then it is said what follows."""
+        if self.outlasts(now):
             self._view.say(
                 "the agent leaves without having recorded all of it; the last runs here count as lost, and start again",
                 "warning",
             )
-        return bool(self._text)
+            return True
+        return False
 
     def over(self) -> bool:
         """It works. Whether it did so before."""
