@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -301,9 +302,10 @@ SLOW = """
 
 def deep(project: Project) -> tuple[int, int]:
     """The process ids of what the run that is at work has forked, and of the run."""
-    until(lambda: any("deep" in text for text in outputs(project)))
-    child, run = outputs(project)[-1].split()[1:3]
-    return int(child), int(run)
+    found: list[re.Match[str]] = []
+    # a run's output is not buffered: what is printed is there word by word
+    until(lambda: found.extend(re.finditer(r"deep (\d+) (\d+)\n", "".join(outputs(project)))) or found)
+    return int(found[0][1]), int(found[0][2])
 
 
 def test_ctrl_c_lets_runs_finish_and_then_interrupts_the_caller(project: Project) -> None:
