@@ -1,4 +1,4 @@
-"""`blend`, our own engine: a Gaussian process, a forest and Parzen estimators take turns, by the trial's number.
+"""`blend`, our own engine: a Gaussian process that knows conditions and steps, and an explorer beside it.
 
 The rule of this file: it translates between observations and rows (see `_frame`). What it keeps between questions are the rows
 of configs that it has seen, because a trial's config never changes; the models themselves start afresh each time.
@@ -34,7 +34,7 @@ _TRIES = 32
 
 
 class BlendSearcher(ModelSearcher):
-    """Start points, then whatever the model whose turn it is finds most promising.
+    """Start points, then whatever the model finds most promising.
 
     Failed trials, and those without a finite score, count as the worst score seen; open ones as what the model expects
     there. A trial that is not whole counts with its promise, also while it is open.
@@ -43,7 +43,7 @@ class BlendSearcher(ModelSearcher):
     def __init__(self, spec: SweepSpec, name: str = NAME) -> None:
         axes = Axes(spec.space, quantiles=True)
         model = _Blend(axes, goal_of(spec))
-        described = f"3+numpy-{version('numpy')}+scipy-{version('scipy')}"
+        described = f"4+numpy-{version('numpy')}+scipy-{version('scipy')}"
         super().__init__(name, described, spec, axes, model)
         self._blend = model
         self._start = min(self._start, START)
@@ -66,7 +66,7 @@ class BlendSearcher(ModelSearcher):
     def _modelled(self, trial: int, taken: set[str]) -> Config | None:
         if self._any(taken) is None:
             return None
-        for point in self._blend.ranked(trial, derive(self._spec.seed, NAME, trial)):
+        for point in self._blend.ranked(derive(self._spec.seed, NAME, trial)):
             config = self._axes.decode(point)
             if self._is_new(config, taken):
                 return config
@@ -113,17 +113,16 @@ class _Blend:
         self._pending.append(point)
 
     def ask(self, seed: int) -> Point:
-        """The most promising point of the turn that `seed` names."""
-        return next(self.ranked(seed, seed))
+        """The most promising point."""
+        return next(self.ranked(seed))
 
-    def ranked(self, trial: int, seed: int) -> Iterator[Point]:
-        """Points for trial number `trial`, the most promising first."""
+    def ranked(self, seed: int) -> Iterator[Point]:
+        """Points, the most promising first."""
         from sweep.search import _blended
 
         if self._frame is None:
             self._frame = frame_of(self._axes)
-        turn = _blended.TURNS[trial % len(_blended.TURNS)]
-        for row in _blended.ranked(self._frame, self._told(), turn, seed):
+        for row in _blended.ranked(self._frame, self._told(), seed):
             yield row.tolist()
 
     def _told(self) -> Told:

@@ -1,7 +1,7 @@
-"""The model behind `blend`: a Gaussian process, a forest and Parzen estimators take turns at proposing.
+"""The model behind `blend`: a Gaussian process, and an explorer where it finds nothing better.
 
 Where the scores say that the function has steps (many are equal to the last bit), configs that are likely to be one already
-tried are worth less, and while nothing better is found, every second turn of the first two goes to an explorer.
+tried are worth less, and while nothing better is found, every second proposal is the explorer's.
 
 The rule of this file: an answer is a function of the rows and scores told and of the seed, computed from scratch for each
 question, so that no state has to survive a restart. Costs are bounded by thinning the history, never by caching.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,24 @@ from scipy.special import erfcx, log_ndtr
 
 from sweep.search._frame import INACTIVE, Array, Frame
 from sweep.search._gaussian import Process
-from sweep.search._parzen import DRAWS, FEW_DRAWS, SHARE, Marginals, Parzen
+from sweep.search._marginals import Marginals
 from sweep.search._sameness import sameness_of, tied_share
-from sweep.search._scores import log_scores, power_scores
-from sweep.search._trees import Forest
+from sweep.search._scores import power_scores
 
-Turn = Literal["process", "forest", "parzen", "marginals"]
-TURNS: tuple[Turn, ...] = ("process", "forest", "process", "parzen")
 FIT_MOST = 120
 """Scores that the process' parameters are fitted to at most; the best and a spread of the others."""
 KNOW_MOST = 400
 """Scores that a model is told at most: a cubic cost ends here."""
 NEAR = 0.06
 """A candidate closer than this to what has been tried, in every column, would show little new."""
+NEAR_LATE, LATE = 0.02, 30
+"""The same from so many trials on, unless the function has steps: what is left to find lies close to the best."""
 STALLED = 15
-"""Scores without a better one after which every second turn of a model explores, on a function with steps."""
+"""Scores without a better one after which every second proposal explores, on a function with steps."""
 TIED = 0.05
 """Share of scores equal to an earlier one from which a function counts as one with steps."""
+EXPLORED = 24
+"""Draws of which the explorer takes the best: few, so that it explores."""
 DRAWN, MUTATED, ROUNDS, BEAM, CHILDREN = 256, 256, 3, 8, 16
 
 
@@ -47,41 +48,35 @@ class Told(NamedTuple):
     pending: Array
 
 
-def ranked(frame: Frame, told: Told, turn: Turn, seed: int) -> Array:
+def ranked(frame: Frame, told: Told, seed: int) -> Array:
     """Rows worth proposing, the most promising first; those near to something tried come last."""
     rng = np.random.default_rng(seed)
     if np.count_nonzero(~np.isnan(told.scores)) < 2:
         return frame.draw(rng, DRAWN)
-    turn = _turn_now(told.scores, turn, rng)
+    stepped = tied_share(told.scores) >= TIED
     same = sameness_of(frame, told.rows, told.scores)
     scores = np.where(np.isnan(told.scores), np.nanmax(told.scores), told.scores)
     keep = thinned(scores, KNOW_MOST)
     rows, scores = told.rows[keep], scores[keep]
     pending = told.pending[-KNOW_MOST // 2 :]
-    tried = np.concatenate([told.rows, told.pending])
-    near = np.concatenate([rows, pending])
+    known = np.concatenate([rows, pending])
 
     def novelty(at: Array) -> Array:
-        return same.log_novelty(at, near) if same is not None else np.zeros(len(at))
+        return same.log_novelty(at, known) if same is not None else np.zeros(len(at))
 
-    if turn in ("parzen", "marginals"):
-        found, value = _by_parzen(frame, rows, scores, pending, rng, marginals=turn == "marginals")
+    if stepped and _stalled(told.scores) and rng.random() < 0.5:
+        found, value = _by_marginals(frame, rows, scores, pending, rng)
         value = value + novelty(frame.canonical(found))
     else:
-        if turn == "process":
-            improvement = _by_process(frame, rows, scores, pending)
-        else:
-            improvement = _by_forest(frame, rows, scores, pending, rng)
+        improvement = _by_process(frame, rows, scores, pending)
         found, value = _climb(frame, lambda at: improvement(at) + novelty(at), rows, scores, rng)
-    return _apart_first(frame, found, value, tried)
+    tried = np.concatenate([told.rows, told.pending])
+    return _apart_first(frame, found, value, tried, NEAR if stepped or len(told.rows) < LATE else NEAR_LATE)
 
 
-def _turn_now(scores: Array, turn: Turn, rng: np.random.Generator) -> Turn:
-    """`turn`, or at every second one of a model an explorer's, where a function with steps has shown nothing better for long."""
-    stalled = len(scores) - 1 - int(np.nanargmin(scores))
-    if stalled < STALLED or tied_share(scores) < TIED or turn not in ("process", "forest"):
-        return turn
-    return "marginals" if rng.random() < 0.5 else turn
+def _stalled(scores: Array) -> bool:
+    """Whether nothing better has been seen for long."""
+    return len(scores) - 1 - int(np.nanargmin(scores)) >= STALLED
 
 
 def thinned(scores: Array, most: int) -> NDArray[np.int64]:
@@ -138,37 +133,14 @@ def _by_process(frame: Frame, rows: Array, scores: Array, pending: Array) -> Cal
     return improvement
 
 
-def _by_forest(
+def _by_marginals(
     frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator
-) -> Callable[[Array], Array]:
-    """Log of the improvement that the forest expects."""
-    values = log_scores(scores)
-    forest = Forest(frame, rows, values, rng)
-    if len(pending):
-        believed = np.concatenate([values, forest.predict(pending)[0]])
-        forest = Forest(frame, np.concatenate([rows, pending]), believed, rng)
-    best = float(forest.predict(rows)[0].min())
-
-    def improvement(at: Array) -> Array:
-        mean, spread = forest.predict(at)
-        return log_improvement(mean, np.maximum(spread, 1e-6), best)
-
-    return improvement
-
-
-def _by_parzen(
-    frame: Frame, rows: Array, scores: Array, pending: Array, rng: np.random.Generator, *, marginals: bool
 ) -> tuple[Array, Array]:
-    """Draws with their values, from the densities of whole rows or of each column by itself."""
-    order = np.argsort(scores, kind="stable")
-    known = np.concatenate([rows[order], pending])
-    parzen: Parzen | Marginals
-    if marginals:
-        parzen, draws = Marginals(frame, known, max(1, math.ceil(0.25 * math.sqrt(len(rows))))), FEW_DRAWS
-    else:
-        parzen, draws = Parzen(frame, known, max(2, math.ceil(SHARE * len(rows)))), DRAWS
-    drawn = parzen.draw(rng, draws)
-    return drawn, parzen.preference(frame.canonical(drawn))
+    """Draws of the explorer with their values."""
+    known = np.concatenate([rows[np.argsort(scores, kind="stable")], pending])
+    marginals = Marginals(frame, known, max(1, math.ceil(0.25 * math.sqrt(len(rows)))))
+    drawn = marginals.draw(rng, EXPLORED)
+    return drawn, marginals.preference(frame.canonical(drawn))
 
 
 def _climb(
@@ -192,9 +164,9 @@ def _climb(
     return found, value
 
 
-def _apart_first(frame: Frame, found: Array, value: Array, tried: Array) -> Array:
-    """`found` by value, those that are near to something tried behind all others."""
+def _apart_first(frame: Frame, found: Array, value: Array, tried: Array, near: float) -> Array:
+    """`found` by value, those closer than `near` to something tried behind all others."""
     order = np.argsort(-value, kind="stable")[:200]
     found = found[order]
-    near = frame.distances(frame.canonical(found), tried).min(1) < NEAR
-    return np.concatenate([found[~near], found[near]])
+    close = frame.distances(frame.canonical(found), tried).min(1) < near
+    return np.concatenate([found[~close], found[close]])

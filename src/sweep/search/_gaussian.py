@@ -73,12 +73,6 @@ class Process:
         left = np.maximum(1.0 - np.einsum("ij,ij->j", half, half), 1e-10)
         return mean, np.sqrt(self.variance * left)
 
-    def leave_one_out(self) -> tuple[Array, Array]:
-        """Mean's error and standard deviation of each score given all the others (eq. 5.12 of the book)."""
-        inverse = np.asarray(dpotri(self._factor, lower=1)[0])
-        spread = 1.0 / np.diag(inverse)
-        return self._weights * spread, np.sqrt(self.variance * spread)
-
     def _gaps(self, rows: Array) -> Array:
         """Squared differences per column: (columns, n, n)."""
         gaps = np.empty((len(self._frame), len(rows), len(rows)))

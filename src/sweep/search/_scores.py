@@ -24,13 +24,6 @@ def power_scores(scores: Array) -> Array:
     return _standard(best)
 
 
-def log_scores(scores: Array) -> Array:
-    """The log of the distance from a little below the best one, standardised."""
-    z = _clipped(scores)
-    low = float(z.min())
-    return _standard(np.log(z - low + 0.1 * max(float(np.median(z)) - low, 1e-9)))
-
-
 def _clipped(scores: Array) -> Array:
     """Scores from their median in units of the good half's spread; the bad ones end at five."""
     middle = float(np.median(scores))
