@@ -127,7 +127,8 @@ class Agent:
         session = self._session
         while self._ending and self._ending[0][0] <= now_s:
             self._end(heapq.heappop(self._ending)[2], now_s)
-        due = session.urgent or (session.pending and now_s >= self._started_at_s)
+        urgent = session.urgent and not self._news.gathers(now_s)
+        due = urgent or (session.pending and now_s >= self._started_at_s)
         if not due and not self._news.calls(session.leads, session.seen, now_s):
             if now_s < self._news.next_s:
                 return

@@ -434,7 +434,7 @@ class Loop:
     def _commit_due(self, now: float) -> bool:
         if self._trouble.waits(now):
             return False
-        if self.session.urgent:
+        if self.session.urgent and not self.news.gathers(now):
             return True
         for due in (self._history_due, self._objective_due):
             if due is not None and now >= due:

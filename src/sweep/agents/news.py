@@ -19,6 +19,11 @@ OWED_POLL_S = 0.25
 """The same where the controller owes an answer, of which the store will tell."""
 STARTED_S = 0.05
 """So long a controller may wait with what nothing is decided by: that runs have started."""
+GATHER_S, GATHERED = 0.01, 8
+"""For so long at most a controller that has just decided gathers what others write before it decides again, and less where more
+entries than these would come meanwhile."""
+_SPARSE_S = 0.05
+"""Entries that come so far apart, or farther, are answered one by one."""
 
 
 class News:
@@ -32,6 +37,10 @@ class News:
         """`next_s`: when the journal is to be looked at although nothing was heard, by the monotonic clock."""
         self._look_by_s = 0.0
         """However much is heard, it is looked by then."""
+        self._gathers_until_s: float | None = None
+        """Nothing is listened to until then."""
+        self._decided_s, self._apart_s, self._others = 0.0, _SPARSE_S, 0
+        """When this controller has last decided; how far apart what others write has come of late; how much of it was taken last."""
         self._answered = False
         """There were orders among the news that were taken last."""
         self._wait_until_s: float | None = None
@@ -46,8 +55,9 @@ class News:
         self._watch()
 
     def _watch(self) -> None:
-        """Wait for what the listener waits for, which changes when its connection breaks."""
-        fd = self._listener.fileno() if self._listener is not None else None
+        """Wait for what the listener waits for, which changes when its connection breaks; while news gather, for nothing."""
+        deaf = self._listener is None or self._gathers_until_s is not None
+        fd = None if deaf else self._listener.fileno()
         if fd == self._watched:
             return
         if self._watched is not None:
@@ -72,17 +82,34 @@ class News:
     @property
     def due_s(self) -> float:
         """When there is something to do although nothing more is heard, by the monotonic clock."""
-        return self.next_s if self._wait_until_s is None else min(self.next_s, self._wait_until_s)
+        due_s = self.next_s if self._wait_until_s is None else min(self.next_s, self._wait_until_s)
+        return due_s if self._gathers_until_s is None else min(due_s, self._gathers_until_s)
 
     def stir(self, stirred: bool, settled: bool, now_s: float) -> None:
         """After a commit: look often for a while where others write, or will. Who is told orders has missed none before them, and
         need not look so soon. `settled` as for `pause_s`; `now_s`: by the monotonic clock, as below."""
+        if self._others:
+            self._gather(now_s)
         if self._answered and self._listener is not None and self._listener.hears:
             self.next_s = max(self.next_s, min(self._look_by_s, now_s + self.pause_s(settled, math.inf)))
         if not stirred:
             return
         self._brisk_until_s = now_s + BRISK_S
         self.next_s = min(self.next_s, now_s + self.pause_s(False, math.inf, now_s))
+
+    def _gather(self, now_s: float) -> None:
+        """After a commit of a controller that answered others: where more is to come within moments, let it come. Each answer costs
+        the same, and each message would wake this process."""
+        apart_s = min((now_s - self._decided_s) / self._others, _SPARSE_S)
+        self._apart_s += (apart_s - self._apart_s) / 4
+        self._decided_s, self._others = now_s, 0
+        if GATHERED * self._apart_s < 4 * GATHER_S:
+            self._gathers_until_s = now_s + min(GATHER_S, GATHERED * self._apart_s)
+            self._watch()
+
+    def gathers(self, now_s: float) -> bool:
+        """Whether what this agent has to write for itself can wait a moment, for what others write."""
+        return self._gathers_until_s is not None and now_s < self._gathers_until_s
 
     def looks(self, settled: bool, ttl_s: float, now_s: float) -> None:
         """The journal is looked at now; the rest as for `pause_s`."""
@@ -101,8 +128,9 @@ class News:
     def calls(self, leads: bool, seen: int, now_s: float) -> bool:
         """Whether there are news to act on now. For a controller that has folded the journal up to `seen`, what stands before is
         none, and is forgotten."""
-        if self._listener is None:
+        if self._listener is None or self.gathers(now_s):
             return False
+        self._listen_again()
         if self.fresh and leads and not self._heard.unclear:
             kinds = {type(told.entry) for told in self._heard.events if told.position > seen}
             self.fresh = bool(kinds)
@@ -116,14 +144,22 @@ class News:
 
     def take(self, leads: bool) -> Heard:
         """The news since the last call. `leads`: an agent that leads hears of all events."""
+        self._listen_again()
         heard, self._heard, self.fresh = self._heard, Heard(), False
         self._answered, self._wait_until_s = bool(heard.orders), None
+        self._others = sum(type(told.entry) is not RunStarted for told in heard.events) if leads else 0
         if self._listener is not None:
             self._listener.leading = leads
             self._watch()
             if self._listener.hears:
                 return heard
         return Heard(heard.events, heard.orders, True)
+
+    def _listen_again(self) -> None:
+        """Take in what has gathered."""
+        if self._gathers_until_s is not None:
+            self._gathers_until_s = None
+            self._note()
 
     def close(self) -> None:
         """Listen no longer."""
