@@ -56,8 +56,9 @@ class News:
 
     def _watch(self) -> None:
         """Wait for what the listener waits for, which changes when its connection breaks; while news gather, for nothing."""
-        deaf = self._listener is None or self._gathers_until_s is not None
-        fd = None if deaf else self._listener.fileno()
+        fd = None
+        if self._listener is not None and self._gathers_until_s is None:
+            fd = self._listener.fileno()
         if fd == self._watched:
             return
         if self._watched is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import exceptions as wrong
@@ -36,6 +36,21 @@ _WRITTEN_S = 3.0
 
 _PERSISTENCE = packed((b"INFO", b"persistence"))
 _Node = tuple[str, int]
+
+
+class Call:
+    """A script and its keys, ready to be said again and again with one argument."""
+
+    def __init__(self, script: Script, keys: Sequence[Value]) -> None:
+        self.script, self.keys = script, keys
+        empty = packed((b"EVALSHA", script.sha, len(keys), *keys, b""))
+        self._head = empty.removesuffix(b"$0\r\n\r\n")
+
+    def of(self, arg: bytes) -> bytes:
+        """What the server is to be told."""
+        return b"%b$%d\r\n%b\r\n" % (self._head, len(arg), arg)
+
+
 _PASSING = (wrong.ConnectionError, wrong.TimeoutError, wrong.ClusterDownError, wrong.TryAgainError, OSError)
 """What may be over in a moment. Wrong passwords and certificates are ConnectionErrors, too: `words.is_lasting` tells."""
 
@@ -70,21 +85,33 @@ class Link:
         self, script: Script, keys: Sequence[Value], args: Sequence[Value] = (), *, kept: bool = False
     ) -> Any:
         """Run a script; `keys[0]` decides where. `kept`: it returns only when a kill of the server cannot undo it."""
-        command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        ask = self._ask_kept if kept else self._ask
+        said = packed((b"EVALSHA", script.sha, len(keys), *keys, *args))
+        return self._run(script, keys, args, said, self._ask_kept if kept else self._ask)
 
+    def call(self, call: Call, arg: bytes) -> Any:
+        """The same with a script and keys that were made ready, and what it does is kept."""
+        return self._run(call.script, call.keys, (arg,), call.of(arg), self._ask_kept)
+
+    def _run(
+        self,
+        script: Script,
+        keys: Sequence[Value],
+        args: Sequence[Value],
+        said: bytes,
+        ask: Callable[[_Node, bytes], Any],
+    ) -> Any:
         def send(node: _Node) -> Any:
             try:
-                return ask(node, command)
+                return ask(node, said)
             except wrong.NoScriptError:
-                return ask(node, (b"EVAL", script.text, *command[2:]))
+                return ask(node, packed((b"EVAL", script.text, len(keys), *keys, *args)))
 
         return self._try(send, keys[0])
 
     def command(self, *command: Value, key: Value | None = None, kept: bool = False) -> Any:
         """Run a command; `key` decides where (any node without one); `kept` as in `run`."""
-        ask = self._ask_kept if kept else self._ask
-        return self._try(lambda node: ask(node, command), key)
+        ask, said = self._ask_kept if kept else self._ask, packed(command)
+        return self._try(lambda node: ask(node, said), key)
 
     def commands(self, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
         """Run several commands, each with its key in second place (but for OBJECT), in one round trip where one server has
@@ -99,8 +126,8 @@ class Link:
         for node in self._nodes() if self.clustered else [self._home]:
             cursor: Any = b"0"
             while True:
-                command = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", 1000)
-                cursor, keys = self._try(lambda _, n=node, c=command: self._ask(n, c), None)
+                said = packed((b"SCAN", cursor, b"MATCH", pattern, b"COUNT", 1000))
+                cursor, keys = self._try(lambda _, n=node, s=said: self._ask(n, s), None)
                 found += keys
                 if cursor in (b"0", 0):
                     break
@@ -136,7 +163,7 @@ class Link:
                 redirections += 1
                 if redirections > _REDIRECTIONS:
                     raise words.in_words(ask, self.address) from ask
-                self._ask((ask.host, ask.port), (b"ASKING",))
+                self._ask((ask.host, ask.port), packed((b"ASKING",)))
                 node = (ask.host, ask.port)
             except _PASSING as error:
                 if words.is_lasting(error) or self._down or time.monotonic() + pause_s > deadline_s:
@@ -165,19 +192,21 @@ class Link:
         ranges = self.command("CLUSTER", "SLOTS")
         return sorted({(found[2][0].decode() or self._home[0], int(found[2][1])) for found in ranges})
 
-    def _ask(self, node: _Node, command: Sequence[Value]) -> Any:
-        return self._wire(node).ask(command)
+    def _ask(self, node: _Node, said: bytes) -> Any:
+        wire = self._wire(node)
+        wire.send(said)
+        return wire.receive()
 
-    def _ask_kept(self, node: _Node, command: Sequence[Value]) -> Any:
+    def _ask_kept(self, node: _Node, said: bytes) -> Any:
         """As `_ask`, and the server has handed its append-only file to the system, which outlives it. With `appendfsync everysec` it
         answers before it has, while an fsync is under way: for two seconds at most."""
         early = self._early.get(node)
         if early is None:
             early = self._early[node] = self._answers_early(node)
         wire = self._wire(node)
+        wire.send(said + _PERSISTENCE if early else said)
         if not early:
-            return wire.ask(command)
-        wire.send(packed(command) + _PERSISTENCE)
+            return wire.receive()
         try:
             answer = wire.receive()
         except wrong.ResponseError:

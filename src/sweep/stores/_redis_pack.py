@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -69,10 +69,61 @@ _decode_block = msgspec.msgpack.Decoder(dict[int, list[tuple[int, int, int, byte
 # --- the journal -------------------------------------------------------------------------------------------------
 
 
-def pack_entry(writer: str, based_on: int | None, settled: Settled) -> bytes:
-    """An entry for the stream of the last ones."""
-    seq, data, entry = settled
-    return _encode(_Row(seq, writer, data, addressee_of(entry), based_on, FORMAT))
+class Appending(msgspec.Struct, array_like=True):
+    """What the script APPEND is told, in its order; False where there is none."""
+
+    known: bool
+    existing: bool
+    fence: str
+    token: str
+    holder: str
+    after: int | Literal[False]
+    writer: str
+    first: int
+    at: str | Literal[False]
+    upto: int | Literal[False]
+    eager: bool
+    pack_at: int
+    concerns_all: bool
+    entries: list[msgspec.Raw]
+    addressed: list[int | str]
+    """Which of them are for whom: a number, counted from one, and a name in turn."""
+    changed: list[str | msgspec.Raw]
+    """Rows of the index: keys and rows in turn."""
+
+
+pack_appending: Callable[[Appending], bytes] = _encode
+
+
+def as_text(data: bytes) -> msgspec.Raw:
+    """Bytes as what MessagePack calls text: the server's Lua knows nothing else."""
+    return msgspec.Raw(b"\xdb" + len(data).to_bytes(4) + data)
+
+
+def pack_entries(writer: str, based_on: int | None, settled: Sequence[Settled]) -> list[msgspec.Raw]:
+    """Entries for the stream of the last ones."""
+    return [
+        as_text(_encode(_Row(seq, writer, data, addressee_of(entry), based_on, FORMAT)))
+        for seq, data, entry in settled
+    ]
+
+
+def pack_rows_changed(rows: dict[str, bytes]) -> list[str | msgspec.Raw]:
+    """Rows of the index, as `Appending` has them."""
+    found: list[str | msgspec.Raw] = []
+    for key, row in rows.items():
+        found += (key, as_text(row))
+    return found
+
+
+def addressed(settled: Sequence[Settled]) -> list[int | str]:
+    """Which of the entries are for whom, as `Appending` has it."""
+    found: list[int | str] = []
+    for number, (_, _, entry) in enumerate(settled, 1):
+        addressee = addressee_of(entry)
+        if addressee is not None:
+            found += [number, addressee]
+    return found
 
 
 Fields = Sequence[bytes]

@@ -101,52 +101,49 @@ local hold_us, told_bytes = {HOLD_US}, {TOLD_BYTES}
 """
     + """
 local meta, log, writers, to, ix, rows, fences = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local known, existing, fence, token, holder, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local writer, first, count, at, upto = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
-local eager, addressed, changed, pack_at = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local concerns_all = ARGV[16]
+local known, existing, fence, token, holder, after, writer, first, at, upto, eager, pack_at, concerns_all, entries, addressed, changed
+  = unpack(cmsgpack.unpack(ARGV[1]))
+local count = #entries
 local now = now_us()
 if token ~= '' and not holds(fences, fence, token, holder, now) then return {'stale'} end
-local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim', 'hold')
+local head = redis.call('HMGET', meta, 'p', 'at', 'packed', 'upto', 'claim', 'hold', 'version')
 local position, packed = tonumber(head[1] or 0), tonumber(head[3] or 0)
-if position == 0 and (existing == '1' or after ~= '' and tonumber(after) > 0) then return {'gone'} end
+if position == 0 and (existing or after and after > 0) then return {'gone'} end
 local skip = 0
 if count > 0 then
   local had = tonumber(redis.call('HGET', writers, writer) or 0)
-  if existing == '1' and token == '' and had + 1 < first then return {'lost', had} end
+  if existing and token == '' and had + 1 < first then return {'lost', had} end
   skip = math.min(count, math.max(0, had - first + 1))
 end
-if after ~= '' and tonumber(after) ~= position and not (count > 0 and skip == count) then
-  if token ~= '' and eager == '1' then redis.call('HSET', meta, 'hold', whole(now + hold_us)) end
+if after and after ~= position and not (count > 0 and skip == count) then
+  if token ~= '' then redis.call('HSET', meta, 'hold', whole(now + hold_us)) end
   return {'moved', position}
 end
-if count == 0 and upto ~= '' and tonumber(upto) > position then return {'moved', position} end  -- entries were lost
+if count == 0 and upto and upto > position then return {'moved', position} end  -- entries were lost
 if head[6] then
   if token ~= '' then
     redis.call('HDEL', meta, 'hold')
-  elseif eager == '0' and now < tonumber(head[6]) and tonumber(head[6]) <= now + hold_us then
+  elseif not eager and now < tonumber(head[6]) and tonumber(head[6]) <= now + hold_us then
     return {'wait', tonumber(head[6]) - now}
   end
 end
-if position == 0 and skip < count and known == '0' then return {'new'} end
-if at == '' then at = string.format('%d.%06d', math.floor(now / 1000000), now % 1000000) end
+if position == 0 and skip < count and not known then return {'new'} end
+if not at then at = string.format('%d.%06d', math.floor(now / 1000000), now % 1000000) end
 if head[2] and tonumber(head[2]) > tonumber(at) then at = head[2] end
-local base, entries = 16, 16
 for i = skip + 1, count do
-  redis.call('XADD', log, (position + i - skip) .. '-0', 'e', ARGV[base + i], 't', at)
+  redis.call('XADD', log, (position + i - skip) .. '-0', 'e', entries[i], 't', at)
 end
 local last = position + count - skip
 if last > position then
   redis.call('HSET', meta, 'p', last, 'at', at)
   redis.call('HSET', writers, writer, whole(first + count - 1))
 end
-base = base + count
 local told = {}
 local function entry(index)  -- as it is told: its position, its length, itself
-  return struct.pack('>I4I4', position + index - skip, #ARGV[entries + index]) .. ARGV[entries + index]
+  return struct.pack('>I4I4', position + index - skip, #entries[index]) .. entries[index]
 end
-for i = 0, addressed - 1 do
-  local index, name = tonumber(ARGV[base + 2 * i + 1]), ARGV[base + 2 * i + 2]
+for i = 1, #addressed, 2 do
+  local index, name = addressed[i], addressed[i + 1]
   if index > skip then
     local there = redis.call('HGET', to, name) or ''
     redis.call('HSET', to, name, there .. struct.pack('>I4', position + index - skip))
@@ -168,26 +165,26 @@ if token == '' and last > position then
   for i = skip + 1, count do parts[#parts + 1] = entry(i) end
   tell('events', parts)
 end
-base = base + 2 * addressed
-if upto ~= '' and tonumber(upto) >= tonumber(head[4] or 0) then
+local hot = 0
+if upto and upto >= tonumber(head[4] or 0) then
   local runs, others = {}, {}
-  for i = base + 1, base + 2 * changed, 2 do
-    local some = string.sub(ARGV[i], 1, 4) == 'run/' and runs or others
-    some[#some + 1] = ARGV[i]
-    some[#some + 1] = ARGV[i + 1]
+  for i = 1, #changed, 2 do
+    local some = string.sub(changed[i], 1, 4) == 'run/' and runs or others
+    some[#some + 1] = changed[i]
+    some[#some + 1] = changed[i + 1]
   end
   set_all(rows, runs)
   set_all(ix, others)
-  redis.call('HSET', meta, 'upto', upto)
-  redis.call('HINCRBY', meta, 'version', 1)
+  redis.call('HSET', meta, 'upto', upto, 'version', whole(tonumber(head[7] or 0) + 1))
 end
-if concerns_all == '1' then redis.pcall('PUBLISH', channels .. 'all', '') end
+if upto then hot = redis.call('HLEN', rows) end
+if concerns_all then redis.pcall('PUBLISH', channels .. 'all', '') end
 local pack = 0
 if last - packed >= pack_at and tonumber(head[5] or 0) <= now then  -- one of all those who append does it
   redis.call('HSET', meta, 'claim', whole(now + 5000000))
   pack = 1
 end
-return {'ok', position, at, skip, pack, redis.call('HLEN', rows)}
+return {'ok', position, at, skip, pack, hot}
 """
 )
 

@@ -8,6 +8,7 @@ anybody. What is old is compressed behind the readers' backs (`_redis_tidy`), be
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -25,7 +26,7 @@ from sweep.stores import _redis_words as words
 from sweep.stores._common import Settled, check_chunk, digest_of, settle_all, stale, without
 from sweep.stores._redis_clock import machine_s
 from sweep.stores._redis_keys import AGENTS, SWEEPS, SWEEPS_ABOUT, blob_key, keys_of, lease_key
-from sweep.stores._redis_link import Link
+from sweep.stores._redis_link import Call, Link
 from sweep.stores._redis_listener import RedisListener
 from sweep.stores._redis_tidy import Tidy
 from sweep.stores._redis_url import Address, from_anywhere, parse
@@ -139,13 +140,26 @@ class RedisStore:
         existing: bool = False,
     ) -> Appended:
         settled = settle_all(entries, first_seq)
-        keys = keys_of(sweep)
-        args = self._append_args(sweep, settled, writer, based_on, index)
-        fenced = ("", "", "") if fence is None else (fence.name, str(fence.token), fence.holder)
-        head = [int(existing), *fenced, "" if after is None else after, writer, first_seq, len(settled)]
-        head += ["" if at_s is None else repr(at_s), "" if index is None else index.upto]
-        where = [*keys.journal, keys.leases if fence is None else lease_key(fence.name)]
-        answer = self._send(sweep, where, head, args, fence is not None)
+        rows = index.rows if index is not None else {}
+        said = packing.Appending(
+            known=False,
+            existing=existing,
+            fence="" if fence is None else fence.name,
+            token="" if fence is None else str(fence.token),
+            holder="" if fence is None else fence.holder,
+            after=False if after is None else after,
+            writer=writer,
+            first=first_seq,
+            at=False if at_s is None else repr(at_s),
+            upto=False if index is None else index.upto,
+            eager=False,
+            pack_at=self._tidy.pack_at,
+            concerns_all=self._concerns_all(sweep, rows),
+            entries=packing.pack_entries(writer, based_on, settled),
+            addressed=packing.addressed(settled),
+            changed=packing.pack_rows_changed(rows),
+        )
+        answer = self._send(sweep, said)
         if answer[0] == b"stale":
             assert fence is not None
             raise stale(fence)
@@ -165,20 +179,13 @@ class RedisStore:
         self._tidy_up()
         return Appended(position + len(recorded), recorded)
 
-    def _send(
-        self,
-        sweep: str,
-        where: Sequence[str],
-        head: Sequence[bytes | str | int],
-        args: Sequence[bytes | str | int],
-        fenced: bool,
-    ) -> Any:
+    def _send(self, sweep: str, said: packing.Appending) -> Any:
         """The answer to an append. A controller that is overtaken has others wait until it has read and decided again."""
         patient_until_s, pause_s = time.monotonic() + _LONGEST_HOLD_S, _FIRST_WAIT_S
         while True:
-            eager = fenced or time.monotonic() > patient_until_s
-            sent = [int(sweep in self._known), *head, int(eager), *args]
-            answer = self._link.run(scripts.APPEND, where, sent, kept=True)
+            said.known = sweep in self._known
+            said.eager = said.token != "" or time.monotonic() > patient_until_s
+            answer = self._link.call(_append_call(sweep, said.fence), packing.pack_appending(said))
             if answer[0] == b"new":
                 self._register(sweep)
             elif answer[0] == b"wait":
@@ -187,34 +194,9 @@ class RedisStore:
             else:
                 return answer
 
-    def _append_args(
-        self,
-        sweep: str,
-        settled: list[Settled],
-        writer: str,
-        based_on: int | None,
-        index: IndexUpdate | None,
-    ) -> list[bytes | str | int]:
-        addressed: list[bytes | str | int] = []
-        for number, (_, _, entry) in enumerate(settled, 1):
-            addressee = addressee_of(entry)
-            if addressee is not None:
-                addressed += [number, addressee]
-        rows: list[bytes | str | int] = [
-            part for item in (index.rows if index else {}).items() for part in item
-        ]
-        packed = [packing.pack_entry(writer, based_on, item) for item in settled]
-        counts = [
-            len(addressed) // 2,
-            len(rows) // 2,
-            self._tidy.pack_at,
-            int(self._concerns_all(sweep, index)),
-        ]
-        return [*counts, *packed, *addressed, *rows]
-
-    def _concerns_all(self, sweep: str, index: IndexUpdate | None) -> bool:
+    def _concerns_all(self, sweep: str, rows: dict[str, bytes]) -> bool:
         """Whether each agent of the sweep should look at its listing now."""
-        row = index.rows.get(SWEEP_KEY) if index is not None else None
+        row = rows.get(SWEEP_KEY)
         if row is None:
             return False
         says = packing.proclaimed(row)
@@ -482,6 +464,12 @@ class RedisStore:
 
 def _micros(seconds: float) -> str:
     return str(max(0, round(seconds * 1e6)))
+
+
+@functools.lru_cache(64)
+def _append_call(sweep: str, fence: str) -> Call:
+    keys = keys_of(sweep)
+    return Call(scripts.APPEND, (*keys.journal, lease_key(fence) if fence else keys.leases))
 
 
 def _as_recorded(
