@@ -99,6 +99,8 @@ class Session:
         self.caches: dict[str, bytes] = {}
         """Name -> content, to be kept with the next commit."""
         self._pending: list[e.AnyEntry] = []
+        self.urgent = False
+        """Whether one of them cannot wait: anything but that a run has started, of which nobody else's next act depends."""
         self._renew_at = 0.0
         self._starved = False
         """The store has had no room since the lease was last renewed."""
@@ -128,7 +130,7 @@ class Session:
         self._renew_at = self.store.clock() + self.timing.agent_ttl_s / 3
         self._joined_at = self._cursor = self.store.position(self.sweep)
         self._check_there(self._cursor)
-        self._pending.append(joined)
+        self.add(joined)
         return lease.expires_s
 
     def beat(self) -> float | None:
@@ -189,16 +191,12 @@ class Session:
     def add(self, entry: e.AnyEntry) -> None:
         """Have `entry` written with the next commit."""
         self._pending.append(entry)
+        self.urgent |= type(entry) is not e.RunStarted
 
     @property
     def pending(self) -> bool:
         """Whether entries wait to be written."""
         return bool(self._pending)
-
-    @property
-    def urgent(self) -> bool:
-        """Whether one of them cannot wait: anything but that a run has started, of which nobody else's next act depends."""
-        return self.pending and any(type(entry) is not e.RunStarted for entry in self._pending)
 
     def behind(self) -> bool:
         """Whether the journal has gone on since the last commit. Cheap."""
@@ -252,7 +250,7 @@ class Session:
             if self.driver is not None:
                 self.driver.forget()
             raise
-        self._stirred = self.urgent
+        self._stirred, self.urgent = self.urgent, False
         self._pending.clear()
         self.blobs.clear()
         self.caches.clear()
@@ -286,6 +284,7 @@ class Session:
         """Close without a word: the lease is lost, or the process must go at once. Never fails: a lease that cannot be
         given back runs out."""
         self._pending.clear()
+        self.urgent = False
         with contextlib.suppress(StoreError):
             self._lead.stop(release=True)
 

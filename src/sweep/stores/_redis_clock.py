@@ -27,22 +27,22 @@ class ServerClock:
     def __init__(self) -> None:
         self._low, self._high = -float("inf"), float("inf")
         """Bounds of the server's clock minus ours, when they were last read."""
-        self._read_at = 0.0
-
-    @property
-    def age_s(self) -> float:
-        """How old the last reading is."""
-        return machine_s() - self._read_at
+        self.read_at = 0.0
+        """When it was last read, by `machine_s`."""
 
     def now_s(self) -> float:
         """The latest that it may be on the server now."""
-        return machine_s() + self._high
+        return self.at_s(machine_s())
+
+    def at_s(self, here_s: float) -> float:
+        """The latest that it may be on the server when it is `here_s` here, by `machine_s`."""
+        return here_s + self._high
 
     def read(self, server_s: float, asked_s: float, answered_s: float) -> None:
         """The server's clock stood at `server_s` at some moment between two of this machine's."""
         low, high = server_s - answered_s, server_s - asked_s
-        wider = DRIFT * max(0.0, answered_s - self._read_at)
+        wider = DRIFT * max(0.0, answered_s - self.read_at)
         known_low, known_high = self._low - wider, self._high + wider
         if low <= known_high and high >= known_low:
             low, high = max(low, known_low), min(high, known_high)
-        self._low, self._high, self._read_at = low, high, answered_s
+        self._low, self._high, self.read_at = low, high, answered_s

@@ -6,7 +6,10 @@ of saying one and reading the answer takes three times as long. What it raises i
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +52,7 @@ class Wire:
             self._connect()
         try:
             self._socket.sendall(said)
-        except TimeoutError as error:
+        except (TimeoutError, *_NOT_YET) as error:
             self.disconnect()
             raise wrong.TimeoutError("Timeout writing to socket") from error
         except OSError as error:
@@ -69,6 +72,9 @@ class Wire:
             while answer is _MORE:
                 self._take_in()
                 answer = reader.gets()
+        except _NOT_YET as error:
+            self.disconnect()
+            raise wrong.TimeoutError("Timeout reading from socket") from error
         except BaseException:
             self.disconnect()
             raise
@@ -113,6 +119,8 @@ class Wire:
         # After that nothing has been said that is not answered.
         self._socket = self._connection._sock
         self._secure = isinstance(self._socket, ssl.SSLSocket)
+        if not self._secure:
+            _wait_in_system(self._socket)
         self._reader = hiredis.Reader(
             protocolError=wrong.InvalidResponse,
             replyError=self._connection._parser.parse_error,
@@ -133,3 +141,14 @@ class Wire:
             raise wrong.ConnectionError("Connection closed by server.")
         self._reader.feed(self._buffer, 0, count)
         return count
+
+
+def _wait_in_system(connected: socket.socket) -> None:
+    """Leave its time limit to the system: else each thing that is sent or read is a question more, whether it can be."""
+    limit_s = connected.gettimeout()
+    if limit_s is None or sys.platform != "linux":
+        return
+    limit = struct.pack("ll", *divmod(max(1, round(limit_s * 1e6)), 1_000_000))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    connected.setblocking(True)

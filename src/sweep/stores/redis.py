@@ -11,7 +11,7 @@ import contextlib
 import functools
 import secrets
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class RedisStore:
         self.secret_url = from_anywhere(url, cwd or Path.cwd())
         self._link = Link(self._address, **options)
         self._tidy = Tidy(self._link)
-        self._in_batch = False
+        self._batch = _Batch(self._tidy.work)
         self._known: set[str] = set()
         self._proclaimed: dict[str, tuple[object, ...]] = {}
         """What the listings of sweeps say to all their agents, as this handle has last written it."""
@@ -108,19 +108,11 @@ class RedisStore:
             self._tidy.finish()
         self._link.close()
 
-    @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
-        if self._in_batch:
-            raise RuntimeError("a batch is open already: batches do not nest")
-        self._in_batch = True
-        try:
-            yield
-        finally:
-            self._in_batch = False
-        self._tidy.work()
+    def batch(self) -> _Batch:
+        return self._batch
 
     def _tidy_up(self) -> None:
-        if not self._in_batch:
+        if not self._batch.open:
             self._tidy.work()
 
     # --- journal
@@ -226,7 +218,7 @@ class RedisStore:
             most = -1 if limit is None else limit
             found, position = self._read_now(sweep, max(after, 0), addressee, most, bare)
             left_s = deadline_s - time.monotonic()
-            if found or left_s <= 0 or self._in_batch:
+            if found or left_s <= 0 or self._batch.open:
                 return found
             seen = max(seen, position)
             self._wait(sweep, seen, min(left_s, _LONGEST_WAIT_S))
@@ -351,10 +343,12 @@ class RedisStore:
     # --- leases
 
     def clock(self) -> float:
-        if self._link.clock.age_s > _CLOCK_AGE_S:
+        clock, here_s = self._link.clock, machine_s()
+        if here_s - clock.read_at > _CLOCK_AGE_S:
             with contextlib.suppress(StoreError):
                 self._link.read_clock()
-        return self._link.clock.now_s()
+            here_s = machine_s()
+        return clock.at_s(here_s)
 
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
         asked_s = machine_s()
@@ -460,6 +454,24 @@ class RedisStore:
             "round_trip_s": trip_s,
             "schema": FORMAT,
         }
+
+
+class _Batch:
+    """Of a store: one after the other. A class, because it is opened for each thing that an agent has to say."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        self.open = False
+        self._done = done
+
+    def __enter__(self) -> None:
+        if self.open:
+            raise RuntimeError("a batch is open already: batches do not nest")
+        self.open = True
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.open = False
+        if kind is None:
+            self._done()
 
 
 def _micros(seconds: float) -> str:
