@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import selectors
 
-from sweep.core.entries import RunStarted
+from sweep.core.entries import Recorded, RunStarted
 from sweep.stores import Heard, Listener, Store, listen
 
 POLL_S = 0.05
@@ -32,6 +32,7 @@ class News:
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._listener: Listener | None = None
+        self._agent = ""
         self._watched: int | None = None
         self.next_s = self._brisk_until_s = 0.0
         """`next_s`: when the journal is to be looked at although nothing was heard, by the monotonic clock."""
@@ -51,7 +52,7 @@ class News:
 
     def follow(self, store: Store, sweep: str, agent: str) -> None:
         """Listen to what is written for `agent`."""
-        self._listener = listen(store, sweep, agent)
+        self._listener, self._agent = listen(store, sweep, agent), agent
         self._watch()
 
     def _watch(self) -> None:
@@ -108,6 +109,10 @@ class News:
             self._gathers_until_s = now_s + min(GATHER_S, GATHERED * self._apart_s)
             self._watch()
 
+    def _asks(self, told: Recorded) -> bool:
+        """Whether it is from another agent, and more than that a run has started."""
+        return told.writer != self._agent and type(told.entry) is not RunStarted
+
     def gathers(self, now_s: float) -> bool:
         """Whether what this agent has to write for itself can wait a moment, for what others write."""
         return self._gathers_until_s is not None and now_s < self._gathers_until_s
@@ -148,7 +153,7 @@ class News:
         self._listen_again()
         heard, self._heard, self.fresh = self._heard, Heard(), False
         self._answered, self._wait_until_s = bool(heard.orders), None
-        self._others = sum(type(told.entry) is not RunStarted for told in heard.events) if leads else 0
+        self._others = sum(map(self._asks, heard.events)) if leads else 0
         if self._listener is not None:
             self._listener.leading = leads
             self._watch()
