@@ -146,6 +146,7 @@ class Driver:
                     return
             except Moved as moved:
                 overtaken, position = True, moved.position
+                self._take_in(_following(moved.written, self.state.position))
         raise RuntimeError("the controller does not come to rest; please report this")
 
     def catch_up(self, position: int | None = None) -> None:

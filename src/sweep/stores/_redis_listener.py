@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from redis import exceptions as wrong
 
 from sweep.core.entries import Recorded
@@ -107,12 +107,12 @@ class RedisListener:
             return False
         try:
             if said and channel == self._events:
-                events += packing.told_events(self._sweep, said)
+                events += packing.told_events(said)
                 return False
             if said and channel == self._orders:
-                orders.append(packing.told_orders(self._sweep, said))
+                orders.append(packing.told_orders(said))
                 return False
-        except (StoreError, ValueError, msgspec.DecodeError):
+        except (ValueError, struct.error):  # JournalError and msgspec's are ValueErrors
             pass  # a look will say what is wrong with it
         return True
 

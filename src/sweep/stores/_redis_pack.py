@@ -7,15 +7,17 @@ small record costs least as; a reader gets the same back.
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from sweep.core.entries import FORMAT, Recorded, addressee_of
+from sweep.core.entries import FORMAT, Recorded
+from sweep.core.journal import decode
 from sweep.core.rows import decode_sweep
-from sweep.stores._common import Row, Settled, bare_all, recorded_all, rows_of_chunk
+from sweep.stores._common import Row, bare_all, recorded_all, rows_of_chunk
 from sweep.stores._listening import Told
 from sweep.stores.base import HistoryChunk, StoreError
 
@@ -69,61 +71,16 @@ _decode_block = msgspec.msgpack.Decoder(dict[int, list[tuple[int, int, int, byte
 # --- the journal -------------------------------------------------------------------------------------------------
 
 
-class Appending(msgspec.Struct, array_like=True):
-    """What the script APPEND is told, in its order; False where there is none."""
-
-    known: bool
-    existing: bool
-    fence: str
-    token: str
-    holder: str
-    after: int | Literal[False]
-    writer: str
-    first: int
-    at: str | Literal[False]
-    upto: int | Literal[False]
-    eager: bool
-    pack_at: int
-    concerns_all: bool
-    entries: list[msgspec.Raw]
-    addressed: list[int | str]
-    """Which of them are for whom: a number, counted from one, and a name in turn."""
-    changed: list[str | msgspec.Raw]
-    """Rows of the index: keys and rows in turn."""
-
-
-pack_appending: Callable[[Appending], bytes] = _encode
-
-
 def as_text(data: bytes) -> msgspec.Raw:
     """Bytes as what MessagePack calls text: the server's Lua knows nothing else."""
     return msgspec.Raw(b"\xdb" + len(data).to_bytes(4) + data)
 
 
-def pack_entries(writer: str, based_on: int | None, settled: Sequence[Settled]) -> list[msgspec.Raw]:
-    """Entries for the stream of the last ones."""
-    return [
-        as_text(_encode(_Row(seq, writer, data, addressee_of(entry), based_on, FORMAT)))
-        for seq, data, entry in settled
-    ]
-
-
-def pack_rows_changed(rows: dict[str, bytes]) -> list[str | msgspec.Raw]:
-    """Rows of the index, as `Appending` has them."""
-    found: list[str | msgspec.Raw] = []
-    for key, row in rows.items():
-        found += (key, as_text(row))
-    return found
-
-
-def addressed(settled: Sequence[Settled]) -> list[int | str]:
-    """Which of the entries are for whom, as `Appending` has it."""
-    found: list[int | str] = []
-    for number, (_, _, entry) in enumerate(settled, 1):
-        addressee = addressee_of(entry)
-        if addressee is not None:
-            found += [number, addressee]
-    return found
+def pack_entry(
+    writer: str, seq: int, data: bytes, addressee: str | None, based_on: int | None
+) -> msgspec.Raw:
+    """An entry for the stream of the last ones: a `_Row`."""
+    return as_text(_encode((seq, writer, data, addressee, based_on, FORMAT)))
 
 
 Fields = Sequence[bytes]
@@ -162,41 +119,34 @@ def recorded_items(sweep: str, items: Iterable[Item]) -> list[Recorded]:
     return recorded_all(sweep, rows)
 
 
-def told_events(sweep: str, said: bytes) -> list[Recorded]:
-    """Entries as the script tells of them: their time, and each with its position. Raises Unreadable, ValueError."""
-    at, start = _text(said, 0)
-    return _told(sweep, said, float(at), start)
+def told_events(said: bytes) -> list[Recorded]:
+    """Entries as the script tells of them: their time, and each with its position. Raises ValueError (`JournalError` is one),
+    struct.error."""
+    (size,) = _size.unpack_from(said)
+    return _told(said, float(said[4 : 4 + size]), 4 + size)
 
 
-def told_orders(sweep: str, said: bytes) -> Told:
-    """Orders, as told to whom they are for. Raises Unreadable, ValueError."""
-    before, position, seen = _three(said)
-    at, start = _text(said, _three_bytes)
-    return Told(before, position, seen, _told(sweep, said, float(at), start))
+def told_orders(said: bytes) -> Told:
+    """Orders, as told to whom they are for. Raises as `told_events`."""
+    before, position, seen, size = _order.unpack_from(said)
+    start = _order.size + size
+    return Told(before, position, seen, _told(said, float(said[_order.size : start]), start))
 
 
-def _told(sweep: str, said: bytes, at_s: float, start: int) -> list[Recorded]:
-    rows: list[Row] = []
+def _told(said: bytes, at_s: float, start: int) -> list[Recorded]:
+    found: list[Recorded] = []
     while start < len(said):
-        position = int.from_bytes(said[start : start + 4])
-        data, start = _text(said, start + 4)
-        rows.append(_flat(position, at_s, _decode_row(data)))
-    return recorded_all(sweep, rows)
+        position, size = _place.unpack_from(said, start)
+        start += _place.size + size
+        row = _decode_row(said[start - size : start])
+        entry = decode(row.data)
+        found.append(
+            Recorded(position, at_s, row.writer, row.seq, entry, row.addressee, row.based_on, row.format)
+        )
+    return found
 
 
-def _text(said: bytes, start: int) -> tuple[bytes, int]:
-    """Bytes that stand behind their length, and where they end."""
-    end = start + 4 + int.from_bytes(said[start : start + 4])
-    if end > len(said):
-        raise ValueError("it breaks off")
-    return said[start + 4 : end], end
-
-
-def _three(said: bytes) -> tuple[int, int, int]:
-    return int.from_bytes(said[:4]), int.from_bytes(said[4:8]), int.from_bytes(said[8:12])
-
-
-_three_bytes = 12
+_size, _place, _order = struct.Struct(">I"), struct.Struct(">II"), struct.Struct(">IIII")
 
 
 def recorded_segment(sweep: str, item: Item, after: int, addressee: str | None) -> list[Recorded]:

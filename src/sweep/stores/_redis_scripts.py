@@ -95,9 +95,12 @@ decide, and would decide in vain again and again."""
 TOLD_BYTES = 65_536
 """What has more is not told whole: whoever hears of it reads it."""
 
+TOLD_ENTRIES = 64
+"""So many at most are told to a controller that was overtaken by them."""
+
 APPEND = Script(
     f"""
-local hold_us, told_bytes = {HOLD_US}, {TOLD_BYTES}
+local hold_us, told_bytes, told_entries = {HOLD_US}, {TOLD_BYTES}, {TOLD_ENTRIES}
 """
     + """
 local meta, log, writers, to, ix, rows, fences = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -117,9 +120,10 @@ if count > 0 then
 end
 if after and after ~= position and not (count > 0 and skip == count) then
   if token ~= '' then redis.call('HSET', meta, 'hold', whole(now + hold_us)) end
-  return {'moved', position}
+  local near = after >= packed and position - after <= told_entries
+  return {'moved', position, near and redis.call('XRANGE', log, whole(after + 1) .. '-0', '+') or {}}
 end
-if count == 0 and upto and upto > position then return {'moved', position} end  -- entries were lost
+if count == 0 and upto and upto > position then return {'moved', position, {}} end  -- entries were lost
 if head[6] then
   if token ~= '' then
     redis.call('HDEL', meta, 'hold')

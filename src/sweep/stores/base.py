@@ -38,6 +38,8 @@ class Moved(StoreError):
 
     position: int | None = None
     """Where it is now, if the store says so."""
+    written: Sequence[Recorded] = ()
+    """What was written meanwhile, if it says that, too."""
 
 
 class EntriesLost(StoreError):

@@ -8,7 +8,6 @@ anybody. What is old is compressed behind the readers' backs (`_redis_tidy`), be
 from __future__ import annotations
 
 import contextlib
-import functools
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,31 +16,27 @@ from typing import Any
 
 from redis import exceptions as wrong
 
-from sweep.core.entries import FORMAT as ENTRY_FORMAT
-from sweep.core.entries import AnyEntry, Recorded, addressee_of
+from sweep.core.entries import AnyEntry, Recorded
 from sweep.core.rows import SWEEP_KEY
+from sweep.stores import _redis_append as appending
 from sweep.stores import _redis_pack as packing
 from sweep.stores import _redis_scripts as scripts
 from sweep.stores import _redis_words as words
-from sweep.stores._common import Settled, check_chunk, digest_of, settle_all, stale, without
+from sweep.stores._common import check_chunk, digest_of, without
 from sweep.stores._redis_clock import machine_s
 from sweep.stores._redis_keys import AGENTS, SWEEPS, SWEEPS_ABOUT, blob_key, keys_of, lease_key
-from sweep.stores._redis_link import Call, Link
+from sweep.stores._redis_link import Link
 from sweep.stores._redis_listener import RedisListener
 from sweep.stores._redis_tidy import Tidy
 from sweep.stores._redis_url import Address, from_anywhere, parse
 from sweep.stores.base import (
     Appended,
     Damaged,
-    EntriesLost,
     HistoryChunk,
     Index,
     IndexUpdate,
     Lease,
-    Moved,
     StoreError,
-    SweepRemoved,
-    lost_entries,
 )
 
 FORMAT = "1"
@@ -131,64 +126,38 @@ class RedisStore:
         at_s: float | None = None,
         existing: bool = False,
     ) -> Appended:
-        settled = settle_all(entries, first_seq)
-        rows = index.rows if index is not None else {}
-        said = packing.Appending(
-            known=False,
-            existing=existing,
-            fence="" if fence is None else fence.name,
-            token="" if fence is None else str(fence.token),
-            holder="" if fence is None else fence.holder,
-            after=False if after is None else after,
-            writer=writer,
-            first=first_seq,
-            at=False if at_s is None else repr(at_s),
-            upto=False if index is None else index.upto,
-            eager=False,
-            pack_at=self._tidy.pack_at,
-            concerns_all=self._concerns_all(sweep, rows),
-            entries=packing.pack_entries(writer, based_on, settled),
-            addressed=packing.addressed(settled),
-            changed=packing.pack_rows_changed(rows),
-        )
+        said, written = appending.prepare(entries, writer, first_seq, fence, after, based_on, index)
+        said.existing, said.pack_at = existing, self._tidy.pack_at
+        if at_s is not None:
+            said.at = repr(at_s)
+        if index is not None:
+            said.concerns_all = self._concerns_all(sweep, index.rows.get(SWEEP_KEY))
         answer = self._send(sweep, said)
-        if answer[0] == b"stale":
-            assert fence is not None
-            raise stale(fence)
-        if answer[0] == b"gone":
-            raise SweepRemoved(f"sweep {sweep} has been removed")
-        if answer[0] == b"lost":
-            raise EntriesLost(lost_entries(sweep, first_seq - 1, int(answer[1]), " of this agent"))
-        if answer[0] == b"moved":
-            moved = Moved(
-                f"the journal of sweep {sweep} is at {answer[1]}, not at {after}: somebody else has written"
-            )
-            moved.position = int(answer[1])
-            raise moved
-        _, position, at, skip, pack, rows = answer
-        self._tidy.appended(sweep, bool(pack), rows if index is not None else 0)
-        recorded = _as_recorded(settled[skip:], position, float(at), writer, based_on)
+        if answer[0] != b"ok":
+            appending.refuse(sweep, said, fence, answer)
+        _, position, at, skip, pack, hot = answer
+        self._tidy.appended(sweep, bool(pack), hot)
+        recorded = appending.as_recorded(written[skip:], position, float(at), writer, based_on)
         self._tidy_up()
         return Appended(position + len(recorded), recorded)
 
-    def _send(self, sweep: str, said: packing.Appending) -> Any:
+    def _send(self, sweep: str, said: appending.Appending) -> Any:
         """The answer to an append. A controller that is overtaken has others wait until it has read and decided again."""
         patient_until_s, pause_s = time.monotonic() + _LONGEST_HOLD_S, _FIRST_WAIT_S
         while True:
             said.known = sweep in self._known
-            said.eager = said.token != "" or time.monotonic() > patient_until_s
-            answer = self._link.call(_append_call(sweep, said.fence), packing.pack_appending(said))
+            answer = self._link.call(appending.call_of(sweep, said.fence), appending.pack(said))
             if answer[0] == b"new":
                 self._register(sweep)
             elif answer[0] == b"wait":
                 time.sleep(min(pause_s, answer[1] / 1e6))  # most often it is over long before its time
                 pause_s *= 2
+                said.eager = time.monotonic() > patient_until_s
             else:
                 return answer
 
-    def _concerns_all(self, sweep: str, rows: dict[str, bytes]) -> bool:
-        """Whether each agent of the sweep should look at its listing now."""
-        row = rows.get(SWEEP_KEY)
+    def _concerns_all(self, sweep: str, row: bytes | None) -> bool:
+        """Whether each agent of the sweep should look at its listing now; `row`: the sweep's own."""
         if row is None:
             return False
         says = packing.proclaimed(row)
@@ -476,21 +445,6 @@ class _Batch:
 
 def _micros(seconds: float) -> str:
     return str(max(0, round(seconds * 1e6)))
-
-
-@functools.lru_cache(64)
-def _append_call(sweep: str, fence: str) -> Call:
-    keys = keys_of(sweep)
-    return Call(scripts.APPEND, (*keys.journal, lease_key(fence) if fence else keys.leases))
-
-
-def _as_recorded(
-    settled: Sequence[Settled], position: int, at_s: float, writer: str, based_on: int | None
-) -> tuple[Recorded, ...]:
-    return tuple(
-        Recorded(at, at_s, writer, seq, entry, addressee_of(entry), based_on, ENTRY_FORMAT)
-        for at, (seq, _, entry) in enumerate(settled, position + 1)
-    )
 
 
 def _as_lease(name: bytes, value: bytes, now: int) -> Lease | None:
