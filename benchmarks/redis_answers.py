@@ -120,7 +120,8 @@ class Agent:
 
     def due_s(self) -> float:
         """When it has something to do, by the monotonic clock."""
-        return min([self._news.due_s, *(end[0] for end in self._ending[:1])])
+        due_s = self._news.due_s if not self._ending else min(self._news.due_s, self._ending[0][0])
+        return min(due_s, self._started_at_s) if self._session.pending else due_s
 
     def turn(self, now_s: float) -> Iterator[float]:
         """Does what is due, as the real loop would; gives how long each answer took, in seconds."""
@@ -135,7 +136,8 @@ class Agent:
             self._news.looks(session.settled, _TIMING.controller_ttl_s, now_s)
             if not session.behind() and session.driver is not None:
                 return
-        orders = session.commit(heard=self._news.take(session.leads))
+        later = now_s < self._started_at_s
+        orders = session.commit(heard=self._news.take(session.leads), later=later)
         self._news.stir(session.stirred, session.settled, now_s)
         for entry in orders:
             if isinstance(entry, e.RunAssigned):

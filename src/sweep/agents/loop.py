@@ -76,8 +76,7 @@ class Loop:
         self.session = Session(store, sweep, self.agent, make_driver, timing=options.timing, unix_s=time.time)
         self.selector = selectors.DefaultSelector()
         self.server, self.news = RunServer(self.selector), News(self.selector)
-        self.gpu_watch = GpuWatch(self.selector, slots, self.agent)
-        self.guardian = self.launcher.guardian()
+        self.gpu_watch, self.guardian = GpuWatch(self.selector, slots, self.agent), self.launcher.guardian()
         self.leftovers = Leftovers(store, sweep, self.agent, options.timing.agent_ttl_s, view)
         data = Data(launcher.root, self.session)
         artifacts = Artifacts(store, sweep, launcher.root, self.session, view.say, data)
@@ -94,8 +93,7 @@ class Loop:
         self._history_due: float | None = None
         self._objective_due: float | None = None
         self._next_show = self._next_watch = 0.0
-        self._trouble = Trouble(view)
-        self._search = SearchWatch(self.selector)
+        self._trouble, self._search = Trouble(view), SearchWatch(self.selector)
         self._phases, self._unled = Phases(self.session, view), Unled(self.session, view)
 
     # --- life
@@ -463,15 +461,17 @@ class Loop:
             if not self._trouble:  # else what runs say stays in the sockets, and memory does not grow
                 for local in self.local.runs.values():
                     self.local.collect(local, self.session.add, now)
-            self._history_due = self._objective_due = None
+            due, self._history_due = self._objective_due, None
             try:
-                orders = self.session.commit(self.local.history, self.news.take(self.session.leads))
+                heard = self.news.take(self.session.leads)
+                orders = self.session.commit(self.local.history, heard, later=due is not None and now < due)
             except SweepRemoved:
                 raise
             except StoreError as error:
                 self._trouble.begins(error, now)
                 return
             self.local.history.clear()
+            self._objective_due = due if self.session.pending else None
             self.news.stir(self.session.stirred, self.session.settled, now)
             caught_up = self._trouble.over()
             self._search.follow(self.session.driver)

@@ -219,20 +219,26 @@ class Session:
         """Whether the controller has seen, as far as this agent knows, all that it answers to this agent."""
         return self._answered >= self._owed
 
-    def commit(self, history: Sequence[HistoryChunk] = (), heard: Heard = NOTHING_TOLD) -> list[e.AnyEntry]:
+    def commit(
+        self, history: Sequence[HistoryChunk] = (), heard: Heard = NOTHING_TOLD, *, later: bool = False
+    ) -> list[e.AnyEntry]:
         """Write what is pending together with `history`, lead a step if this agent leads, and return what is
         addressed to this agent. One commit of the store; on StoreError all of it stays pending. `heard`: what the store has told
-        since the last commit, where it does; what is told need not be looked for."""
-        if self._lease is not None:
+        since the last commit, where it does; what is told need not be looked for. `later`: what is not urgent may stay pending where
+        to write it costs as much alone as with other things later."""
+        if self._lease is not None and not heard.orders:  # whoever orders leads
             self._lead.seek()
-        if self.driver is None and not self._pending and not history and not self.caches:
+        later = later and not (
+            self.urgent or history or self.blobs or self.caches or self.store.whole_batches
+        )
+        if self.driver is None and (later or not (self._pending or history or self.caches)):
             if self._told is not None:
                 return self._orders(self._position())
             orders = self._follow(heard)
             return self._news() if orders is None else orders
         try:
             with self.store.batch():
-                position, seq, written = self._write(history, heard)
+                position, seq, written = self._write(history, heard, [] if later else self._pending)
                 latest = position
                 if self.driver is not None:
                     given = sorted(
@@ -251,9 +257,10 @@ class Session:
                 self.driver.forget()
             raise
         self._stirred, self.urgent = self.urgent, False
-        self._pending.clear()
-        self.blobs.clear()
-        self.caches.clear()
+        if not later:
+            self._pending.clear()
+            self.blobs.clear()
+            self.caches.clear()
         self._seq, self._known = seq, max(position, latest)
         if self._stirred:
             self._owed = self._known
@@ -290,21 +297,23 @@ class Session:
 
     # --- inside
 
-    def _write(self, history: Sequence[HistoryChunk], heard: Heard) -> tuple[int, int, Sequence[e.Recorded]]:
+    def _write(
+        self, history: Sequence[HistoryChunk], heard: Heard, pending: Sequence[e.AnyEntry]
+    ) -> tuple[int, int, Sequence[e.Recorded]]:
         if history:
             self.store.append_history(self.sweep, history)
         for blob in self.blobs:
             self.store.put_blob(blob)
         for name, data in self.caches.items():
             self.store.put_cache(self.sweep, name, data)
-        if not self._pending and self.driver is not None and heard.events:
+        if not pending and self.driver is not None and heard.events:
             return self._position(heard.events[-1].position), self._seq, ()
-        if not self._pending:
+        if not pending:
             return self._position(), self._seq, ()
         self._told = None
         try:
             appended = self.store.append(
-                self.sweep, self._pending, writer=self.agent, first_seq=self._seq + 1, existing=True
+                self.sweep, pending, writer=self.agent, first_seq=self._seq + 1, existing=True
             )
         except EntriesLost as error:  # others have filled the journal up again: its length would not tell
             self._gone = str(error)
@@ -316,7 +325,7 @@ class Session:
             not self.time.known
         ):  # it was written before, and the answer was lost: the store's time is this, or later
             self.time.saw(self.store.read(self.sweep, appended.last - 1, limit=1)[0].at_s)
-        return appended.last, self._seq + len(self._pending), appended.recorded
+        return appended.last, self._seq + len(pending), appended.recorded
 
     def _position(self, told: int | None = None) -> int:
         """The journal's position, now or when `behind` looked for it just before; as far as this agent knows where it was `told`
