@@ -13,7 +13,7 @@ import pytest
 
 from folded import make_spec
 from led import SWEEP, Led
-from sweep.agents.news import IDLE_POLL_S, OWED_POLL_S, POLL_S, STARTED_S, News
+from sweep.agents.news import GATHER_S, IDLE_POLL_S, OWED_POLL_S, POLL_S, STARTED_S, News
 from sweep.agents.session import Session, Timing
 from sweep.controller.ports import InlineSearch
 from sweep.controller.searching import Request
@@ -23,7 +23,7 @@ from sweep.core.names import controller_lease
 from sweep.core.plugins import Proposals
 from sweep.core.rows import SWEEP_KEY, run_key
 from sweep.core.views import RunView, SweepView
-from sweep.stores import Index, IndexUpdate, Lease, Moved, Told, look
+from sweep.stores import Heard, Index, IndexUpdate, Lease, Moved, Told, look
 from sweep.stores._redis_keys import Keys
 from sweep.stores.memory import MemoryStore
 from sweep.stores.redis import RedisStore
@@ -187,6 +187,83 @@ def test_a_controller_waits_a_moment_with_what_nothing_is_decided_by(store: Redi
         news.close()
 
 
+def ended(number: int) -> e.AttemptEnded:
+    return e.AttemptEnded(number, 1, "b", "completed", exit_code=0)
+
+
+def test_a_controller_gathers_what_comes_thick_and_fast(store: RedisStore) -> None:
+    with selectors.DefaultSelector() as selector:
+        news, fresh = hearing(store, selector, leads=True)
+        now_s, known = 100.0, store.position("s")
+
+        def answer(number: int) -> None:
+            """One entry is told and answered, a millisecond after the last one."""
+            store.append("s", [ended(number)], writer="b", first_seq=number)
+            until(lambda: fresh() or news.calls(True, known, now_s))
+            assert [told.entry for told in news.take(True).events] == [ended(number)]
+            news.stir(True, True, now_s)
+
+        answer(1)
+        assert not news.gathers(now_s), "the first one is answered as soon as it comes"
+        for number in range(2, 50):
+            now_s += 0.001
+            answer(number)
+            if news.gathers(now_s):
+                break
+        else:
+            raise AssertionError("it never gathered")
+        assert now_s < news.due_s <= now_s + GATHER_S
+        store.append("s", [ended(100)], writer="b", first_seq=100)
+        store.append("s", [ended(101)], writer="b", first_seq=101)
+        assert not fresh() and not news.calls(True, known, now_s), "nothing wakes it meanwhile"
+        due_s, found = news.due_s, list[e.AnyEntry]()
+
+        def taken() -> bool:
+            found.extend(told.entry for told in news.take(True).events)
+            return len(found) == 2
+
+        until(lambda: news.calls(True, known, due_s) or fresh())
+        assert not news.gathers(due_s)
+        until(lambda: taken() or (fresh() and taken()))
+        assert found == [ended(100), ended(101)]
+        news.close()
+
+
+def test_a_controller_answers_at_once_what_comes_seldom_or_from_itself(store: RedisStore) -> None:
+    with selectors.DefaultSelector() as selector:
+        news, fresh = hearing(store, selector, leads=True)
+        known = store.position("s")
+        for number in range(1, 20):
+            far = number < 10
+            store.append("s", [ended(number)], writer="b" if far else "a", first_seq=number)
+            until(fresh)
+            now_s = 100.0 + number * (1.0 if far else 0.001)
+            assert news.calls(True, known, now_s) and news.take(True).events
+            news.stir(True, True, now_s)
+            assert not news.gathers(now_s)
+        news.close()
+
+
+def test_that_a_run_has_started_waits_for_what_is_urgent(store: RedisStore) -> None:
+    store.append("s", [PAUSE], writer="w", first_seq=1)
+    session = Session(store, "s", "b", None, timing=Timing(), unix_s=time.time)
+    session.join(e.AgentJoined("b", "host", 1, 2))
+    session.commit()
+    before, started = store.position("s"), e.RunStarted(0, 1, "b", 7, "host", 0)
+    session.add(started)
+    assert not session.urgent
+    session.commit(heard=Heard(), later=True)
+    assert session.pending and store.position("s") == before
+    session.add(ended(0))
+    assert session.urgent
+    session.commit(heard=Heard(), later=True)
+    assert not session.pending and not session.urgent
+    assert [one.entry for one in store.read("s", before)] == [started, ended(0)]
+    session.add(e.RunStarted(1, 1, "b", 8, "host", 1))
+    session.commit()
+    assert store.position("s") == before + 3, "it does not wait for ever"
+
+
 def test_where_publishing_is_forbidden_an_idle_agent_looks_as_often_as_ever(
     redis_server: RedisServer,
 ) -> None:
@@ -282,6 +359,12 @@ def test_one_who_was_overtaken_learns_where_the_journal_is(store: RedisStore) ->
     with pytest.raises(Moved) as moved:
         store.append("s", [PAUSE], writer="c", first_seq=1, after=1)
     assert moved.value.position == 3
+    assert [one.position for one in moved.value.written] == [2, 3]
+    assert list(moved.value.written) == store.read("s", 1)
+    store.append("s", [PAUSE] * 100, writer="w", first_seq=4)
+    with pytest.raises(Moved) as moved:
+        store.append("s", [PAUSE], writer="c", first_seq=1, after=1)
+    assert (moved.value.position, moved.value.written) == (103, []), "so much is read"
 
 
 def test_others_wait_only_until_the_overtaken_controller_has_come(
