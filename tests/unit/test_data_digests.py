@@ -179,7 +179,7 @@ def test_a_folder_is_remembered_as_a_whole_for_the_next_agent(at_rest: Path, tmp
         first = digests.of(str(at_rest))
     with closing(sqlite3.connect(cache)) as db:  # were its files looked up one by one, none would be known
         told = msgspec.structs.replace(first, digest="as remembered")
-        db.execute("update folder set seen = ?", (msgspec.msgpack.encode(told),))
+        db.execute("update folders set seen = ?", (msgspec.msgpack.encode(told),))
         db.commit()
     with closing(Digests(cache)) as digests:
         assert digests.of(str(at_rest)).digest == "as remembered"
@@ -199,7 +199,7 @@ def test_the_cache_keeps_the_latest_folders(
             folder.symlink_to(at_rest)
             digests.of(str(folder))
     with closing(sqlite3.connect(tmp_path / "digests.db")) as db:
-        assert db.execute("select path from folder order by number").fetchall() == [
+        assert db.execute("select path from folders order by number").fetchall() == [
             (str(folder),) for folder in folders[1:]
         ]
 

@@ -5,7 +5,7 @@ The rules of this file:
   that was changed within `FRESH_S` is not remembered, as a second write within the clock's grain would not show.
 - The cache is a cache: where it cannot be used, everything is read.
 - Only what is not remembered is opened. A folder that was at rest is remembered as a whole, for other processes too, so that another look
-  costs a `stat` of each file.
+  costs a question about each file (`sweep.provenance.at_rest`).
 - A folder has the digest that an artifact with the same files has (`sweep.provenance.artifact`).
 """
 
@@ -19,10 +19,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from sweep.provenance.artifact import File, digest_of
+from sweep.provenance.at_rest import Key, Listed, Looker, Rest, key_of, stamp_of
 from sweep.provenance.scrub import holds_secret, scrub
 
 PART_BYTES = 1 << 20
@@ -34,15 +36,12 @@ MOST_NAMED = 3
 """So many files of a folder that is another one are named."""
 AT_ONCE = 1_000
 """So many files are looked up in one query."""
-Key = tuple[int, int, int, int, int]
 _SCHEMA = """
 create table if not exists digest (
     device integer, inode integer, size integer, changed integer, status integer, digest text, primary key (device, inode)
 ) without rowid
 """
-_FOLDERS = (
-    "create table if not exists folder (number integer primary key, path text unique, stamps blob, seen blob)"
-)
+_FOLDERS = "create table if not exists folders (number integer primary key, path text unique, stamps blob, seen blob, rest blob)"
 
 
 class DataError(Exception):
@@ -65,6 +64,18 @@ class Seen(msgspec.Struct, frozen=True):
     """For a folder: its files with sizes and digests, as JSON; empty for a single file."""
 
 
+class _Known(NamedTuple):
+    """What a folder was."""
+
+    stamps: bytes
+    """The digest of the names and keys of all its files."""
+    seen: Seen
+    at_s: float
+    """When that was so last, by the monotonic clock."""
+    rest: Rest | None
+    """For a cheap look, where there can be one."""
+
+
 class Digests:
     """Hashes files and folders, each content once. Safe to use from several threads, one of which reads at a time."""
 
@@ -72,8 +83,9 @@ class Digests:
         """`cache`: the file that remembers digests for other processes; None: nothing is remembered there."""
         self._cache, self._lock = cache, threading.Lock()
         self._known: sqlite3.Connection | None = None
-        self._folders: dict[str, tuple[bytes, Seen, float]] = {}
-        """What folders were, with the digest of the stamps of all their files and when these were taken; the latest last."""
+        self._folders: dict[str, _Known] = {}
+        """What folders were; the latest last."""
+        self._looker: Looker | None = None
 
     def of(self, path: str, slack_s: float = 0.0) -> Seen:
         """The identity of a file or a folder, which may be a link to one. Raises DataError.
@@ -85,7 +97,7 @@ class Digests:
             try:
                 if os.path.isdir(path):  # noqa: PTH112
                     return self._folder(path, slack_s)
-                [(digest, key)] = self._digests([(path, _key(os.stat(path)))])  # noqa: PTH116
+                [(digest, key)] = self._digests([(path, key_of(os.stat(path)))])  # noqa: PTH116
                 return Seen(digest, key[2], 1, _newest_s(key), (key[1] % (1 << 64), *key[2:]))
             except OSError as error:
                 raise DataError(f"{error.filename or path}: {error.strerror or error}") from None
@@ -100,52 +112,75 @@ class Digests:
     def _folder(self, folder: str, slack_s: float) -> Seen:
         began_s, at_s = time.time(), time.monotonic()
         before = self._folders.pop(folder, None) or self._recall(folder)
-        if before is not None and at_s - before[2] < slack_s:
-            self._folders[folder] = before
-            return before[1]
-        files = _files(folder)
+        if before is not None:
+            if at_s - before.at_s < slack_s:
+                return self._keep(folder, before)
+            if before.rest is not None and self._look().is_at(folder, before.rest):
+                return self._keep(folder, before._replace(at_s=at_s))
+        folders, files = _files(folder)
         stamps = _stamps(files)
-        if before is not None and before[0] == stamps:
-            self._folders[folder] = (stamps, before[1], at_s)
-            return before[1]
+        if before is not None and before.stamps == stamps:
+            seen, keys = before.seen, [key for _, key in files]
+        else:
+            seen, keys = self._hashed(folder, files)
+        if keys == [key for _, key in files] and began_s - seen.newest_s > FRESH_S:
+            before_ns = int((began_s - FRESH_S) * 1e9)
+            rest = self._look().rest(folder, folders, keys, before_ns) if folders else None
+            known = _Known(stamps, seen, at_s, rest)
+            self._keep(folder, known)
+            if before is None or before._replace(at_s=at_s) != known:
+                self._note(folder, known)
+        return seen
+
+    def _hashed(self, folder: str, files: Sequence[tuple[str, Key]]) -> tuple[Seen, list[Key]]:
+        """What the files are, and their keys when they were read."""
         found = self._digests([(f"{folder}/{name}", key) for name, key in files])
         names = [os.fsencode(name).decode("utf-8", "replace") for name, _ in files]
         rows = sorted((name, key[2], digest) for name, (digest, key) in zip(names, found, strict=True))
-        newest_s = max((_newest_s(key) for _, key in found), default=0.0)
+        keys = [key for _, key in found]
         seen = Seen(
             digest_of(tuple(File(*row) for row in rows)),
             sum(row[1] for row in rows),
             len(rows),
-            newest_s,
+            max(map(_newest_s, keys), default=0.0),
             listing=msgspec.json.encode(rows),
         )
-        as_scanned = all(key == then for (_, key), (_, then) in zip(found, files, strict=True))
-        if as_scanned and began_s - newest_s > FRESH_S:
-            self._folders[folder] = (stamps, seen, at_s)
-            if len(self._folders) > MAX_FOLDERS:
-                del self._folders[next(iter(self._folders))]
-            self._note(folder, stamps, seen)
-        return seen
+        return seen, keys
 
-    def _recall(self, folder: str) -> tuple[bytes, Seen, float] | None:
+    def _look(self) -> Looker:
+        self._looker = self._looker or Looker()
+        return self._looker
+
+    def _keep(self, folder: str, known: _Known) -> Seen:
+        self._folders[folder] = known
+        if len(self._folders) > MAX_FOLDERS:
+            del self._folders[next(iter(self._folders))]
+        return known.seen
+
+    def _recall(self, folder: str) -> _Known | None:
         """What another process found there, at a time that nobody knows."""
         with contextlib.suppress(sqlite3.Error, OSError, msgspec.MsgspecError):
             known = self._opened()
-            query = "select stamps, seen from folder where path = ?"
+            query = "select stamps, seen, rest from folders where path = ?"
             row = known.execute(query, (_text(folder),)).fetchone() if known is not None else None
             if row is not None:
-                return row[0], msgspec.msgpack.decode(row[1], type=Seen), -math.inf
+                stamps, seen, rest = row
+                decode = msgspec.msgpack.decode
+                return _Known(stamps, decode(seen, type=Seen), -math.inf, decode(rest, type=Rest | None))
         return None
 
-    def _note(self, folder: str, stamps: bytes, seen: Seen) -> None:
+    def _note(self, folder: str, what: _Known) -> None:
         """Have it remembered for other processes."""
         with contextlib.suppress(sqlite3.Error, OSError):
             known = self._opened()
             if known is not None:
-                row = (_text(folder), stamps, msgspec.msgpack.encode(seen))
-                known.execute("insert or replace into folder (path, stamps, seen) values (?, ?, ?)", row)
-                kept = f"select number from folder order by number desc limit {MAX_FOLDERS}"
-                known.execute(f"delete from folder where number not in ({kept})")
+                encode = msgspec.msgpack.encode
+                row = (_text(folder), what.stamps, encode(what.seen), encode(what.rest))
+                known.execute(
+                    "insert or replace into folders (path, stamps, seen, rest) values (?, ?, ?, ?)", row
+                )
+                kept = f"select number from folders order by number desc limit {MAX_FOLDERS}"
+                known.execute(f"delete from folders where number not in ({kept})")
 
     def _digests(self, files: Sequence[tuple[str, Key]]) -> list[tuple[str, Key]]:
         """(digest, what the file was when it was read) of each of these files; those that are known are not opened."""
@@ -198,6 +233,12 @@ class Digests:
         return self._known
 
 
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    """The first part of what a listing says of a file."""
+
+    name: str
+
+
 def what_changed(before: bytes, now: bytes) -> str:
     """Two listings of a folder (`Seen.listing`), in words: `b/x is another one, y is new, z is gone`; the first few files."""
     old, new = ({name: digest for name, _, digest in msgspec.json.decode(text)} for text in (before, now))
@@ -210,38 +251,45 @@ def what_changed(before: bytes, now: bytes) -> str:
 
 def without_secrets(listing: bytes, known: Sequence[str] = ()) -> bytes:
     """A listing as it may be recorded: names of files that look like tokens, or are among `known`, are replaced."""
-    rows = msgspec.json.decode(listing)
-    names = "\n".join(name for name, _, _ in rows)
+    names = "\n".join([row.name for row in msgspec.json.decode(listing, type=list[_Row])])
     if not holds_secret(names.encode(), known):
         return listing
+    rows = msgspec.json.decode(listing)
     return msgspec.json.encode([(scrub(name, known), size, digest) for name, size, digest in rows])
 
 
-def _files(folder: str) -> list[tuple[str, Key]]:
-    """(path below `folder`, what it is) of every file; links to files are followed, links to folders are not. Raises OSError, DataError."""
+def _files(folder: str) -> tuple[list[Listed], list[tuple[str, Key]]]:
+    """The folder and those below it, and (path below `folder`, what it is) of every file, in their order; links to files are followed,
+    links to folders are not: with one of these no folders are told, as it may lead to a file later. Raises OSError, DataError."""
+    folders: list[Listed] = []
     found: list[tuple[str, Key]] = []
-    todo = [""]
+    todo, linked = [""], False
     while todo:
         prefix = todo.pop()
         # By descriptor: each `stat` then begins here, and not at the root.
         at = f"{folder}/{prefix}".rstrip("/") or "/"
         here = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            names, stamp = [], stamp_of(os.fstat(here))
             with os.scandir(here) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         todo.append(f"{prefix}{entry.name}/")
-                    elif not (entry.is_symlink() and entry.is_dir()):
+                    elif entry.is_symlink() and entry.is_dir():
+                        linked = True
+                    else:
                         try:
-                            found.append((prefix + entry.name, _key(entry.stat())))
+                            found.append((prefix + entry.name, key_of(entry.stat())))
                         except OSError as error:
                             error.filename = f"{folder}/{prefix}{entry.name}"
                             raise
+                        names.append(entry.name)
+            folders.append(Listed(os.fsencode(prefix), stamp, os.fsencode("\0".join(names))))
         finally:
             os.close(here)
         if len(found) > MAX_FILES:
             raise DataError(f"{folder} has more than {MAX_FILES:,} files")
-    return found
+    return ([] if linked else folders), found
 
 
 def _stamps(files: Sequence[tuple[str, Key]]) -> bytes:
@@ -258,26 +306,14 @@ def _read(path: str) -> tuple[str, Key, bool]:
     from blake3 import blake3
 
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:  # noqa: PTH123
-        before = _key(os.fstat(stream.fileno()))
+        before = key_of(os.fstat(stream.fileno()))
         hasher, part = blake3(), bytearray(min(PART_BYTES, before[2] + 1))
         view = memoryview(part)
         while count := stream.readinto(part):
             hasher.update(view[:count])
-        after = _key(os.fstat(stream.fileno()))
+        after = key_of(os.fstat(stream.fileno()))
     quiet = after == before and time.time() - _newest_s(before) > FRESH_S
     return str(hasher.hexdigest()), after, quiet
-
-
-def _key(stat: os.stat_result) -> Key:
-    """Device, inode, size, time of change, time of the inode's change (in ns), as SQLite keeps integers: 64 bits with a sign."""
-    inode = stat.st_ino
-    return (
-        stat.st_dev,
-        inode - (1 << 64) if inode >= 1 << 63 else inode,
-        stat.st_size,
-        stat.st_mtime_ns,
-        stat.st_ctime_ns,
-    )
 
 
 def _text(path: str) -> str:
