@@ -178,6 +178,53 @@ def test_with_few_values_of_other_configs_the_interval_is_students() -> None:
     assert equal == [mean_interval([1.0] * 3)], "what never differs tells nothing"
 
 
+def test_values_that_repeat_each_other_have_the_interval_that_all_configs_together_give() -> None:
+    groups = [[0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0, 1.0]]
+    within = [value - np.mean(group) for group in groups for value in group]
+    least = stats.t.ppf(0.975, 12) * np.sqrt(np.square(within).sum() / 12) / np.sqrt(3)
+    equal, one_apart, wider, different = pooled_intervals(
+        [[0.0] * 3, [0.0, 0.0, 1e-3], [0.0, 0.0, 9.0], [0.0, 1e-3, 2e-3]], groups
+    )
+    for found in (equal, one_apart):
+        assert found is not None and found.half == pytest.approx(least)
+    assert equal is not None and (equal.mean, equal.sd) == (0.0, 0.0)
+    assert wider is not None and wider.half is not None and wider.half > least
+    assert different is not None and different.half is not None and different.half < least / 10
+    assert pooled_intervals([[0.0] * 8], groups)[0] != mean_interval([0.0] * 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "repeated"), [([1.0], False), ([1.0, 1.0], True), ([1.0, 2.0], False), ([1.0, 1.0, 2.0], True),
+     ([1.0, 2.0, 3.0, 3.0], False), ([1.0, 2.0, 3.0, 3.0, 3.0], True), ([1.0, 2.0] * 4, True)]
+)  # fmt: skip
+def test_when_values_repeat_each_other(values: list[float], repeated: bool) -> None:
+    assert inference.repeats(values) is repeated
+
+
+def test_noise_that_rarely_shows_is_covered_nearly_as_often_as_said() -> None:
+    """Most seeds give the very same value, one in five another one."""
+    chance, hits, plain = np.random.default_rng(2), 0, 0
+    for _ in range(250):
+        groups = [list(map(float, row)) for row in chance.choice([-0.2, 0.8], p=[0.8, 0.2], size=(5, 5))]
+        [found], own = pooled_intervals([groups[0][2:]], groups), mean_interval(groups[0][2:])
+        assert found is not None and found.low is not None and found.high is not None
+        assert own is not None and own.low is not None and own.high is not None
+        hits += found.low <= 0 <= found.high
+        plain += own.low <= 0 <= own.high
+    assert hits / 250 >= 0.9 > plain / 250 + 0.3
+
+
+def test_numbers_that_are_hardly_numbers_any_more_have_an_interval() -> None:
+    values = [1e300, -3e299, 2e299]
+    small = mean_interval([1.0, -0.3, 0.2])
+    found = mean_interval(values)
+    assert found is not None and small is not None and found.half is not None and small.half is not None
+    assert (found.mean, found.half) == pytest.approx((1e300 * small.mean, 1e300 * small.half))
+    groups = [[*values, 1.0, 2.0], [1e300] * 5, [0.5, 0.7, 0.1, 0.2, 0.9]]
+    pooled = pooled_intervals([values, [1e300] * 3, [0.5, 0.7, 0.1], [1e300]], groups)
+    assert all(one is not None and math.isfinite(one.mean) for one in pooled)
+
+
 def test_a_pooled_interval_does_not_depend_on_the_unit() -> None:
     groups = [list(map(float, row)) for row in np.random.default_rng(0).exponential(size=(6, 6))]
     scaled = [[1000 * value + 7 for value in group] for group in groups]

@@ -19,6 +19,7 @@ from sweep.analysis.inference import (
     holm,
     least_p,
     pairs_needed,
+    pooled_deviation,
     pooled_intervals,
     sign_flip,
 )
@@ -266,13 +267,7 @@ def _compared(rows: Sequence[HonestRow]) -> list[HonestRow]:
 
 def _pooled_sd(rows: Sequence[HonestRow]) -> float | None:
     """Between seeds, within configs."""
-    groups = [[p.value for p in (*row.choosing, *row.reporting)] for row in rows]
-    freedom = sum(len(group) - 1 for group in groups if group)
-    if freedom < 1:
-        return None
-    means = [math.fsum(group) / len(group) if group else 0.0 for group in groups]
-    squares = math.fsum((v - mean) ** 2 for group, mean in zip(groups, means, strict=True) for v in group)
-    return math.sqrt(squares / freedom) or None
+    return pooled_deviation([_values((*row.choosing, *row.reporting)) for row in rows])[0] or None
 
 
 def _optimism(naive: HonestRow | None, table: SweepTable) -> float | None:
@@ -351,7 +346,7 @@ def spread_words() -> str:
     """What the ± of a confirmed value is."""
     return (
         "the ± is the half width of a 95 % confidence interval of the mean over seeds (Student's t, widened where the seeds of these "
-        "configs are spread unevenly): it says how the mean would vary with other seeds, and nothing of other data"
+        "configs are spread unevenly or give the same value again): it says how the mean would vary with other seeds, and nothing of other data"
     )
 
 
@@ -369,8 +364,11 @@ def _confirmed_words(found: Honest, mean: Interval) -> str:
     if mean.half is None:
         return f"On {held}: {found.metric} {_number(mean.mean)}; of one value there is no interval."
     said = f"On {held}: {found.metric} {with_spread(mean)} (n = {mean.n} seeds)."
-    equal = " They are all equal: the interval says nothing of how rarely another value comes."
-    return said if mean.sd else said + equal
+    if mean.sd:
+        return said
+    if mean.half:
+        return f"{said} They are all equal: the ± is what the configs' values deviate by on all fresh seeds together."
+    return f"{said} They are all equal: the interval says nothing of how rarely another value comes."
 
 
 def _tied_words(found: Honest) -> list[str]:

@@ -25,6 +25,8 @@ DRAWS = 4000
 SMOOTHED = 0.1
 """Deviation that is added to each residual, in deviations between seeds. Measured by benchmarks/honesty.py: with more of it skewed
 noise is covered too rarely, with less Gaussian noise too often."""
+LARGE = 1e90
+"""Values beyond this are divided by it first: cubes of them are no numbers any more."""
 _STEPS = (-1.534, -0.887, -0.489, -0.157, 0.157, 0.489, 0.887, 1.534)
 """Eight values that stand for a standard normal one."""
 LEAST_RESIDUALS = 5
@@ -71,6 +73,8 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
     n = len(values)
     if not n:
         return None
+    if max(map(abs, values)) > LARGE:
+        return _scaled_back(mean_interval([value / LARGE for value in values], level))
     mean = math.fsum(values) / n
     if n < 2:
         return Interval(mean, None, None, None, n)
@@ -87,7 +91,12 @@ def pooled_intervals(
     Bootstrap and Edgeworth Expansion, 1992, section 3.5) from pooled residuals, each in units of its group's deviation, since groups
     may differ in that. Three values alone do not show how they are spread; those of several configs do better. Residuals of small groups
     lack the long tail of skewed noise (the group's own deviation has it): where the skewness of all groups together, less half its
-    standard error, asks for more (`SKEWED`), that is taken. Never narrower than Student's t."""
+    standard error, asks for more (`SKEWED`), that is taken. Values that mostly repeat each other do not show how far apart they can be (three equal
+    ones would have no interval at all): there it is Student's t with the deviation pooled over all groups, if that is wider. Never
+    narrower than Student's t."""
+    if any(abs(value) > LARGE for values in (*wanted, *groups) for value in values):
+        small, known = ([[value / LARGE for value in values] for values in some] for some in (wanted, groups))
+        return [_scaled_back(one) for one in pooled_intervals(small, known, level)]
     found = [mean_interval(values, level) for values in wanted]
     sizes = {one.n for one in found if one is not None and one.half and one.n <= MOST_DRAWN}
     residuals = _residuals(groups) if sizes else []
@@ -96,16 +105,44 @@ def pooled_intervals(
     skew = _least_skew(groups) if sizes else 0.0
     widened = {n: max(factor, _skewed_factor(skew, n)) for n, factor in widened.items()}
     return [
-        one if one is None or not one.half else _wider(one, max(1.0, widened.get(one.n, 1.0)))
-        for one in found
+        None if one is None else _wider(one, widened.get(one.n, 1.0), _least_half(values, groups, level))
+        for one, values in zip(found, wanted, strict=True)
     ]
 
 
-def _wider(found: Interval, factor: float) -> Interval:
-    if factor == 1.0:
+def _scaled_back(found: Interval | None) -> Interval | None:
+    if found is None or found.low is None or found.high is None or found.sd is None:
+        return None if found is None else msgspec.structs.replace(found, mean=found.mean * LARGE)
+    return Interval(LARGE * found.mean, LARGE * found.low, LARGE * found.high, LARGE * found.sd, found.n)
+
+
+def _wider(found: Interval, factor: float, least: float) -> Interval:
+    half = max(factor * (found.half or 0.0), least)
+    if found.half is None or half <= found.half:
         return found
-    half = factor * (found.half or 0.0)
     return Interval(found.mean, found.mean - half, found.mean + half, found.sd, found.n)
+
+
+def repeats(values: Sequence[float]) -> bool:
+    """Whether values mostly repeat each other: at most half of them, rounded up, are different ones."""
+    return len(values) > 1 and len(set(values)) <= (len(values) + 1) // 2
+
+
+def _least_half(values: Sequence[float], groups: Sequence[Sequence[float]], level: float) -> float:
+    """What the half width must be at least: where values repeat each other, what the deviation pooled over all groups says."""
+    deviation, degrees = pooled_deviation(groups) if repeats(values) else (0.0, 0)
+    return deviation * t_quantile(0.5 + level / 2, degrees) / math.sqrt(len(values)) if deviation else 0.0
+
+
+def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The deviation within groups, and its degrees of freedom; 0 where nothing tells it."""
+    found = [one for one in map(mean_interval, groups) if one is not None and one.sd is not None]
+    degrees = sum(one.n - 1 for one in found)
+    largest = max((one.sd or 0.0 for one in found), default=0.0)
+    if not largest:
+        return 0.0, degrees
+    squares = math.fsum((one.n - 1) * ((one.sd or 0.0) / largest) ** 2 for one in found)
+    return largest * math.sqrt(squares / degrees), degrees
 
 
 def _residuals(groups: Sequence[Sequence[float]]) -> list[float]:

@@ -313,8 +313,8 @@ def _variation(facts: Facts) -> Answer:
         if chosen.confirmed.half is None:
             said = " Of one value on fresh seeds the record shows no variation."
             return PARTIAL, text(*_spoken(found.words), said), (RESULTS,), ""
-        # values that are all equal show no variation, and no interval either
-        lacking = chosen.without_value or not chosen.confirmed.half or any(row.open for row in found.rows)
+        # values that are all equal show no variation; their interval is that of the other configs' values
+        lacking = chosen.without_value or not chosen.confirmed.sd or any(row.open for row in found.rows)
         return (PARTIAL if lacking else COMPLETE), text(*_spoken(found.words)), (RESULTS,), ""
     if len(chosen.score_points) < 2:
         return NONE, text("Each config was run with one seed: the record shows no variation."), (), ""

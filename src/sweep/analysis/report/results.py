@@ -175,7 +175,8 @@ def _legend(facts: Facts) -> Text:
         parts.append(
             "What stands behind ± is the half width of the 95 % interval of a mean, t(n-1)·s/√n over seeds, which assumes that they are spread normally"
             + (
-                "; on fresh seeds it is wider where the seeds of these configs are spread unevenly (bootstrap-t and skewness, pooled over configs). "
+                "; on fresh seeds it is wider where the seeds of these configs are spread unevenly (bootstrap-t and skewness, pooled over configs), "
+                "and where most of them give the same value again (the deviation pooled over configs). "
                 if is_fresh(facts)
                 else ". "
             )
