@@ -1,6 +1,6 @@
 """How honest a reported result is where the truth is known: with fresh seeds that choose and others that report, and without.
 
-    python benchmarks/honesty.py [--tables FOLDER] [--worlds 4000] [--json]
+    python benchmarks/honesty.py [--tables FOLDER] [--worlds 4000] [--only TEXT ...] [--json]
 
 A world is a search of 50 trials, one seed each, whose best 5 then run again on fresh seeds common to them. Its result table is
 what the project itself makes (`sweep.analysis.honest`); nothing of the statistics is here. In all of them lower is better, and
@@ -216,6 +216,9 @@ def main() -> int:
     )
     parser.add_argument("--worlds", type=int, default=4000, help="worlds per condition")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="rows whose `PLAN; NAME` has one of these in it"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--skewed", action="store_true", help="only draw the table SKEWED of sweep.analysis.inference"
@@ -230,6 +233,8 @@ def main() -> int:
         if not options.json:
             print(f"\n{plan}\n{heads[0]:40}" + "".join(f"{head:>16}" for head in heads[1:]))
         for name, make in conditions(options.tables).items():
+            if options.only and not any(part in f"{plan}; {name}" for part in options.only):
+                continue
             got = results[f"{plan}; {name}"] = measure(make, confirm, options.worlds, options.seed)
             if abs(got["confirmed"]) > 0.05:
                 biased = True
