@@ -49,7 +49,7 @@ def test_the_best_are_confirmed_when_the_search_has_ended(project: Project) -> N
     assert result["report"]["mean"] == 1 + chosen["config"]["x"]
     assert found["summary"]["test_loss"].startswith("held back") and found["summary"]["loss"] < 1
     said = project.sweep("best", "latest")
-    for part in ("IN SEARCH", "ON FRESH SEEDS", "±", "n = 2 seeds", "no test can", "looked at 1 time"):
+    for part in ("IN SEARCH", "ON FRESH SEEDS", "±", "n = 2 seeds", "No such test can", "looked at 1 time"):
         assert part in said, said
     assert "held back" in project.sweep("show", "latest-3")
     assert "ON FRESH SEEDS" in project.sweep("status", "latest")

@@ -90,18 +90,39 @@ def test_the_tied_set_is_what_holm_cannot_tell_apart() -> None:
     assert (by_trial[0].tied, by_trial[1].tied, by_trial[2].tied) == (True, False, True)
     assert by_trial[1].p == pytest.approx(2 * 2 / 2**9)
     assert any("Not told apart from it at 5 %" in one and "trial 2." in one for one in found.words)
-    assert not any("no test can" in one for one in found.words)
+    assert not any("such test can" in one for one in found.words)
 
 
 def test_few_seeds_tell_nothing_apart_and_it_says_so() -> None:
     found = honest(table([0.1, 0.2], {0: [0.1] * 5, 1: [0.9, 0.91, 0.92, 0.93, 0.94]}))
     assert found.least_p == 0.25 and found.seeds_needed == 6 and all(row.tied for row in found.rows)
-    assert any(
-        "With 3 seeds to report on no test can: the smallest p-value that there is is 0.25" in w
-        for w in found.words
-    )
+    said = "No such test can on 3 seeds, where the smallest p-value is 0.25: it takes 6 reporting seeds to tell the other config apart."
+    assert said in found.words
+    three = honest(table([0.1, 0.2, 0.3], {0: [0.1] * 5, 1: [0.9] * 5, 2: [0.5] * 5}))
+    assert any("it takes 7 reporting seeds to tell one of the 2 others apart" in one for one in three.words)
     five = honest(table([0.1, 0.2], {0: [0.1] * 7, 1: [0.9] * 7}, Confirm(top=2, seeds=7, choose=2)))
     assert five.least_p == 0.0625 and all(row.tied for row in five.rows)
+
+
+def test_one_config_alone_was_not_chosen_among_others() -> None:
+    found = honest(table([0.1, 0.2], {0: [0.1, 0.2, 0.3, 0.4]}))
+    assert (
+        found.words[0]
+        == "Trial 0 alone ran again on fresh seeds, as the best of 2 trials by the search's score."
+    )
+    apart = honest(table([0.1, 0.2], {0: [0.1, 0.1, *[0.1 * i for i in range(8)]], 1: [0.9, 0.9, *[1 + 0.11 * i for i in range(8)]]},
+                         Confirm(top=2, seeds=10, choose=2)))  # fmt: skip
+    assert any(one.startswith("The other config is worse or better than it") for one in apart.words)
+
+
+def test_values_that_are_all_equal_say_where_the_interval_is_from() -> None:
+    found = honest(table([0.1, 0.2], {0: [0.1] * 5, 1: [0.9, 0.91, 0.92, 0.93, 0.94]}))
+    assert found.rows[0].confirmed is not None and (found.rows[0].confirmed.half or 0.0) > 0.0
+    assert any(
+        "They are all equal: the ± is what the configs' values deviate by" in one for one in found.words
+    )
+    nowhere = honest(table([0.1, 0.2], {0: [0.1] * 5, 1: [0.9] * 5}))
+    assert any("They are all equal: the interval says nothing" in one for one in nowhere.words)
 
 
 def test_what_failed_is_in_no_mean_is_not_chosen_and_is_told() -> None:

@@ -353,6 +353,8 @@ def spread_words() -> str:
 def _chosen_words(found: Honest, chosen: HonestRow) -> str:
     if found.chosen_by == "search":
         return f"Trial {chosen.trial} has the best {found.metric} of {text.plural(found.trials, 'trial')}: {_number(chosen.score)}."
+    if len(found.rows) == 1:
+        return f"Trial {chosen.trial} alone ran again on fresh seeds, as the best of {text.plural(found.trials, 'trial')} by the search's score."
     return (
         f"Trial {chosen.trial} was chosen among {text.plural(len(found.rows), 'config')} (the best of "
         f"{text.plural(found.trials, 'trial')}) by its mean on {text.plural(len(chosen.choosing), 'fresh seed')}."
@@ -378,16 +380,18 @@ def _tied_words(found: Honest) -> list[str]:
         alone = any(row.reporting for row in found.rows[1:])
         return ["The configs share no seeds: there is no paired test of which is better."] if alone else []
     if not tied:
-        return ["Every other config is worse or better than it beyond chance (paired sign-flip tests, Holm)."]
+        others = "The other config is" if len(apart) == 1 else "Every other config is"
+        return [f"{others} worse or better than it beyond chance (paired sign-flip tests, Holm)."]
     words = [
         f"Not told apart from it at 5 % (paired sign-flip tests on common seeds, Holm): {_trials(tied)}."
     ]
     reporting = max(row.pairs for row in found.rows)
     if found.seeds_needed is not None and reporting < found.seeds_needed:
+        others = len(found.rows) - 1
+        which = "the other config" if others == 1 else f"one of the {others} others"
         words.append(
-            f"With {text.plural(reporting, 'seed')} to report on no test can: the smallest p-value that there is is "
-            f"{_number(found.least_p)}, and it takes {found.seeds_needed} of them to tell one of "
-            f"{text.plural(len(found.rows) - 1, 'config')} apart."
+            f"No such test can on {text.plural(reporting, 'seed')}, where the smallest p-value is {_number(found.least_p)}: "
+            f"it takes {found.seeds_needed} reporting seeds to tell {which} apart."
         )
     return words
 

@@ -75,7 +75,8 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
         return None
     if max(map(abs, values)) > LARGE:
         return _scaled_back(mean_interval([value / LARGE for value in values], level))
-    mean = math.fsum(values) / n
+    # three times 0.1 are 0.3 and a bit: equal values do not differ by what rounding makes of them
+    mean = values[0] if min(values) == max(values) else math.fsum(values) / n
     if n < 2:
         return Interval(mean, None, None, None, n)
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
