@@ -140,7 +140,7 @@ def test_a_confirmed_result_stands_with_its_interval_and_what_it_is_of() -> None
         ["903", "fresh, reports", "0.3", "0.6"],
         ["904", "fresh, reports", "0.34", "0.7"],
     ]
-    assert "by its mean on 2 fresh seeds" in text.split("## Method")[1].split("##")[0]
+    assert "Trial 0 alone ran again on fresh seeds" in text.split("## Method")[1].split("##")[0]
     assert "The result on fresh seeds: on the page" in text
     assert "the lowest mean on fresh seeds that choose" in words(checklist(facts)[10])
 

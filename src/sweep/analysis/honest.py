@@ -380,8 +380,8 @@ def _tied_words(found: Honest) -> list[str]:
         alone = any(row.reporting for row in found.rows[1:])
         return ["The configs share no seeds: there is no paired test of which is better."] if alone else []
     if not tied:
-        others = "The other config is" if len(apart) == 1 else "Every other config is"
-        return [f"{others} worse or better than it beyond chance (paired sign-flip tests, Holm)."]
+        who = "The other config is" if len(apart) == 1 else "Every other config is"
+        return [f"{who} worse or better than it beyond chance (paired sign-flip tests, Holm)."]
     words = [
         f"Not told apart from it at 5 % (paired sign-flip tests on common seeds, Holm): {_trials(tied)}."
     ]
