@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from sweep.core import entries as e
 from sweep.stores import open_store
@@ -84,7 +85,8 @@ def test_what_runs_log_and_use(where: str, project: Project, request: pytest.Fix
     if where == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         project.env["SWEEP_STORE"] = server.url
-    runs = project.work_off(SPEC, TRAIN, "--slots", "1")
+    (project.folder / "table.csv").write_text("1,2\n")
+    runs = project.work_off(SPEC + "inputs: [table.csv]\n", TRAIN, "--slots", "1")
     assert [run["state"] for run in runs] == ["completed"] * 3
     sweep = runs[0]["sweep"]
     found = listed(project)
@@ -116,11 +118,14 @@ def test_what_runs_log_and_use(where: str, project: Project, request: pytest.Fix
         f"{sweep}/model:v1",
         (f"{sweep}-{n}" for n in range(3)),
     )
+    table = f"table.csv@{blake3(b'1,2' + bytes([10])).hexdigest()[:12]}"
     expected = {(zero, data), (data, one), (data, two), (one, model), (two, model)}
+    expected |= {(table, run) for run in (zero, one, two)}
     assert {tuple(edge) for edge in graph["edges"]} == expected
+    assert {node["label"] for node in graph["nodes"] if node["kind"] == "data"} == {"table.csv"}
     for name in ("lineage.html", "lineage.svg", "lineage.json"):
         project.sweep("artifact", "lineage", "latest", "--out", name)
-        assert "model:v1" in (project.folder / name).read_text()
+        assert "model:v1" in (made := (project.folder / name).read_text()) and "table.csv" in made
 
     again = json.loads(project.sweep("reproduce", "latest-1", "--json"))
     assert again["verdict"] == "identical"

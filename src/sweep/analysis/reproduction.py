@@ -196,7 +196,7 @@ def judge(
             "inconclusive", ended or "no value was compared: nothing was logged in both executions"
         )
     if not ended and not any(stream.first for stream in streams):
-        also = f", although {_list(differs)} differ" if differs else ""
+        also = f", although {_list(differs)} {_verb(differs)} not as recorded" if differs else ""
         which = "the one value is" if compared == 1 else f"all {compared:,} values are"
         return Judgement("identical", f"{which} the same to the last bit{also}")
     wrong = sum(stream.different for stream in streams)
@@ -221,7 +221,9 @@ def judge(
     if control:
         return Judgement("different", f"{how} {control}")
     if differs:
-        return Judgement("inconclusive", f"{how}, and so do {_list(differs)}: either may be why")
+        return Judgement(
+            "inconclusive", f"{how}, and {_list(differs)} {_verb(differs)} not as recorded: either may be why"
+        )
     if uncontrolled:
         return Judgement("inconclusive", f"{how}, and {uncontrolled}")
     return Judgement("different", f"{how}, although everything that was compared beforehand is as recorded")
@@ -268,6 +270,10 @@ def _bits(value: float | None) -> str:
     if value is None:
         return ""
     return "nan" if value != value else value.hex()
+
+
+def _verb(words: Sequence[str]) -> str:
+    return "is" if len(words) == 1 and not words[0].endswith("s") else "are"
 
 
 def _list(words: Sequence[str]) -> str:

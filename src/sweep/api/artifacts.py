@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from sweep.analysis.text import plural
 from sweep.api.finding import NotFound
 from sweep.api.places import store_folder
 from sweep.api.preflight import Check
@@ -160,14 +161,14 @@ def _described(store: Store, used: UseView) -> dict[str, Any]:
 class Node(msgspec.Struct, frozen=True):
     key: str
     kind: str
-    """`artifact` or `run`."""
+    """`artifact`, `run` or `data`."""
     label: str
     detail: str
     digest: str = ""
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """Which artifact came of which run, and which run used which artifact. Edges go the way that data goes."""
+    """Which artifact came of which run, and which run used which artifact and read which data. Edges go the way that data goes."""
 
     sweep: str
     nodes: tuple[Node, ...]
@@ -193,6 +194,12 @@ def lineage(store: Store, sweep: str, texts: Sequence[str] = ()) -> Lineage:
                 key, Node(key, "artifact", f"{used.name}:v{used.version}", _other(used, sweep), used.digest)
             )
             edges[key, found.id] = None
+        for read in found.data:
+            if read.digest:
+                key = f"{read.path}@{read.digest[:12]}"
+                detail = f"{plural(read.files or 1, 'file')}, {read.digest[:12]}"
+                nodes.setdefault(key, Node(key, "data", read.path, detail, read.digest))
+                edges[key, found.id] = None
     at_work = {key for edge in edges for key in edge}
     metric = views.spec.metric.name if views.spec.metric is not None else ""
     for found in views.runs:

@@ -199,7 +199,9 @@ def check_environment(
         for name, version in before.items()
         if name not in _NOT_THEIRS and now.get(name) != version
     ]
-    here = f"{len(wrong)} differ: {', '.join(wrong[:_MOST])}" + (", …" if len(wrong) > _MOST else "")
+    here = f"{len(wrong)} {'differs' if len(wrong) == 1 else 'differ'}: {', '.join(wrong[:_MOST])}" + (
+        ", …" if len(wrong) > _MOST else ""
+    )
     state: State = "changed" if wrong else "same"
     return [*checks, Check("packages", f"{len(before)}", here if wrong else "the same versions", state)]
 

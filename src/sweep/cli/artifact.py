@@ -184,8 +184,8 @@ def verify_command(sweep_id: str, names: tuple[str, ...], store_url: str | None,
 def lineage_command(
     sweep_id: str, names: tuple[str, ...], out: Path | None, store_url: str | None, as_json: bool
 ) -> None:
-    """Show which run used and logged which artifact: all of sweep ID, or what leads to and from each NAME (its
-    latest version, or the VERSION given)."""
+    """Show which run read which data, and used and logged which artifact: all of sweep ID, or what leads to and from
+    each NAME (its latest version, or the VERSION given)."""
     from sweep.analysis.figures.lineage import page, svg
     from sweep.api import artifacts
     from sweep.cli.common import json_text
@@ -207,7 +207,7 @@ def lineage_command(
     elif as_json:
         print_json(artifacts.as_json(graph))
     elif not graph.edges:
-        click.echo("no run has logged or used an artifact", err=True)
+        click.echo("no run has named data (`inputs`, `run.use`), or logged or used an artifact", err=True)
     else:
         for one, other in graph.edges:
             click.echo(f"{one} -> {other}")

@@ -32,7 +32,7 @@ def _data_text(one: DataView) -> str:
     """`blake3 1f2e3d4c5b6a, 12 files, 3.4 MB, the same at the end`."""
     if not one.digest:
         return f"could not be read: {one.problem}"
-    files = f", {one.files:,} files" if one.listing else ""
+    files = f", {one.files:,} file{'s' if one.files != 1 else ''}" if one.listing else ""
     ends = {None: "", False: ", the same at the end", True: ", ANOTHER ONE at the end"}
     return f"blake3 {one.digest[:12]}{files}, {_size(one.size)}{ends[one.changed]}"
 

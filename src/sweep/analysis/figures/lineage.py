@@ -1,4 +1,4 @@
-"""Lineage as a picture: artifacts and runs in columns, in the direction in which data goes.
+"""Lineage as a picture: data, runs and artifacts in columns, in the direction in which data goes.
 
 The rule of this file: a picture is a function of nodes and edges alone, and everything out of a record is escaped.
 """
@@ -13,13 +13,15 @@ _WIDE, _TALL, _GAP_X, _GAP_Y, _EDGE = 200, 46, 90, 14, 24
 _STYLE = """\
 svg { color-scheme: light dark; background: #fff; font-family: Inter, "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }
 .box { stroke-width: 1.3; } .artifact { fill: #e8f2fa; stroke: #0067a3; } .run { fill: #f5f7fa; stroke: #7b8794; }
+.data { fill: #f3f1e7; stroke: #8a6d1c; }
 .label { font-size: 13px; font-weight: 600; fill: #1f2933; } .detail { font-size: 11px; fill: #5a6775; }
 .edge { fill: none; stroke: #9aa5b1; stroke-width: 1.3; } .head { fill: #9aa5b1; } .note { font-size: 12px; fill: #5a6775; }
 @media (prefers-color-scheme: dark) { svg { background: #12171d; } .artifact { fill: #17324a; stroke: #6cb8ec; } .run { fill: #1f2731; stroke: #7b8794; }
+.data { fill: #332d18; stroke: #d0ae52; }
 .label { fill: #e4e9ef; } .detail, .note { fill: #9aa7b4; } .edge { stroke: #5c6875; } .head { fill: #5c6875; } }"""
 
 Box = tuple[str, str, str, str]
-"""Key, `artifact` or `run`, label, detail."""
+"""Key, `artifact`, `run` or `data`, label, detail."""
 
 
 def svg(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> str:
@@ -39,13 +41,13 @@ def svg(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> str:
         note = f'<text class="note" x="{_EDGE}" y="{height - 14}">{words}</text>'
     if not boxes:
         width, height, note = (
-            420,
+            480,
             80,
-            '<text class="note" x="24" y="44">No run has logged or used an artifact.</text>',
+            '<text class="note" x="24" y="44">No run has named data, or logged or used an artifact.</text>',
         )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
-        "<title>Lineage: which run used and logged which artifact</title>",
+        "<title>Lineage: which run read which data, and used and logged which artifact</title>",
         f"<style>{_STYLE}</style>",
         '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path class="head" d="M0 0 L8 4 L0 8 z"/></marker></defs>',
@@ -100,7 +102,7 @@ def _corner(place: tuple[int, int]) -> tuple[int, int]:
 def _box(box: Box, place: tuple[int, int]) -> str:
     key, kind, label, detail = box
     x, y = _corner(place)
-    round_by = 8 if kind == "artifact" else 22
+    round_by = {"artifact": 8, "data": 0}.get(kind, 22)
     return (
         f'<g><title>{html.escape(key)}</title><rect class="box {html.escape(kind)}" x="{x}" y="{y}" width="{_WIDE}" height="{_TALL}" rx="{round_by}"/>'
         f'<text class="label" x="{x + 16}" y="{y + 20}">{html.escape(_cut(label, 24))}</text>'
