@@ -424,7 +424,7 @@ def _ended_otherwise(again: Execution, rows: int, then: int | None, cut: bool) -
             else ""
         )
     if then is not None and again.code != then:
-        return f"the program ended with {how}, and with {then} when it was recorded; its output: {OUTPUT}"
+        return f"the program ended with {how}, and with {then} when it was recorded (see {OUTPUT})"
     return ""
 
 

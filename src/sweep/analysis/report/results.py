@@ -64,7 +64,12 @@ def results(facts: Facts) -> list[Block]:
     if others:
         listing = Listing("\n".join(_commands(facts, others)), "sh")
         blocks.append(
-            Folded(f"What those of the {words.plural(len(others), 'other config')} executed", (listing,))
+            Folded(
+                "What those of the other config executed"
+                if len(others) == 1
+                else f"What those of the {len(others):,} other configs executed",
+                (listing,),
+            )
         )
     return blocks
 
