@@ -154,3 +154,16 @@ def test_durations_add_up_over_attempts() -> None:
     assert duration_s(run, now_s=21.5) == 5.5
     run.attempts = []
     assert duration_s(run, now_s=21.5) is None
+
+
+def test_the_time_of_a_run_leaves_out_how_long_a_lease_was_waited_for() -> None:
+    run = run_view(1, _config(0.1), "running")
+    lost = AttemptView(attempt=1, agent="a", started_s=10.0, ended_s=21.0, outcome="lost")
+    run.attempts = [lost, AttemptView(attempt=2, agent="b", started_s=21.0)]
+    assert duration_s(run, now_s=22.5) == 1.5
+    run.attempts[1] = AttemptView(
+        attempt=2, agent="b", started_s=21.0, ended_s=24.0, wall_s=2.5, outcome="completed"
+    )
+    assert duration_s(run) == 2.5
+    run.attempts = [lost]
+    assert duration_s(run) is None

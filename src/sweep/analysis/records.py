@@ -86,7 +86,7 @@ _ATTEMPT: dict[str, Callable[[Sequence[AttemptView], float | None], list[Any]]] 
     "assigned": lambda all_, _: [iso_time(one.assigned_s) for one in all_],
     "started": lambda all_, _: [iso_time(one.started_s) for one in all_],
     "ended": lambda all_, _: [iso_time(one.ended_s) for one in all_],
-    "duration_s": lambda all_, now_s: [_rounded(length_s(one, now_s)) for one in all_],
+    "duration_s": lambda all_, now_s: [_rounded(work_s(one, now_s)) for one in all_],
     "rows": lambda all_, _: [one.rows for one in all_],
     "command": lambda all_, _: [list(one.command) for one in all_],
     "env": lambda all_, _: [one.env.copy() for one in all_],
@@ -102,8 +102,8 @@ PLAIN = tuple(name for name in FIELDS if name not in GROUPS)
 
 def record(run: RunView, now_s: float | None = None) -> Record:
     """Everything about a run. `started` is its first attempt's start and `ended` the end of its last attempt (ISO 8601,
-    UTC); `duration_s` is the time in execution over all attempts, up to `now_s` (Unix time) for one that still runs;
-    host, slot, GPUs, exit code, command and folder are the last attempt's."""
+    UTC); `duration_s` is the time at work over all attempts whose length is known, up to `now_s` (Unix time) for one that
+    still runs; host, slot, GPUs, exit code, command and folder are the last attempt's."""
     return records((run,), now_s)[0]
 
 
@@ -171,17 +171,23 @@ def _are_json(values: Sequence[Any]) -> bool:
 
 
 def duration_s(run: RunView, now_s: float | None = None) -> float | None:
-    """Seconds in execution over all attempts of `run`; an attempt that has not ended counts up to `now_s` where that
+    """Seconds at work over all attempts of `run`; an attempt that has not ended counts up to `now_s` where that
     is given. None when it never started, or has no attempt of known length."""
     attempts = run.attempts
     if len(attempts) == 1:  # as mostly
-        return length_s(attempts[0], now_s)
-    lengths = [length for attempt in attempts if (length := length_s(attempt, now_s)) is not None]
+        return work_s(attempts[0], now_s)
+    lengths = [length for attempt in attempts if (length := work_s(attempt, now_s)) is not None]
     return sum(lengths) if lengths else None
 
 
+def work_s(attempt: AttemptView, now_s: float | None = None) -> float | None:
+    """Seconds at work. None for an attempt that was lost, too: it died somewhere between its start and the moment in which
+    its agent's lease had run out, and nobody knows when."""
+    return None if attempt.outcome == "lost" and attempt.wall_s is None else length_s(attempt, now_s)
+
+
 def length_s(attempt: AttemptView, now_s: float | None = None) -> float | None:
-    """Seconds in execution: what the agent measured, else between the commits of its start and its end."""
+    """Seconds that its slot was taken: what the agent measured, else between the commits of its start and its end."""
     if attempt.started_s is None:
         return None
     if attempt.wall_s is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from sweep.analysis.records import iso_time, record
+from sweep.analysis.records import duration_s, iso_time, record
 from sweep.api import find_sweep, load_views
 from sweep.cli.best import best_words
 from sweep.cli.common import command, json_option, kept, opened, print_json, store_option
@@ -127,9 +127,8 @@ def print_status(views: Views) -> None:
     now = time.time()
     for run in views.runs:
         if run.state in ("assigned", "running"):
-            since = run.attempts[-1].started_s or run.attempts[-1].assigned_s or now
             click.echo(
-                f"  running   {run.id} for {duration_text(now - since)}: {config_text(run.config, 90)}"
+                f"  running   {run.id} for {duration_text(duration_s(run, now) or 0.0)}: {config_text(run.config, 90)}"
             )
 
 
