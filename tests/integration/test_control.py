@@ -51,6 +51,20 @@ def test_pause_and_resume_under_a_living_agent(project: Project) -> None:
     assert states(project, sweep) == ["completed"] * 5
 
 
+def test_an_agent_that_starts_on_a_paused_sweep_says_how_it_goes_on(project: Project) -> None:
+    project.write("go", "")
+    sweep = make(project)
+    project.sweep("pause", sweep)
+    agent = project.agent(sweep)
+    project.wait_for(
+        lambda: f"the sweep is paused: no run starts until `sweep resume {sweep}`" in project.agent_output()
+    )
+    assert states(project, sweep) == []
+    project.sweep("resume", sweep)
+    project.wait_end(agent)
+    assert states(project, sweep) == ["completed"] * 5
+
+
 def test_stop_lets_runs_finish(project: Project) -> None:
     sweep = make(project)
     agent = project.agent(sweep, "--slots", "2")

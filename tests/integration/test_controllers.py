@@ -111,6 +111,24 @@ def test_another_controller_takes_over_from_a_killed_one(project: Project) -> No
     assert {len(run["attempts"]) for run in project.runs(sweep)} == {1}, "agents work on while nobody leads"
 
 
+def test_an_agent_says_that_it_waits_for_a_leader_that_was_killed(project: Project) -> None:
+    sweep = begin(project)
+    first = project.agent(sweep, "--slots", "1")
+    project.wait_running(sweep, 1)
+    leader = holder(project, sweep)
+    first.kill()
+    first.wait()
+    project.write("go", "")
+    said = project.wait_end(project.agent(sweep, SWEEP_LEASE_S="10"))
+    assert (
+        said.count(
+            f"waiting for {leader}, which leads this sweep and does not answer; if it is gone, work goes on in "
+        )
+        == 1
+    )
+    check(project, sweep)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="stops processes")
 def test_a_frozen_controller_is_fenced_off_when_it_wakes(project: Project) -> None:
     """SIGSTOP for longer than its lease, then SIGCONT: another one leads, and what it had in mind is never written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -141,6 +142,41 @@ def test_three_early_failures_end_the_agent(project: Project) -> None:
     assert project.json("status", sweep)["runs"] == {"completed": 5, "failed": 3}
 
 
+def test_a_small_sweep_in_which_nothing_succeeds_is_no_success(project: Project) -> None:
+    project.write(
+        "train.py", "import sweep\nrun = sweep.init()\nassert run.config.x == 2, 'no such data set'\n"
+    )
+    project.write("sweep.yaml", SPEC.replace("[1, 2, 3, 4]", "[1, 2]"))
+    sweep = project.create()
+    first = project.run("agent", sweep, "--count", "1")
+    assert first.returncode == 3
+    assert (
+        f"error: no run of this sweep has succeeded (1 failed): `sweep logs {sweep}-0` prints" in first.stderr
+    )
+    assert f"`sweep retry {sweep}` and `sweep agent {sweep}` try again" in first.stderr
+    # An agent whose own runs went well, one that came when all was over, and one where others' runs went well.
+    project.sweep("agent", sweep)
+    project.sweep("agent", sweep)
+    project.sweep("retry", sweep)
+    assert "has succeeded" not in project.run("agent", sweep).stderr
+    assert project.json("status", sweep)["runs"] == {"completed": 1, "failed": 1}
+    # With `sweep run` nothing is plotted, and from Python the result says it.
+    project.write("train.py", "raise SystemExit('no such data set')")
+    whole = project.run("run", "sweep.yaml")
+    assert (whole.returncode, whole.stdout.count("\n")) == (3, 1)
+    project.write("work.py", "import sweep\nprint(sweep.agent(sweep.create('sweep.yaml')).failed)\n")
+    done = subprocess.run(
+        [sys.executable, "work.py"],
+        cwd=project.folder,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(ast.literal_eval(done.stdout)) == [0, 1]
+    assert "sweep: error: no run of this sweep has succeeded (2 failed)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -187,7 +223,7 @@ sys.exit(3)
     project.write("sweep.yaml", HEAD + "parameters: {x: {value: 1}}\n")
     sweep = project.create()
     done = project.run("agent", sweep)
-    assert done.returncode == 0
+    assert done.returncode == 3
     assert "the end: ü" in done.stderr
     assert "\x1b" not in done.stderr
     [run] = project.runs(sweep)

@@ -154,7 +154,8 @@ class Alone:
         self._watcher.say("this controller leads", "info")
 
     def _say_who_leads(self) -> None:
-        other = self._lead.holder()
+        lease = self._lead.held()
+        other = None if lease is None else lease.holder
         if other is not None and other.startswith(SETTLING):
             return  # a command has it for a moment
         if other != self._other and other is not None:

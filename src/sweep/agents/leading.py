@@ -92,7 +92,6 @@ class Lead:
         if release:
             self._store.release(driver.lease)
 
-    def holder(self) -> str | None:
-        """Who leads at present, None when nobody does."""
-        found = [lease.holder for lease in self._store.leases(self._name) if lease.name == self._name]
-        return found[0] if found else None
+    def held(self) -> Lease | None:
+        """The lease of whoever leads at present, None when nobody does."""
+        return next((lease for lease in self._store.leases(self._name) if lease.name == self._name), None)

@@ -66,6 +66,8 @@ class Lives:
         self._aside: dict[int, str] = {}
         self.taken = 0
         """How many runs it has taken in the lives that are over."""
+        self._failed: dict[int, None] = {}
+        self._succeeded = False
         for warning in _warnings(work.spec, work.node, work.workdir):
             work.view.say(warning, "warning")
 
@@ -91,9 +93,12 @@ class Lives:
         core, count = loop.core, self._options.count
         self._aside = core.gpus.aside
         self.taken += core.taken
+        self._failed |= core.failed
+        self._succeeded |= core.succeeded
         if loop.lost and (count is None or self.taken < count):
             return None
-        return End(core.draining, bool(core.broken), bool(core.aside), loop.ended_by)
+        failed = () if self._succeeded else tuple(self._failed)
+        return End(core.draining, bool(core.broken), bool(core.aside), loop.ended_by, failed)
 
     def joined(self, agent: str) -> e.AgentJoined:
         """The event of having joined under this name."""

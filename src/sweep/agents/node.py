@@ -61,3 +61,5 @@ class End(msgspec.Struct, frozen=True):
     """The controller has set this node aside: runs fail here as they do not elsewhere."""
     signal: int = 0
     """The signal that ended it, 0 for none."""
+    failed: tuple[int, ...] = ()
+    """The runs that failed here, by number, where none has succeeded; empty as soon as one has."""

@@ -23,6 +23,10 @@ class Phases:
             return f"the sweep has ended: {session.reason}"
         if session.phase == "active":
             self._view.say("the sweep goes on", "info")
+        elif session.phase == "paused":
+            self._view.say(
+                f"the sweep is {session.reason}: no run starts until `sweep resume {session.sweep}`", "info"
+            )
         else:
             self._view.say(f"the sweep is {session.phase}: {session.reason}", "info")
         return ""

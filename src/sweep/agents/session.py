@@ -186,7 +186,12 @@ class Session:
 
     def unled(self) -> bool:
         """Whether the sweep goes on and has no controller. Raises StoreError."""
-        return self.phase != "ended" and self._lead.holder() is None
+        return self.phase != "ended" and self._lead.held() is None
+
+    def leader(self) -> tuple[str, float]:
+        """Who leads the sweep, '' for nobody, and how many seconds its lease has left. Raises StoreError."""
+        lease = self._lead.held()
+        return ("", 0.0) if lease is None else (lease.holder, lease.expires_s - self.store.clock())
 
     def add(self, entry: e.AnyEntry) -> None:
         """Have `entry` written with the next commit."""

@@ -23,10 +23,11 @@ from sweep.agents.options import asked
 from sweep.agents.together import Together
 from sweep.agents.trees import is_subreaper, stop_being_subreaper
 from sweep.agents.warming import supported
+from sweep.api.failing import nothing_succeeded
 from sweep.api.finding import find_sweep
 from sweep.api.places import run_root
 from sweep.api.placing import find_place
-from sweep.api.reading import load_views
+from sweep.api.reading import load_sweep_view, load_views
 from sweep.api.several import Finder
 from sweep.api.sweeps import create_sweep
 from sweep.api.telling import Lines, SeveralLines, tell
@@ -195,7 +196,7 @@ def _work(
     view.begin(node)
     options = _options(count, until)
     with _parenthood():
-        return run_agent(
+        end = run_agent(
             store,
             sweep,
             views.spec,
@@ -211,6 +212,16 @@ def _work(
             checkpoint_every_s=options.checkpoint_every_s,
             function=function,
         )
+    _tell_failed(store, {sweep: end})
+    return end
+
+
+def _tell_failed(store: Store, ends: Mapping[str, End]) -> None:
+    """Say what to do about sweeps in which nothing has succeeded."""
+    failed = {sweep: end.failed for sweep, end in ends.items() if end.failed}
+    for sweep in failed.keys() & set(store.sweeps()) if failed else ():
+        if words := nothing_succeeded(load_sweep_view(store, sweep), failed[sweep]):
+            tell(f"error: {words}")
 
 
 def _work_together(
@@ -252,6 +263,7 @@ def _work_together(
     )
     with _parenthood():
         number = together.run(works)
+    _tell_failed(store, together.ends)
     return before | together.ends, number
 
 

@@ -18,7 +18,13 @@ from sweep.api import find_sweep, load_outcome
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.common import command, json_option, opened, print_json, store_option
 from sweep.cli.main import UserMistake
-from sweep.cli.working import GAVE_UP, INTERRUPTED, TERMINATED, avoid_busy_option, check_work, wandb_option
+from sweep.cli.working import (
+    GAVE_UP,
+    avoid_busy_option,
+    check_work,
+    signal_code,
+    wandb_option,
+)
 from sweep.stores import Store, address_of
 
 if TYPE_CHECKING:
@@ -119,6 +125,7 @@ def launch(
 ) -> int:
     """Launch the sweep and show it to its end; the exit code. `on_joined` is told of each agent."""
     from sweep import cluster
+    from sweep.api.failing import nothing_succeeded
     from sweep.cli.live import make_view
 
     views = check_work(store, sweep)
@@ -142,11 +149,14 @@ def launch(
             watched = cluster.watch(
                 store, order, started.keeper, view, lambda text: view.say(text, "warning"), arrived
             )
-    view.finish(load_outcome(store, sweep))
+    outcome = load_outcome(store, sweep)
+    view.finish(outcome)
     if watched.broken:
         view.say(f"the launch is over: {watched.reason}", "error")
         return GAVE_UP
-    return {0: 0, 2: INTERRUPTED}.get(watched.signal, TERMINATED)
+    if words := nothing_succeeded(outcome.sweep, view.failed_runs):
+        view.say(words, "error")
+    return signal_code(watched.signal) or (GAVE_UP if words else 0)
 
 
 def _check_options(

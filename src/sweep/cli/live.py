@@ -54,6 +54,8 @@ class PlainView:
         self.sweep, self.spec = sweep, spec
         self.best: float | None = None
         self.failed: dict[str, int] = {}
+        self.failed_runs: list[int] = []
+        """The first run that was seen to fail."""
         self.on_joined: Callable[[str], None] | None = None
 
     def __enter__(self) -> PlainView:
@@ -124,6 +126,8 @@ class PlainView:
         if event.reason:
             text += f" ({event.reason})"
         self.line(text, "red" if event.outcome == "failed" else None)
+        if event.outcome == "failed" and not self.failed_runs:
+            self.failed_runs.append(event.run)
         if event.outcome == "failed" and event.tail:
             self._tail(event)
 

@@ -135,8 +135,9 @@ Example:
 \b
 An ID may be shortened to a unique beginning, or be `latest`.
 Exit codes: 0 done, 1 an error in sweep itself, 2 your mistake (the message says which),
-3 the agent gave up because its first runs all failed, or runs fail on its node only, 4 `sweep doctor` found something broken,
-5 `sweep audit` or `sweep artifact verify` found a difference, 6 it could not derive everything, 130 interrupted, 143 terminated."""
+3 the agent gave up because its first runs all failed, or runs fail on its node only; or nothing in the sweep has succeeded,
+4 `sweep doctor` found something broken, 5 `sweep audit` or `sweep artifact verify` found a difference, 6 it could not derive
+everything, 130 interrupted, 143 terminated."""
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

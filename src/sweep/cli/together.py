@@ -80,8 +80,9 @@ def _finish(store: Store, ends: dict[str, End], number: int, board: Board) -> in
     for sweep, end in ends.items():
         view = board.of(sweep, None)
         if sweep in store.sweeps():
-            view.finish(load_outcome(store, sweep))
-            codes.append(exit_code(end, sweep, view))
+            outcome = load_outcome(store, sweep)
+            view.finish(outcome)
+            codes.append(exit_code(end, outcome.sweep, view))
     if GAVE_UP in codes:
         return GAVE_UP
     return signal_code(number)

@@ -19,6 +19,7 @@ from sweep.cli.common import command, file_argument, opened, store_option
 from sweep.cli.main import UserMistake
 from sweep.core.errors import SweepError
 from sweep.core.rows import Views
+from sweep.core.views import SweepView
 from sweep.stores import Store
 
 if TYPE_CHECKING:
@@ -294,12 +295,16 @@ def work(
             view=view,
             make_driver=driver_maker(store, sweep, lambda text: view.say(text, "warning")) if leads else None,
         )
-    view.finish(load_outcome(store, sweep))
-    return exit_code(end, sweep, view)
+    outcome = load_outcome(store, sweep)
+    view.finish(outcome)
+    return exit_code(end, outcome.sweep, view)
 
 
-def exit_code(end: End, sweep: str, view: PlainView) -> int:
-    """Of an agent that has left; what is to be done where it gave up is said."""
+def exit_code(end: End, outcome: SweepView, view: PlainView) -> int:
+    """Of an agent that has left; what is to be done where it gave up, or where nothing has succeeded, is said."""
+    from sweep.api.failing import nothing_succeeded
+
+    sweep = outcome.sweep
     if end.broken:
         view.line(
             f"when that is mended: `sweep retry {sweep}` for the failed runs, and `sweep agent {sweep}` to go on"
@@ -308,7 +313,9 @@ def exit_code(end: End, sweep: str, view: PlainView) -> int:
     if end.set_aside:
         view.line(f"when that is mended: `sweep agent {sweep}` takes this node back")
         return GAVE_UP
-    return signal_code(end.signal)
+    if words := nothing_succeeded(outcome, end.failed):
+        view.say(words, "error")
+    return signal_code(end.signal) or (GAVE_UP if words else 0)
 
 
 def signal_code(number: int) -> int:

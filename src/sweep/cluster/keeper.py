@@ -203,7 +203,7 @@ class Keeper:
         if end.code == GAVE_UP:
             self._closed[report.node] += 1
             self._note(
-                f"agent {report.agent} on {report.host} gave up, because its first runs all failed or its node was set aside; its slot stays empty"
+                f"agent {report.agent} on {report.host} gave up, because its runs failed or its node was set aside; its slot stays empty"
             )
         elif end.code == INTERRUPTED:
             self._closed[report.node] += 1

@@ -94,8 +94,9 @@ class AgentCore:
         self.returning: set[int] = set()
         """Slots that were lent, and asked back: a run that was assigned before the store had the withdrawal may still come."""
         self.taken = 0
-        self.early_failures = 0
-        self.succeeded = False
+        self.early_failures, self.succeeded = 0, False
+        self.failed: dict[int, None] = {}
+        """The runs that have failed here, in order."""
         self.broken = ""
         """Why this agent gave up, '' when it did not."""
         self.aside = ""
@@ -267,7 +268,7 @@ class AgentCore:
         if attempt.order is not None:
             return [self._ended(attempt.assignment, attempt.order, reason=attempt.reason), *self.offer()]
         ended = self._ended(attempt.assignment, "failed", reason=message, error_class="start")
-        return [ended, *self._count_failure(message, now_s), *self.offer()]
+        return [ended, *self._count_failure(run, message, now_s), *self.offer()]
 
     def connected(self, run: int, attempt_number: int, raises: bool) -> list[Action]:
         """The program has said hello on its socket."""
@@ -307,7 +308,7 @@ class AgentCore:
             self._ended(attempt.assignment, outcome, reason=reason, error_class=error_class, ended=ended)
         ]
         if outcome == "failed":
-            actions += self._count_failure(reason, now_s)
+            actions += self._count_failure(attempt.assignment.run, reason, now_s)
         elif outcome in ("completed", "pruned", "paused"):
             self.succeeded = True
         return [*actions, *self.offer()]
@@ -453,7 +454,8 @@ class AgentCore:
     def _signal(self, attempt: Attempt, number: int, everything: bool = False) -> Signal:
         return Signal(attempt.assignment.run, attempt.assignment.attempt, number, everything)
 
-    def _count_failure(self, reason: str, now_s: float) -> list[Action]:
+    def _count_failure(self, run: int, reason: str, now_s: float) -> list[Action]:
+        self.failed[run] = None
         if self.succeeded or now_s - self.began_s > EARLY_WINDOW_S:
             return []
         self.early_failures += 1
