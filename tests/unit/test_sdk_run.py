@@ -143,6 +143,20 @@ def test_mistakes_of_the_program_raise(agent: FakeAgent) -> None:
     assert [row["i"] for row in agent.read() if "m" in row] == [0]
 
 
+def test_an_integer_beyond_every_float_is_said_once_for_each_name(
+    agent: FakeAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = sweep.init()
+    for _ in range(2):
+        run.log({"loss": 10**400, "small": 2**70, "nested": {"low": -(10**400)}})
+    run.log({"loss": float("inf")})
+    assert [row["m"]["loss"] for row in agent.read() if "m" in row] == ["inf"] * 3
+    assert capsys.readouterr().err.splitlines() == [
+        f"sweep: {name!r} is an integer beyond what a floating-point number can hold: it is recorded as infinity"
+        for name in ("loss", "nested/low")
+    ]
+
+
 def test_odd_values_are_said_once(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
     run = sweep.init()
     run.log({"a": object(), "loss": 1})

@@ -281,6 +281,10 @@ class Run:
         return f'"s":{text},'
 
     def _odd(self, name: str, value: object) -> None:
+        if isinstance(value, int):
+            words = f"{name!r} is an integer beyond what a floating-point number can hold: it is recorded as infinity"
+            self._say_once(f"large {name}", words)
+            return
         kind = type(value).__name__
         self._say_once("odd", f"{name!r} has a value of type {kind}, which is no JSON: its repr is recorded")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     def _quote(text: str, /) -> str: ...
 
     Odd = Callable[[str, object], None]
-    """Told the name and the value of what could only be recorded as its `repr`."""
+    """Told the name and the value of what could only be recorded as its `repr`, or, an int beyond every float, as infinity."""
 else:
     try:
         from _json import encode_basestring_ascii as _quote
@@ -76,6 +76,14 @@ def number_text(value: float) -> str:
     return '"inf"' if value > 0 else '"-inf"'
 
 
+def told_text(name: str, number: float, odd: Odd | None) -> str:
+    """`number_text`, and `odd` is told where that has made an int infinite."""
+    text = number_text(number)
+    if text[0] == '"' and isinstance(number, int) and odd is not None:
+        odd(name, number)
+    return text
+
+
 def as_number(value: Any) -> float | None:
     """`value` as a number, or None when it is none: floats, ints, bools (1, 0) and whatever holds exactly one of them
     (scalars and one-element arrays of numpy, torch, jax; Decimal, Fraction)."""
@@ -97,14 +105,15 @@ def as_number(value: Any) -> float | None:
 
 
 def value_text(name: str, value: object, odd: Odd | None = None, depth: int = 0) -> str:
-    """Any value as JSON text: JSON's own kinds, mappings, sequences, numbers in disguise; else its `repr`, and `odd` is told."""
+    """Any value as JSON text: JSON's own kinds, mappings, sequences, numbers in disguise; else its `repr`, and `odd` is
+    told."""
     if value is None or value is True or value is False:
         return "null" if value is None else "true" if value else "false"
     if isinstance(value, str):
         return quote(str.__str__(value))
     number = as_number(value)
     if number is not None:
-        return number_text(number)
+        return told_text(name, number, odd)
     if depth < _MAX_DEPTH:
         if isinstance(value, Mapping):
             inside = [names[k] + value_text(name, v, odd, depth + 1) for k, v in value.items()]
@@ -156,7 +165,7 @@ def row_text(values: Mapping[Any, Any], odd: Odd | None = None) -> str:
         number = as_number(value)
         if number is not None:
             others.pop(name, None)
-            numbers[name] = number_text(number)
+            numbers[name] = told_text(name, number, odd)
         else:
             numbers.pop(name, None)  # {"a": {"b": 1}, "a/b": "x"}: one name, the last value
             others[name] = value_text(name, value, odd)

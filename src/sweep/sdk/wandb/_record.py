@@ -12,7 +12,7 @@ from time import monotonic
 from sweep.sdk._config import merge, to_config
 from sweep.sdk._link import CLEAR
 from sweep.sdk._run import _read_config, init
-from sweep.sdk._wire import as_number, flatten, names, number_text, value_text
+from sweep.sdk._wire import as_number, flatten, names, told_text, value_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Record:
         for name, value in values.items():
             number = as_number(value)
             if number is not None:
-                numbers.append(names[name] + number_text(number))
+                numbers.append(names[name] + told_text(name, number, self.run._odd))
             else:
                 others.append(names[name] + value_text(name, value, self.run._odd))
         text = '"m":{' + ",".join(numbers) + "}"
