@@ -155,11 +155,27 @@ def test_axes_are_logarithmic_where_the_parameter_is() -> None:
         )
     )
     assert by_name["lr"]["layout"]["xaxis"]["type"] == "log"
+    assert by_name["lr"]["layout"]["xaxis"]["tickformat"] == "~g", (
+        "each tick is a whole number, not a digit between powers"
+    )
     assert "type" not in by_name["dropout"]["layout"]["xaxis"]
     assert by_name["optimizer.name"]["layout"]["xaxis"]["ticktext"] == ["adam", "sgd", "rmsprop"]
     trace = by_name["lr"]["data"][0]
     for x, trial in zip(_unpack(trace["x"]), _unpack(trace["customdata"]), strict=True):
         assert x == pytest.approx(table.trials[int(trial)].config["lr"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.4, 0.9), (0.001, 100.0)])
+def test_buttons_change_the_ticks_with_the_scale(low: float, high: float) -> None:
+    """A tick at every whole number suits a log axis of 5 decades, and not a linear one up to a million."""
+    from sweep.analysis.axes import objective_axis
+
+    axis = objective_axis("loss", [low, high], minimize=True)
+    own = web.axis_layout(axis)
+    linear, log = (button["args"][0] for button in web._scale_buttons(axis)["buttons"])
+    assert (linear["yaxis.dtick"], linear["yaxis.tickformat"]) == (None, None)
+    assert (log["yaxis.type"], log["yaxis.tickformat"]) == ("log", "~g")
+    assert log["yaxis.dtick"] == own.get("dtick")
 
 
 def test_parallel_lines_carry_their_trials_for_the_table() -> None:

@@ -35,6 +35,8 @@ Figure = dict[str, Any]
 """`data` and `layout` as plotly.js takes them, and which `buttons` it has; for brushed lines also their `trials`."""
 
 _TITLE = 46
+_LOG_LABELS = "~g"
+"""Of ticks on log axes: whole numbers (0.002). Plotly's own are a small 2 between powers of ten."""
 _BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"]
 
 
@@ -244,6 +246,8 @@ def curves_figure(picture: CurvesPicture) -> Figure:
     data.extend(mean_traces(picture, axis))
     pad = 0.01 * (picture.high - picture.low)
     xaxis = plain_axis("step") | {"range": [picture.low - pad, picture.high + pad]}
+    if picture.high - picture.low <= 8 and all(s == int(s) for c in picture.curves for s in c.steps):
+        xaxis["dtick"] = 1  # there is no step 0.5
     layout = base_layout(
         height=480, xaxis=xaxis, yaxis=axis_layout(axis), margin={"t": 46, "r": 16, "b": 48, "l": 10}
     )
@@ -260,6 +264,10 @@ def _scale_buttons(axis: Axis) -> Figure:
     other: Scale = "linear" if axis.scale == "log" else "log"
     title = msgspec.structs.replace(axis, scale=other).title(_TITLE)
     switched = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": safe(title)}
+    own = axis_layout(axis)
+    for name in ("dtick", "tickformat"):  # a tick distance of one scale is another one on the other
+        chosen[f"yaxis.{name}"] = own.get(name)
+        switched[f"yaxis.{name}"] = _LOG_LABELS if (name, other) == ("tickformat", "log") else None
     by_scale = {axis.scale: chosen, other: switched}
     return {
         "type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom",
@@ -433,13 +441,9 @@ def axis_layout(axis: Axis, most: int = 7, title: int = _TITLE) -> Figure:
         }
     elif axis.scale == "log":
         span = axis.high - axis.low
-        layout |= {
-            "type": "log",
-            "exponentformat": "power",
-            "dtick": math.ceil(span / 8) if span >= 2 else "D2",
-        }
-        if span < 0.5:
-            layout["dtick"] = "D1"
+        layout |= {"type": "log", "tickformat": _LOG_LABELS, "nticks": most + 1}
+        if span >= 0.5:
+            layout["dtick"] = math.ceil(span / 8) if span >= 2 else "D2"
     else:
         layout |= {"nticks": most + 1, "exponentformat": "power"}
     return layout
