@@ -260,10 +260,14 @@ def curves_figure(picture: CurvesPicture) -> Figure:
 
 def _scale_buttons(axis: Axis) -> Figure:
     native = [axis.low, axis.high]
-    chosen = {"yaxis.type": axis.scale, "yaxis.range": native, "yaxis.title.text": safe(axis.title(_TITLE))}
+    chosen: Figure = {
+        "yaxis.type": axis.scale,
+        "yaxis.range": native,
+        "yaxis.title.text": safe(axis.title(_TITLE)),
+    }
     other: Scale = "linear" if axis.scale == "log" else "log"
     title = msgspec.structs.replace(axis, scale=other).title(_TITLE)
-    switched = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": safe(title)}
+    switched: Figure = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": safe(title)}
     own = axis_layout(axis)
     for name in ("dtick", "tickformat"):  # a tick distance of one scale is another one on the other
         chosen[f"yaxis.{name}"] = own.get(name)
