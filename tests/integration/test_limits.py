@@ -35,7 +35,7 @@ def no_process_left(project: Project, sweep: str) -> None:
 @pytest.mark.parametrize("limit", ["run_time", "no_progress"])
 def test_a_limit_ends_even_what_ignores_sigterm(project: Project, limit: str) -> None:
     spec = HEAD + f"parameters: {{x: {{value: 1}}}}\nlimits: {{{limit}: 1s, kill_after: 0.5s}}\n"
-    [run] = project.work_off(spec, STUBBORN)
+    [run] = project.work_off(spec, STUBBORN, code=3)
     no_process_left(project, run["sweep"])
     assert run["state"] == "failed"
     assert run["error_class"] == limit
@@ -73,7 +73,7 @@ def test_wall_time_ends_the_sweep(project: Project) -> None:
 
 def test_a_killed_run_is_a_failed_one(project: Project) -> None:
     train = "import os, signal, sweep\nrun = sweep.init()\nrun.log({'loss': 3})\nos.kill(os.getpid(), signal.SIGSEGV)\n"
-    [run] = project.work_off(HEAD + "parameters: {x: {value: 1}}\n", train)
+    [run] = project.work_off(HEAD + "parameters: {x: {value: 1}}\n", train, code=3)
     assert (run["state"], run["exit_code"], run["error_class"]) == ("failed", -11, "signal")
     assert run["reason"] == "killed by SIGSEGV"
     assert run["objective"] == 3.0

@@ -322,7 +322,9 @@ for step in range(begin, 8):
 
 def test_a_failure_is_reproduced_and_another_end_is_not_taken_for_it(project: Project) -> None:
     project.work_off(
-        SPEC + "retry: {max: 0}\n", "import sweep, sys\nsweep.init().log({'loss': 1})\nsys.exit(5)\n"
+        SPEC + "retry: {max: 0}\n",
+        "import sweep, sys\nsweep.init().log({'loss': 1})\nsys.exit(5)\n",
+        code=3,
     )
     found = verdict(project, "latest-0", code=0)
     assert (found["verdict"], found["exit_code"]) == ("identical", {"recorded": 5, "again": 5})

@@ -252,7 +252,7 @@ def test_retry_says_up_front_that_a_limit_is_over(project: Project) -> None:
         "import sys, time, sweep\nrun = sweep.init()\nif run.config['x'] == 1: sys.exit(4)\ntime.sleep(600)\n"
     )
     spec = HEAD + "parameters: {x: {values: [1, 2]}}\nlimits: {wall_time: 4s, kill_after: 0.5s}\n"
-    runs = project.work_off(spec, train, "--slots", "1")
+    runs = project.work_off(spec, train, "--slots", "1", code=3)
     assert [run["state"] for run in runs] == ["failed", "cancelled"]
     for more in ((), ("--dry-run",)):
         said = project.mistake("retry", "latest", *more)

@@ -145,7 +145,7 @@ def test_a_config_that_no_command_line_can_carry(project: Project) -> None:
     project.write("sweep.yaml", f"program: t.py\nmethod: grid\nparameters: {{x: {{value: {text}}}}}\n")
     project.write("t.py", "")
     sweep = project.create()
-    project.sweep("agent", sweep)
+    project.sweep("agent", sweep, code=3)
     (run,) = project.runs()
     assert run["state"] == "failed"
     assert "longer than this system allows" in run["reason"]

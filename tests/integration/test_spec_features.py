@@ -109,7 +109,7 @@ def test_a_variable_that_the_node_lacks_is_named(project: Project) -> None:
     spec = (
         "program: train.py\nmethod: grid\nparameters: {x: {value: 1}}\nenv: {TOKEN: '${envvar:NOT_HERE}'}\n"
     )
-    [run] = project.work_off(spec, SHOW)
+    [run] = project.work_off(spec, SHOW, code=3)
     assert run["state"] == "failed"
     assert "NOT_HERE" in run["reason"]
     assert run["error_class"] == "start"
