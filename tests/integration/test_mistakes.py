@@ -64,6 +64,14 @@ def test_ls_without_a_store(project: Project) -> None:
     assert not (project.folder / ".sweep").exists()
 
 
+def test_the_name_of_a_sweep_where_its_id_is_wanted(project: Project) -> None:
+    project.write("sweep.yaml", "name: grün\ncommand: [echo]\nmethod: grid\nparameters: {x: {values: [1]}}\n")
+    first, second = project.create(), project.create()
+    for command in (("status", "grün"), ("show", "grün-0"), ("agent", "grün")):
+        said = project.mistake(*command)
+        assert f"'grün' is the name of a sweep; this wants its ID: {second} or {first}" in said
+
+
 def test_a_beginning_that_fits_several(project: Project) -> None:
     with closing(open_store(None, project.folder, create=True)) as store:
         for name in ("abc1", "abc2", "xyz"):

@@ -37,6 +37,7 @@ def test_both_keys_are_read() -> None:
         ("preload: [numpy]\ndeterminism: strict\n", r"sweep.yaml:4:1 preload: cannot be combined with `determinism: strict`"),
         ("preload: [numpy, 'a b']\n", r"sweep.yaml:4:18 preload\[1\]: 'a b' cannot be the name of a module"),
         ("preload: [numpy, numpy]\n", r"sweep.yaml:4:18 preload\[1\]: 'numpy' is named twice"),
+        ("preload: [train.py]\n", r"sweep.yaml:4:11 preload\[0\]: 'train.py' is a file; name modules that are installed"),
         ("preload: [-x]\n", r"sweep.yaml:4:11 preload\[0\]: '-x' cannot be"),
         ("preload: [3]\n", r"sweep.yaml:4:11 preload\[0\]: must be text, not 3"),
         ("preload: numpy\n", r"sweep.yaml:4:1 preload: must be a list"),

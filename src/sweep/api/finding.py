@@ -23,7 +23,12 @@ def find_sweep(store: Store, text: str) -> str:
     if text == LATEST:
         return known[-1]
     _refuse_run(text, known)
-    return _unique(text, known, "sweep", "`sweep ls` lists them")
+    try:
+        return _unique(text, known, "sweep", "`sweep ls` lists them")
+    except NotFound:
+        if named := _called(store, text, known):
+            raise NotFound(f"{text!r} is the name of a sweep; this wants its ID: {named}") from None
+        raise
 
 
 def find_run(store: Store, text: str) -> tuple[str, int]:
@@ -58,6 +63,17 @@ def find_either(store: Store, text: str) -> tuple[str, int | None]:
     if named or (text.isdigit() and text not in known):
         return find_run(store, text)
     return find_sweep(store, text), None
+
+
+def _called(store: Store, text: str, known: list[str]) -> str:
+    """IDs of the latest sweeps with this name, the latest first; '' where there is none."""
+    from sweep.core.rows import SWEEP_KEY, decode_sweep
+
+    rows = (
+        (sweep, store.read_index(sweep, SWEEP_KEY).rows.get(SWEEP_KEY)) for sweep in reversed(known[-200:])
+    )
+    found = [sweep for sweep, row in rows if row is not None and decode_sweep(row).name == text]
+    return " or ".join(found[:3]) if text else ""
 
 
 def _refuse_run(text: str, known: list[str]) -> None:

@@ -47,6 +47,11 @@ def _check_names(names: list[str], report: Report) -> None:
             report.error(
                 at, f"{show(name)} cannot be the name of a module; write, for example, `sklearn.linear_model`"
             )
+        elif name.endswith(".py"):
+            report.error(
+                at,
+                f"{show(name)} is a file; name modules that are installed, as `import` does, not the program itself",
+            )
         elif name in names[:index]:
             report.error(at, f"{show(name)} is named twice")
 
