@@ -22,6 +22,9 @@ from sweep.stores import open_store
 from tests.integration import warm_commands
 
 PYTHON = [sys.executable, "-P", "-m", "sweep"]
+DOOMED = {"SWEEP_LEASE_S": "4"}
+"""For an agent or a controller that a test kills or freezes: it counts as lost so soon, and no sooner, since a busy machine stands still
+for seconds. All others have the usual lease."""
 
 
 class Project:
@@ -33,7 +36,7 @@ class Project:
         self.env.pop(
             "PYTHONDONTWRITEBYTECODE", None
         )  # as a person has it; else every command compiles everything
-        self.env.update(SWEEP_LEASE_S="2", COLUMNS="200")
+        self.env.update(COLUMNS="200")
         self.agents: list[subprocess.Popen[bytes]] = []
 
     def write(self, name: str, text: str) -> Path:

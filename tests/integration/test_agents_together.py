@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 from tests.integration.test_chaos import guards
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -64,7 +64,7 @@ def begin(project: Project) -> str:
 @linux
 def test_a_new_agent_goes_on_where_a_killed_one_was(project: Project) -> None:
     sweep = begin(project)
-    agent = project.agent(sweep, "--slots", "2")
+    agent = project.agent(sweep, "--slots", "2", **DOOMED)
     project.wait_running(sweep, 2)
     agent.kill()
     agent.wait()
@@ -84,7 +84,7 @@ def test_a_new_agent_goes_on_where_a_killed_one_was(project: Project) -> None:
 def test_another_agent_takes_over_from_a_killed_one(project: Project) -> None:
     """The one that led is killed; the other one is the controller then, and does the rest."""
     sweep = begin(project)
-    first = project.agent(sweep, "--slots", "1")
+    first = project.agent(sweep, "--slots", "1", **DOOMED)
     project.wait_running(sweep, 1)
     second = project.agent(sweep, "--slots", "1")
     project.wait_running(sweep, 2)
@@ -120,7 +120,7 @@ def test_runs_start_again_when_the_guard_is_killed(project: Project) -> None:
 def test_a_frozen_agent_finds_its_runs_given_away(project: Project) -> None:
     """Stopped (Ctrl-Z) for longer than its lease: another agent has its runs, and when it wakes up it joins anew."""
     sweep = begin(project)
-    frozen = project.agent(sweep, "--slots", "1")
+    frozen = project.agent(sweep, "--slots", "1", **DOOMED)
     project.wait_running(sweep, 1)
     frozen.send_signal(signal.SIGTSTP)
     # Its guard ends what it had before anybody else may have it.
@@ -140,7 +140,7 @@ def test_a_frozen_agent_finds_its_runs_given_away(project: Project) -> None:
 def test_what_agent_and_guard_leave_behind_is_ended_before_a_run_starts_again(project: Project) -> None:
     """Killed in the same moment, nobody ends their runs; the next agent on this machine does."""
     sweep = begin(project)
-    agent = project.agent(sweep, "--slots", "1")
+    agent = project.agent(sweep, "--slots", "1", **DOOMED)
     project.wait_running(sweep, 1)
     [guard] = guards(agent.pid)
     agent.send_signal(signal.SIGSTOP)  # so that it does not notice the death of its guard

@@ -52,7 +52,7 @@ def campaign(
             ended = work_off(crew, striking, pause_s=(0.3, 1.0), strikes=strikes, limit_s=300)
             print(dict(striking.struck))
             assert ended, f"seed {seed}: the sweep has not ended\n{crew.said()[-5000:]}"
-            project.wait_for(lambda: not crew.processes(), timeout=20)
+            project.wait_for(lambda: not crew.processes(), timeout=60)
             told = witness.read_witness(file)
             views = load_views(store, sweep)
             found = witness.compare(store, views, points, told, striking.harms, striking.outages, LEASE_S)

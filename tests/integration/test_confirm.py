@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 
 SPEC = """\
 program: train.py
@@ -75,7 +75,7 @@ def test_an_ended_sweep_is_confirmed_later_and_an_agent_that_is_killed_loses_not
     assert (view.state, view.confirming) == ("active", True)
     assert "is confirming" in project.sweep("status", "latest") and "confirming" in project.sweep("ls")
     (project.folder / "hold").touch()
-    agent = project.agent("latest", "--slots", "2")
+    agent = project.agent("latest", "--slots", "2", **DOOMED)
     project.wait_for(lambda: sum(run["state"] == "running" for run in confirmations(project)) == 2)
     os.kill(agent.pid, signal.SIGKILL)
     (project.folder / "hold").unlink()

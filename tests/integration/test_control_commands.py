@@ -3,6 +3,7 @@ and others at work at the same time."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -21,7 +22,7 @@ import pytest
 from sweep.core import entries as e
 from sweep.core.names import agent_lease
 from sweep.stores import open_store
-from tests.integration.conftest import PYTHON, Project
+from tests.integration.conftest import DOOMED, PYTHON, Project
 
 SPEC = """\
 program: train.py
@@ -90,6 +91,7 @@ def typed(project: Project, *args: str, answer: str = "", **env: str) -> tuple[i
     )
     os.close(theirs)
     seen, until = "", time.monotonic() + 60
+    decode = codecs.getincrementaldecoder("utf-8")().decode
     while time.monotonic() < until:
         if not select.select([ours], [], [], 0.1)[0]:
             continue
@@ -99,12 +101,12 @@ def typed(project: Project, *args: str, answer: str = "", **env: str) -> tuple[i
             data = b""
         if not data:
             break
-        seen += data.decode()
+        seen += decode(data)
         if answer and "[y/N]" in seen:
             os.write(ours, f"{answer}\n".encode())
             answer = ""
     os.close(ours)
-    return process.wait(30), seen
+    return process.wait(60), seen
 
 
 # --- init ------------------------------------------------------------------------------------------------------
@@ -384,7 +386,7 @@ def test_rm_removes_a_sweep_and_refuses_one_that_is_worked_on(made: Project) -> 
 
 def test_a_sweep_whose_agent_was_killed_can_be_removed_when_its_lease_is_over(made: Project) -> None:
     sweep = made.create()
-    agent = made.agent(sweep, "--slots", "1")
+    agent = made.agent(sweep, "--slots", "1", **DOOMED)
     made.wait_running(sweep)
     agent.kill()
     agent.wait()

@@ -13,7 +13,7 @@ import pytest
 from sweep.core import entries as e
 from sweep.core.names import controller_lease
 from sweep.stores import open_store
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 
 # Runs on until a file called after its x, or `go`, is there.
 TRAIN = """
@@ -34,6 +34,10 @@ parameters: {x: {min: 0, max: 1000000}}
 """
 
 
+LEADS, WAITS = "this controller leads", "leads; waiting"
+"""What a controller says first."""
+
+
 def begin(project: Project) -> str:
     project.write("train.py", TRAIN)
     project.write("sweep.yaml", SPEC)
@@ -51,11 +55,11 @@ def holder(project: Project, sweep: str) -> str:
         return next((lease.holder for lease in store.leases(controller_lease(sweep))), "")
 
 
-def controller(project: Project, sweep: str, number: int) -> subprocess.Popen[bytes]:
-    """A controller, once it leads or waits; `number`: how many were started in this project before, agents included."""
-    process = project.start("controller", sweep)
+def controller(project: Project, sweep: str, number: int, says: str, **env: str) -> subprocess.Popen[bytes]:
+    """A controller, once it has said this; `number`: how many were started in this project before, agents included."""
+    process = project.start("controller", sweep, **env)
     log = project.folder / f"agent-{number}.log"
-    project.wait_for(lambda: "leads" in log.read_text())
+    project.wait_for(lambda: says in log.read_text())
     return process
 
 
@@ -75,11 +79,11 @@ def check(project: Project, sweep: str) -> None:
 
 def test_a_controller_alone_leads_agents_that_never_do(project: Project) -> None:
     sweep = begin(project)
-    agent = project.agent(sweep, "--slots", "2", "--no-controller")
+    agent = project.agent(sweep, "--slots", "2", "--no-controller", **DOOMED)  # it looks as often as that
     project.wait_for(lambda: "nobody leads this sweep" in project.agent_output())
     assert f"`sweep controller {sweep}` does" in project.agent_output()
     assert project.runs(sweep) == []
-    leading = controller(project, sweep, 1)
+    leading = controller(project, sweep, 1, LEADS)
     project.wait_running(sweep, 2)
     assert holder(project, sweep).startswith("controller-")
     project.wait_for(lambda: "the sweep has a controller again" in project.agent_output())
@@ -95,9 +99,8 @@ def test_a_controller_alone_leads_agents_that_never_do(project: Project) -> None
 
 def test_another_controller_takes_over_from_a_killed_one(project: Project) -> None:
     sweep = begin(project)
-    first = controller(project, sweep, 0)
-    second = controller(project, sweep, 1)
-    assert "leads; waiting" in (project.folder / "agent-1.log").read_text()
+    first = controller(project, sweep, 0, LEADS, **DOOMED)
+    second = controller(project, sweep, 1, WAITS)
     agent = project.agent(sweep, "--slots", "2", "--no-controller")
     for run in project.wait_running(sweep, 2):
         project.write(f"go-{run['config']['x']}", "")
@@ -133,19 +136,19 @@ def test_an_agent_says_that_it_waits_for_a_leader_that_was_killed(project: Proje
 def test_a_frozen_controller_is_fenced_off_when_it_wakes(project: Project) -> None:
     """SIGSTOP for longer than its lease, then SIGCONT: another one leads, and what it had in mind is never written."""
     sweep = begin(project)
-    first = controller(project, sweep, 0)
+    first = controller(project, sweep, 0, LEADS, **DOOMED)
     agent = project.agent(sweep, "--slots", "2", "--no-controller")
     project.wait_running(sweep, 2)
     frozen = holder(project, sweep)
     first.send_signal(signal.SIGSTOP)
-    second = controller(project, sweep, 2)
-    project.wait_for(lambda: holder(project, sweep) not in ("", frozen))
+    second = controller(project, sweep, 2, LEADS)
+    assert holder(project, sweep) not in ("", frozen)
     for run in project.runs(sweep)[:2]:
         project.write(f"go-{run['config']['x']}", "")
     project.wait_for(lambda: len([r for r in project.runs(sweep) if r["state"] == "completed"]) == 2)
     first.send_signal(signal.SIGCONT)
     log = project.folder / "agent-0.log"
-    project.wait_for(lambda: "leads; waiting" in log.read_text())
+    project.wait_for(lambda: WAITS in log.read_text())
     assert holder(project, sweep) != frozen
     project.write("go", "")
     for process in (agent, first, second):
@@ -158,7 +161,7 @@ def test_a_controller_gives_the_lease_back_when_it_is_told_to_go(
     project: Project, number: signal.Signals, code: int
 ) -> None:
     sweep = begin(project)
-    process = controller(project, sweep, 0)
+    process = controller(project, sweep, 0, LEADS)
     process.send_signal(number)
     project.wait_end(process, code)
     assert holder(project, sweep) == ""
@@ -166,6 +169,6 @@ def test_a_controller_gives_the_lease_back_when_it_is_told_to_go(
 
 def test_a_controller_of_a_removed_sweep_says_so(project: Project) -> None:
     sweep = begin(project)
-    process = controller(project, sweep, 0)
+    process = controller(project, sweep, 0, LEADS)
     project.sweep("rm", sweep, "--yes")
     assert f"sweep {sweep} has been removed" in project.wait_end(process, 2)

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from sweep.provenance.checkpoint import owner_of, parse
+from sweep.provenance.tree import digest_bytes
 from sweep.stores import open_store
 from sweep.stores.pointers import read_pointer
-from tests.integration.conftest import PYTHON, Project
+from tests.integration.conftest import DOOMED, PYTHON, Project
 
 SPEC = "program: src/train.py\nmethod: grid\nmetric: {name: loss, goal: minimize}\nparameters: {x: {values: [1, 2]}}\n"
 TRAIN = """
@@ -47,7 +49,7 @@ class Cluster:
         folder = self.top / name
         folder.mkdir(exist_ok=True)
         project = Project(folder)
-        project.env.update(SWEEP_STORE=self.url, SWEEP_FOLDER=str(folder / ".sweep"), SWEEP_LEASE_S="5")
+        project.env.update(SWEEP_STORE=self.url, SWEEP_FOLDER=str(folder / ".sweep"))
         self.machines.append(project)
         return project
 
@@ -284,11 +286,13 @@ def test_a_vanished_node_loses_what_it_has_not_kept_yet(cluster: Cluster) -> Non
     two.env["GO"] = str(cluster.top / "go")
     one.env["SWEEP_CHECKPOINT_S"] = "1"
     sweep = begun(one, KEEPING + "checkpoints: store\n", cluster.top / "go")
-    agent = one.agent(sweep)
+    agent = one.agent(sweep, **DOOMED)
+    last = digest_bytes(f"{owner_of(sweep, 0, 1)}\n3".encode())  # of what it has saved before it waits
 
     def kept() -> bool:
         with closing(open_store(cluster.url, one.folder)) as store:
-            return bool(read_pointer(store, sweep, 0, 1).manifest)
+            manifest = store.get_blob(read_pointer(store, sweep, 0, 1).manifest)
+            return manifest is not None and any(last in file.pieces for file in parse(manifest).files)
 
     one.wait_for(kept)
     done = json.loads(
@@ -337,8 +341,8 @@ def test_output_is_read_from_another_machine_while_the_run_is_at_work(cluster: C
     )
     assert follow.stdout is not None
     assert [follow.stdout.readline() for _ in range(2)] == ["begins at 0\n", "waits\n"]
-    shown = two.json("show", f"{sweep}-0")
-    assert (shown["state"], shown["history_rows"]) == ("running", 4)
+    two.wait_for(lambda: two.json("show", f"{sweep}-0")["history_rows"] == 4)
+    assert two.json("show", f"{sweep}-0")["state"] == "running"
     (cluster.top / "go").touch()
     assert follow.stdout.read() == ""
     assert follow.wait(60) == 0

@@ -19,7 +19,7 @@ from sweep.stores import Store, open_store
 from tests.integration.conftest import Project
 from tests.redis_server import RedisServer
 
-RUNS, MORE, LEASE_S = 10_000, 12, 2.0
+RUNS, MORE, LEASE_S = 10_000, 12, 4.0
 
 
 class Hand:

@@ -146,11 +146,15 @@ def test_when_a_run_started_and_ended_is_told_however_late_it_is_read(
     guardian: Guardian, tmp_path: Path
 ) -> None:
     asked_s = time.monotonic()
-    spawn(guardian, "a", ["sleep", "0.2"], tmp_path)
-    until(lambda: (tmp_path / "a.log").exists() and not trees.descendants([guardian.pid or 0]))
-    spawned, exited = collect(guardian, ended("a"))
+    shell(guardian, "a", "sleep 0.2; touch done", tmp_path)
+    until(lambda: (tmp_path / "done").exists() and not trees.descendants([guardian.pid or 0]))
+    spawn(guardian, "b", ["true"], tmp_path)
+    until((tmp_path / "b.log").exists)  # it does one thing after the other
+    read_s = time.monotonic()
+    spawned, exited, *_ = collect(guardian, ended("a"))
     assert isinstance(spawned, Spawned) and isinstance(exited, Exited)
-    assert asked_s <= spawned.at_s <= exited.at_s - 0.2 <= time.monotonic()
+    assert asked_s <= spawned.at_s <= exited.at_s <= read_s
+    assert asked_s + 0.2 <= exited.at_s
 
 
 def test_a_lot_of_output_goes_straight_to_the_file(guardian: Guardian, tmp_path: Path) -> None:
@@ -356,7 +360,7 @@ def test_an_orphan_of_unknown_origin_is_not_killed_with_the_wrong_run(
     guardian: Guardian, tmp_path: Path, tag: str
 ) -> None:
     shell(guardian, "owner", "(env -i setsid sleep $1 &); sleep $1", tmp_path, tag)
-    until(lambda: len(sleepers(tag)) == 3)  # the shell and two that sleep
+    until(lambda: len(sleeping(tag)) == 2)
     run(guardian, ["true"], tmp_path)
     assert len(sleepers(tag)) == 3
     guardian.kill("owner", signal.SIGTERM)
@@ -447,19 +451,22 @@ def test_the_guard_of_an_agent_inside_a_run_does_not_look_like_that_run(
 
 @linux
 def test_close_is_gentle_first(tmp_path: Path, tag: str) -> None:
-    guardian = Guardian()
-    guardian.start()
-    pid = guardian.pid
-    polite = shell(
-        guardian, "a", "trap 'echo bye; exit' TERM; touch ready-a; while :; do sleep 0.02; done", tmp_path
-    )
-    shell(guardian, "b", "trap '' TERM; (setsid sleep $1 &); touch ready-b; sleep $1", tmp_path, tag)
-    until(lambda: (tmp_path / "ready-a").exists() and (tmp_path / "ready-b").exists())
-    guardian.close(2)
-    assert polite.read_text().endswith("bye\n")
-    assert sleepers(tag) == []
-    assert pid is not None and not alive(pid)
-    assert guardian.poll() == [] and guardian.pid is None
+    scripts = {
+        "polite": ("trap 'echo bye; exit' TERM; touch ready; while :; do sleep 0.02; done", PATIENCE_S),
+        "deaf": ("trap '' TERM; (setsid sleep $1 &); touch ready; sleep $1", 0.3),
+    }
+    for name, (script, grace_s) in scripts.items():
+        guardian = Guardian()
+        guardian.start()
+        pid = guardian.pid
+        (tmp_path / name).mkdir()
+        output = shell(guardian, "a", script, tmp_path / name, tag)
+        until((tmp_path / name / "ready").exists)
+        guardian.close(grace_s)
+        assert output.read_text().endswith("bye\n" if name == "polite" else "")
+        assert sleepers(tag) == []
+        assert pid is not None and not alive(pid)
+        assert guardian.poll() == [] and guardian.pid is None
 
 
 def test_without_a_guard_orders_are_a_bug_and_a_second_start_is_fine(tmp_path: Path) -> None:
@@ -503,10 +510,8 @@ import json, os, select, sys, time
 from sweep.agents.guardian import Guardian, become_subreaper, Exited, GuardDied, Spawned
 folder, script, tag, mode = sys.argv[1:]
 become_subreaper()
-guardian = Guardian(kill_after_s=0.4)
+guardian = Guardian(kill_after_s=30 if mode == "patient" else 0.4)
 guardian.start()
-if mode == "deadline":
-    guardian.set_deadline(time.monotonic() + 1.5)
 if mode == "fork" and os.fork() == 0:
     time.sleep(600)  # holds the agent's end of the socket
     os._exit(0)
@@ -514,7 +519,11 @@ env = {**os.environ, "SWEEP_AGENT": tag, "SWEEP_RUN_ID": "r", "SWEEP_ATTEMPT": "
 guardian.spawn("r", ["sh", "-c", script, "sh", tag], env, folder, folder + "/r.log")
 print(json.dumps(["guard", guardian.pid]), flush=True)
 while True:
-    select.select([guardian], [], [], 1.0)
+    ready, _, _ = select.select([guardian, *([sys.stdin] if mode == "deadline" else [])], [], [], 1.0)
+    if sys.stdin in ready:
+        mode = ""
+        guardian.set_deadline(time.monotonic() + 0.2)
+        print(json.dumps(["deadline", ""]), flush=True)
     for event in guardian.poll():
         print(json.dumps([type(event).__name__, str(event)]), flush=True)
         if isinstance(event, GuardDied):
@@ -532,6 +541,7 @@ class StandIn:
     def __init__(self, folder: Path, script: str, tag: str, mode: str = "") -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", AGENT, str(folder), f"{script}\ntouch ready; sleep $1", tag, mode],
+            stdin=subprocess.PIPE if mode == "deadline" else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
@@ -552,8 +562,9 @@ class StandIn:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 @linux
@@ -567,7 +578,7 @@ def test_nothing_outlives_a_killed_agent(tmp_path: Path, tag: str, script: str) 
 
 @linux
 def test_runs_of_a_killed_agent_are_asked_first(tmp_path: Path, tag: str) -> None:
-    agent = StandIn(tmp_path, "trap 'echo saved; exit' TERM; touch ready; sleep $1 & wait", tag)
+    agent = StandIn(tmp_path, "trap 'echo saved; exit' TERM; touch ready; sleep $1 & wait", tag, "patient")
     agent.kill()
     until(lambda: not alive(agent.guard))
     assert (tmp_path / "r.log").read_text().endswith("saved\n")
@@ -602,6 +613,10 @@ def test_nothing_outlives_a_killed_guard(tmp_path: Path, tag: str, script: str) 
 @linux
 def test_the_deadline_counts_for_a_frozen_agent(tmp_path: Path, tag: str) -> None:
     agent = StandIn(tmp_path, "trap '' TERM; (setsid sleep $1 &)", tag, "deadline")
+    assert agent.process.stdin is not None
+    agent.process.stdin.write(b"now\n")
+    agent.process.stdin.close()
+    agent.event("deadline")
     agent.process.send_signal(signal.SIGSTOP)
     until(lambda: sleepers(tag) == [])
     agent.kill()

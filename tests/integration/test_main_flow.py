@@ -318,7 +318,7 @@ print("last")
     assert follow.stdout.readline() == "first\n"
     project.write("go", "")
     assert follow.stdout.read() == "last\n"
-    assert follow.wait(20) == 0
+    assert follow.wait(60) == 0
     follow.stdout.close()
     project.wait_end(agent)
 

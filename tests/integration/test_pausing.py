@@ -96,7 +96,6 @@ def test_it_goes_on_on_another_machine_from_what_the_store_keeps(tmp_path: Path,
         machine.env.update(
             SWEEP_STORE=f"redis://127.0.0.1:{server.port}/0",
             SWEEP_FOLDER=str(machine.folder / ".sweep"),
-            SWEEP_LEASE_S="5",
         )
         machines.append(machine)
     one, two = machines

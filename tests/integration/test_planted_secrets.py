@@ -81,12 +81,8 @@ def test_no_record_process_list_or_run_has_it(project: Project) -> None:
     def running() -> bool:
         return bool(project.processes(f"SWEEP_ID={sweep}"))
 
-    def pids() -> list[int]:  # on a machine that is busy it may have joined again, under another name
-        return [one["pid"] for one in json.loads(project.sweep("agents", sweep, "--json", *at))]
-
     project.wait_for(running)
-    project.wait_for(pids)
-    [pid] = set(pids())
+    [pid] = [one["pid"] for one in json.loads(project.sweep("agents", sweep, "--json", *at))]
     assert b"--store" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "an address may hold a password"
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -105,7 +101,10 @@ def test_no_record_process_list_or_run_has_it(project: Project) -> None:
         assert not holds(line, secret)
         assert "blob" not in found or not holds(base64.b64decode(found["blob"]["data"]), secret)
     for path in project.folder.rglob("*"):
-        assert path.name == "notes.txt" or not path.is_file() or not holds(path.read_bytes(), secret), path
+        with contextlib.suppress(FileNotFoundError):  # the agent's process may be closing its files still
+            assert path.name == "notes.txt" or not path.is_file() or not holds(path.read_bytes(), secret), (
+                path
+            )
 
 
 READING = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import select
 import signal
 import sys
@@ -29,7 +30,7 @@ from sweep.agents.guardian import (
 from sweep.agents.warming import Warming, WarmStart
 from sweep.core.space import Space
 from sweep.core.spec import SweepSpec
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 from tests.integration.test_robust_pythons import find_python
 
 pytestmark = pytest.mark.skipif(
@@ -104,7 +105,8 @@ class Runs:
 
     def printed(self, id: str, text: str) -> None:
         output = self.folder / f"{id}.log"
-        until(lambda: output.exists() and text in output.read_text())
+        # it is not buffered: what is printed is there word by word
+        until(lambda: output.exists() and re.search(rf"{text}.*\n", output.read_text()))
 
     def server(self) -> int:
         """The process id of the warm process."""
@@ -186,11 +188,11 @@ SAME = {
     "abort": "import os; os.abort()",
     "exit without goodbye": "import os; print('x'); os._exit(9)",
     "exit functions and threads": """
-        import atexit, threading, time
+        import atexit, threading
         atexit.register(print, "first registered")
         atexit.register(print, "last registered")
         def late():
-            time.sleep(0.2)
+            threading.main_thread().join()
             print("thread done")
         threading.Thread(target=late).start()
         print(threading.current_thread() is threading.main_thread(), threading.active_count())
@@ -447,7 +449,8 @@ SLEEP = "import time; print('at work', flush=True); time.sleep(600)"
 
 
 def test_a_killed_server_takes_nothing_with_it_and_another_takes_its_place(runs: Runs) -> None:
-    runs.start("a", "import sys, time; print('at work', flush=True); time.sleep(2); sys.exit(5)")
+    waiting = "while not os.path.exists('go'): time.sleep(0.02)"
+    runs.start("a", f"import os, sys, time\nprint('at work', flush=True)\n{waiting}\nsys.exit(5)")
     runs.printed("a", "at work")
     run = runs.pid("a")
     server = runs.server()
@@ -458,6 +461,7 @@ def test_a_killed_server_takes_nothing_with_it_and_another_takes_its_place(runs:
     runs.start("b", "import os; print(os.getppid())")
     assert runs.exited("b").status == 0
     assert int((runs.folder / "b.log").read_text()) == runs.server() != server
+    (runs.folder / "go").touch()
     exited = runs.exited("a")
     assert exited.status == 5 and exited.maxrss_bytes > 0
     assert (runs.folder / "a.log").read_text() == "at work\n"
@@ -517,11 +521,12 @@ def test_kill_reaches_what_a_forked_run_has_forked_into_another_session(runs: Ru
 def test_what_a_forked_run_leaves_is_ended_with_it(runs: Runs) -> None:
     script = """
         import os, time
+        read, write = os.pipe()
         if os.fork() == 0:
             os.setsid()
-            print(os.getpid(), flush=True)
+            os.write(write, b"%d" % os.getpid())
             time.sleep(600)
-        time.sleep(0.5)
+        print(os.read(read, 100).decode())
     """
     runs.start("other", SLEEP)
     runs.printed("other", "at work")
@@ -539,13 +544,14 @@ def test_a_stopped_group_gets_its_term(runs: Runs) -> None:
 
 
 def test_a_run_that_waits_for_the_imports_can_be_killed(tmp_path: Path) -> None:
-    (tmp_path / "heavy.py").write_text("import time\ntime.sleep(3)\n")
+    (tmp_path / "heavy.py").write_text("import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)\n")
     runs = Runs(tmp_path, preload=("heavy",))
     try:
         runs.start("a", "open('ran', 'w')")
         runs.start("b", "pass")
         runs.guardian.kill("a", signal.SIGTERM)
         assert runs.exited("a").status == -signal.SIGTERM
+        (tmp_path / "go").touch()
         assert runs.exited("b").status == 0
         assert not (tmp_path / "ran").exists()
     finally:
@@ -657,7 +663,7 @@ def test_a_killed_agent_and_guard_leave_forked_runs_that_the_next_agent_ends(pro
         "while not os.path.exists('go'): time.sleep(0.02)\n",
     )
     sweep = project.create()
-    agent = project.agent(sweep, "--slots", "1")
+    agent = project.agent(sweep, "--slots", "1", **DOOMED)
     project.wait_running(sweep)
     [run] = project.processes(f"SWEEP_RUN_ID={sweep}-0")
     guard = [pid for pid in trees.descendants([agent.pid]) if parent(pid) == agent.pid]

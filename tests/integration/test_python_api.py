@@ -16,7 +16,7 @@ import pytest
 
 import sweep
 from sweep.agents import trees
-from tests.integration.conftest import Project, check_words
+from tests.integration.conftest import DOOMED, Project, check_words
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="runs that call a function need what only Linux has"
@@ -58,13 +58,13 @@ class Script:
         self.said = done.stderr
         return done.stdout
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, **env: str) -> subprocess.Popen[bytes]:
         """In the background; the fixture ends it."""
         with (self.project.folder / "agent-0.log").open("wb") as log:
             process = subprocess.Popen(
                 self.argv,
                 cwd=self.project.folder,
-                env=self.project.env,
+                env={**self.project.env, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -341,7 +341,7 @@ def test_a_killed_caller_leaves_nothing_running(project: Project) -> None:
 def test_a_caller_killed_together_with_its_guard_leaves_runs_that_the_next_agent_ends(
     project: Project,
 ) -> None:
-    process = Script(project, SLOW).start()
+    process = Script(project, SLOW).start(**DOOMED)
     child, run = deep(project)
     guards = [
         pid
@@ -530,6 +530,7 @@ def test_ctrl_c_is_for_all_of_several_sweeps(project: Project) -> None:
     for id in sweeps:
         project.wait_running(id, 1)
     process.send_signal(signal.SIGINT)
+    project.wait_for(lambda: "Ctrl-C again" in project.agent_output())
     project.write("go", "")
     assert process.wait(60) == 0, project.agent_output()
     assert "interrupted" in project.agent_output()

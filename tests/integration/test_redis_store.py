@@ -18,7 +18,7 @@ import pytest
 from sweep.api import find_sweep, load_views
 from sweep.core import entries as e
 from sweep.stores import open_store
-from tests.integration.conftest import PYTHON, Project
+from tests.integration.conftest import DOOMED, PYTHON, Project
 from tests.redis_server import RedisServer, wait_cluster
 
 PLANTED = "-".join(["planted", "pw"])  # not as it stands here: the record holds this file
@@ -88,8 +88,11 @@ def check_whole(project: Project, sweep: str, count: int, steps: int = 10) -> li
 
 
 HOLD = """
-import os
 while os.path.exists("hold"):
+    time.sleep(0.02)
+"""
+HOLD_LAST = """
+while run.config["x"] >= 4 and os.path.exists("hold-last"):
     time.sleep(0.02)
 """
 
@@ -101,8 +104,11 @@ def create(project: Project, count: int, pause_s: float, then: str = "") -> str:
 
 
 def test_two_agents_work_off_a_sweep(over_redis: Project) -> None:
-    sweep = create(over_redis, 8, 0.01)
+    over_redis.write("hold", "")
+    sweep = create(over_redis, 8, 0.01, HOLD)
     agents = [over_redis.agent(sweep, "--slots", "2") for _ in range(2)]
+    over_redis.wait_running(sweep, 4)
+    (over_redis.folder / "hold").unlink()
     for agent in agents:
         over_redis.wait_end(agent)
     journal = check_whole(over_redis, sweep, 8)
@@ -173,13 +179,15 @@ def test_redis_is_killed_and_comes_back(over_redis: Project, server: RedisServer
 
 def test_redis_is_away_for_longer_than_a_lease(over_redis: Project, server: RedisServer) -> None:
     """An agent ends its runs then, as others may have them; it says why, and goes on by itself."""
-    sweep = create(over_redis, 2, 0.4)
-    agent = over_redis.agent(sweep, "--slots", "2")
+    over_redis.write("hold", "")
+    sweep = create(over_redis, 2, 0.01, HOLD)
+    agent = over_redis.agent(sweep, "--slots", "2", **DOOMED)
     over_redis.wait_running(sweep, 2)
     _, before = record(over_redis, sweep)
     server.kill()
     words = "the agent could not renew its lease in time; its runs start again"
     over_redis.wait_for(lambda: words in over_redis.agent_output())
+    (over_redis.folder / "hold").unlink()
     server.start()
     said = over_redis.wait_end(agent)
     assert "training goes on; trying again every second" in said
@@ -197,15 +205,18 @@ def test_redis_comes_back_without_its_last_entries(
     ).start()  # no append-only file: it has what was last saved
     try:
         project.env["SWEEP_STORE"] = server.url
-        sweep = create(project, 6, 0.05)
+        project.write("hold", "")
+        project.write("hold-last", "")
+        sweep = create(project, 6, 0.01, HOLD + HOLD_LAST)
         agents = [project.agent(sweep, "--slots", "2") for _ in range(2)]
-        project.wait_running(sweep, 2)
+        project.wait_running(sweep, 4)
         with closing(server.client()) as client:
             client.save()
-        _, before = record(project, sweep)
-        project.wait_for(lambda: len(record(project, sweep)[1]) >= len(before) + 20)
+        (project.folder / "hold").unlink()
+        project.wait_for(lambda: [run["state"] for run in project.runs(sweep)].count("completed") == 4)
         server.kill()
         server.start()
+        (project.folder / "hold-last").unlink()
         for agent in agents:
             project.wait_end(agent)
         check_whole(project, sweep, 6)
@@ -217,7 +228,7 @@ def test_redis_comes_back_without_its_last_entries(
 def test_an_agent_is_killed(over_redis: Project) -> None:
     over_redis.write("hold", "")
     sweep = create(over_redis, 6, 0.01, HOLD)
-    first = over_redis.agent(sweep, "--slots", "2")
+    first = over_redis.agent(sweep, "--slots", "2", **DOOMED)
     over_redis.wait_running(sweep, 1)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()

@@ -62,6 +62,38 @@ def state_of(found: dict[str, Any], what: str) -> str:
     return next(str(check["state"]) for check in found["preflight"] if check["what"] == what)
 
 
+def elsewhere(project: Project, run: str) -> str:
+    """The verdict on a run in another store, into which its sweep was brought."""
+    sweep, other = run.rpartition("-")[0], str(project.folder / "other.db")
+    project.sweep("export", sweep, "--out", "export.jsonl")
+    project.sweep("import", "export.jsonl", "--store", other)
+    return str(verdict(project, run, "--store", other, code=0)["verdict"])
+
+
+def waits(x: int, factor: object, more: str = "") -> str:
+    """A program whose run with this `x` waits, once it has logged, until `work_and_edit` has edited what it edits."""
+    return f"""
+import pathlib, sweep, time
+{more}
+run = sweep.init()
+run.log({{"loss": {factor} * run.config.x}})
+if run.config.x == {x}:
+    pathlib.Path("at-work").touch()
+    while not pathlib.Path("go-on").exists():
+        time.sleep(0.02)
+open("results.csv", "a").write("a line")
+"""
+
+
+def work_and_edit(project: Project, sweep: str, name: str, text: str) -> str:
+    """Work the sweep off, with another text for a file while the program of `waits` waits; what the agent said."""
+    agent = project.agent(sweep, "--slots", "1")
+    project.wait_for((project.folder / "at-work").exists)
+    project.write(name, text)
+    (project.folder / "go-on").touch()
+    return project.wait_end(agent)
+
+
 def test_nothing_has_changed(done: Project) -> None:
     found = verdict(done, "latest-1", code=0)
     assert (found["verdict"], found["compared"], found["identical"]) == ("identical", 12, 12)
@@ -112,34 +144,15 @@ def test_code_that_was_edited_after_the_sweep_was_created(project: Project) -> N
         "train.py": "changed",
     }
     project.sweep("gc", "--yes")
-    exported = project.folder / "export.jsonl"
-    exported.write_text(project.sweep("export", sweep))
-    project.sweep("import", str(exported), "--store", str(project.folder / "other.db"))
-    again = verdict(project, f"{sweep}-1", "--store", str(project.folder / "other.db"), code=0)
-    assert again["verdict"] == "identical", "the code of an agent goes along"
+    assert elsewhere(project, f"{sweep}-1") == "identical", "the code of an agent goes along"
 
 
 def test_code_that_is_edited_while_an_agent_works(project: Project) -> None:
     """Runs that start afterwards execute, and record, the code as it is then; of the one at work it is said that nobody can tell."""
-    program = """
-import pathlib, sweep, time
-run = sweep.init()
-run.log({"loss": FACTOR * run.config.x})
-if run.config.x == 2:
-    pathlib.Path("at-work").touch()
-    while not pathlib.Path("go-on").exists():
-        time.sleep(0.02)
-open("results.csv", "a").write("a line")
-"""
     project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3, 4]"))
-    project.write("train.py", program.replace("FACTOR", "1"))
+    project.write("train.py", waits(2, 1))
     sweep = project.create()
-    agent = project.start("agent", sweep, "--slots", "1")
-    project.wait_for((project.folder / "at-work").exists)
-    project.write("train.py", program.replace("FACTOR", "10"))
-    project.write("agent-0.log", "no code")
-    (project.folder / "go-on").touch()
-    assert agent.wait(60) == 0
+    work_and_edit(project, sweep, "train.py", waits(2, 10))
     shown = [project.json("show", f"{sweep}-{run}") for run in range(4)]
     assert [one["objective"] for one in shown] == [1, 2, 30, 40]
     trees = [one["code"]["tree"] for one in shown]
@@ -156,53 +169,22 @@ open("results.csv", "a").write("a line")
     project.write("train.py", "import sweep\nsweep.init().log({'loss': 'never executed'})\n")
     project.sweep("gc", "--yes")
     assert verdict(project, f"{sweep}-3", code=0)["verdict"] == "identical"
-    exported = project.folder / "export.jsonl"
-    exported.write_text(project.sweep("export", sweep))
-    project.sweep("import", str(exported), "--store", str(project.folder / "other.db"))
-    again = verdict(project, f"{sweep}-2", "--store", str(project.folder / "other.db"), code=0)
-    assert again["verdict"] == "identical", "the code goes along"
+    assert elsewhere(project, f"{sweep}-2") == "identical", "the code goes along"
 
 
 def test_a_preloaded_module_that_is_edited_is_imported_anew(project: Project) -> None:
-    program = """
-import pathlib, sweep, time
-from helper import factor
-run = sweep.init()
-run.log({"loss": factor * run.config.x})
-if run.config.x == 1:
-    pathlib.Path("at-work").touch()
-    while not pathlib.Path("go-on").exists():
-        time.sleep(0.02)
-"""
     project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3]") + "preload: [helper]\n")
-    project.write("train.py", program)
+    project.write("train.py", waits(1, "factor", "from helper import factor"))
     project.write("helper.py", "factor = 1\n")
-    agent = project.start("agent", project.create(), "--slots", "1")
-    project.wait_for((project.folder / "at-work").exists)
-    project.write("helper.py", "factor = 10\n")
-    (project.folder / "go-on").touch()
-    project.wait_end(agent)
+    work_and_edit(project, project.create(), "helper.py", "factor = 10\n")
     assert [run["objective"] for run in project.runs()] == [1, 20, 30]
 
 
 def test_with_code_snapshot_an_edit_reaches_no_run_that_starts_later(project: Project) -> None:
-    program = """
-import pathlib, sweep, time
-run = sweep.init()
-run.log({"loss": FACTOR * run.config.x})
-if run.config.x == 1:
-    pathlib.Path("at-work").touch()
-    while not pathlib.Path("go-on").exists():
-        time.sleep(0.02)
-"""
     project.write("sweep.yaml", SPEC.replace("[1, 2]", "[1, 2, 3]") + "code: snapshot\n")
-    project.write("train.py", program.replace("FACTOR", "1"))
+    project.write("train.py", waits(1, 1))
     sweep = project.create()
-    agent = project.start("agent", sweep, "--slots", "1")
-    project.wait_for((project.folder / "at-work").exists)
-    project.write("train.py", program.replace("FACTOR", "10"))
-    (project.folder / "go-on").touch()
-    said = project.wait_end(agent)
+    said = work_and_edit(project, sweep, "train.py", waits(1, 10))
     assert "is not the recorded one (changed: train.py); runs use the recorded code" in said
     shown = [project.json("show", f"{sweep}-{run}") for run in range(3)]
     assert [one["objective"] for one in shown] == [1, 2, 3]

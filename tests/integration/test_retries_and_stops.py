@@ -248,15 +248,15 @@ def test_a_failed_run_is_tried_again_after_the_target_was_reached(project: Proje
 
 
 def test_retry_says_up_front_that_a_limit_is_over(project: Project) -> None:
-    train = (
-        "import sys, time, sweep\nrun = sweep.init()\nif run.config['x'] == 1: sys.exit(4)\ntime.sleep(600)\n"
-    )
-    spec = HEAD + "parameters: {x: {values: [1, 2]}}\nlimits: {wall_time: 4s, kill_after: 0.5s}\n"
-    runs = project.work_off(spec, train, "--slots", "1", code=3)
+    project.write("train.py", "raise SystemExit(4)\n")
+    project.write("sweep.yaml", HEAD + "parameters: {x: {values: [1, 2]}}\n")
+    project.sweep("agent", project.create(), "--slots", "1", "--count", "1")
+    revise(project, limits=msgspec.structs.replace(views_of(project).spec.limits, wall_time_s=0.001))
+    runs = project.runs()
     assert [run["state"] for run in runs] == ["failed", "cancelled"]
     for more in ((), ("--dry-run",)):
         said = project.mistake("retry", "latest", *more)
-        assert "limits.wall_time (4 s) is over; raise it in the spec with `sweep edit" in said
+        assert "limits.wall_time (0.001 s) is over; raise it in the spec with `sweep edit" in said
     assert (project.status().state, project.runs()) == ("ended", runs)
     revise(project, limits=msgspec.structs.replace(views_of(project).spec.limits, wall_time_s=600.0))
     assert "1 run to be tried again" in project.sweep("retry", "latest")
@@ -300,7 +300,7 @@ def test_an_agent_at_work_takes_over_limits_retries_and_environment(project: Pro
     agent = project.agent(sweep)
     project.wait_running(sweep)
     spec = views_of(project).spec
-    limits = msgspec.structs.replace(spec.limits, run_time_s=0.5, kill_after_s=1.0)
+    limits = msgspec.structs.replace(spec.limits, run_time_s=5.0, kill_after_s=1.0)
     retry = msgspec.structs.replace(spec.retry, max=1, on=("time",))
     revise(project, limits=limits, retry=retry, env={"MAY_END": "1"})
     said = project.wait_end(agent)
@@ -308,7 +308,7 @@ def test_an_agent_at_work_takes_over_limits_retries_and_environment(project: Pro
     [run] = project.runs(sweep)
     assert [attempt["error_class"] for attempt in run["attempts"]] == ["run_time", ""]
     assert run["state"] == "completed"
-    assert run["attempts"][0]["reason"] == "limits.run_time: it ran for 0.5 s"
+    assert run["attempts"][0]["reason"] == "limits.run_time: it ran for 5 s"
 
 
 def test_another_program_and_space_hold_for_what_starts_next(project: Project) -> None:

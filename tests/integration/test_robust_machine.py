@@ -21,7 +21,7 @@ import pytest
 from sweep.core.entries import PauseRequested
 from sweep.stores import StoreError, open_store
 from sweep.stores.sqlite import SqliteStore
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 from tests.integration.whole import SPEC, TRAIN, whole
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses mounts and /proc")
@@ -30,7 +30,7 @@ import pathlib, time, sweep
 run = sweep.init()
 begun = time.monotonic()
 step = 0
-while not pathlib.Path("go").exists() and time.monotonic() < begun + 60:
+while not pathlib.Path("go").exists() and time.monotonic() < begun + 600:
     run.log({"loss": step})
     step += 1
     time.sleep(0.02)
@@ -84,13 +84,13 @@ def test_a_full_disk_is_waited_for_and_training_goes_on(disk: Project) -> None:
     disk.write("train.py", PATIENT)
     disk.write("sweep.yaml", SPEC)
     sweep = disk.create()
-    agent = disk.agent(sweep, "--slots", "2")
+    agent = disk.agent(sweep, "--slots", "2", **DOOMED)
     disk.wait_running(sweep, 2)
     ballast = fill(disk.folder)
     disk.wait_for(lambda: "is full; free some space (training goes on" in disk.agent_output())
     said = disk.mistake("create", "sweep.yaml")
     assert said.startswith(f"sweep: the disk of {disk.folder}/.sweep/store.db is full; free some space")
-    time.sleep(4.5)  # two leases
+    time.sleep(1.5 * float(DOOMED["SWEEP_LEASE_S"]))
     assert len(disk.runs(sweep)) == 3, "reading goes on"
     ballast.unlink()
     disk.wait_for(lambda: "the store works again" in disk.agent_output())
@@ -111,7 +111,7 @@ def test_an_agent_on_a_full_disk_can_be_ended(disk: Project, several: bool) -> N
     disk.write("train.py", PATIENT)
     disk.write("sweep.yaml", SPEC)
     sweep = disk.create()
-    agent = disk.agent(*(["--all"] if several else [sweep]), "--slots", "2")
+    agent = disk.agent(*(["--all"] if several else [sweep]), "--slots", "2", **DOOMED)
     disk.wait_running(sweep, 2)
     ballast = fill(disk.folder)
     disk.wait_for(lambda: "is full; free some space (training goes on" in disk.agent_output())
@@ -209,7 +209,7 @@ def test_a_disk_that_reports_errors(project: Project) -> None:
     project.write("train.py", PATIENT)
     project.write("sweep.yaml", SPEC)
     sweep = project.create()
-    agent = project.agent(sweep, "--slots", "1")
+    agent = project.agent(sweep, "--slots", "1", **DOOMED)
     project.wait_running(sweep, 1)
     free = resource.prlimit(agent.pid, resource.RLIMIT_FSIZE)
     size = (project.folder / ".sweep" / "store.db").stat().st_size
@@ -360,7 +360,7 @@ def test_everything_of_a_machine_stands_still_for_a_while(project: Project) -> N
     project.write("train.py", PATIENT)
     project.write("sweep.yaml", SPEC)
     sweep = project.create()
-    agent = project.agent(sweep, "--slots", "1")
+    agent = project.agent(sweep, "--slots", "1", SWEEP_LEASE_S="2")
     project.wait_running(sweep, 1)
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
     everything = [agent.pid, *map(int, children), *project.processes(f"SWEEP_ID={sweep}")]

@@ -62,7 +62,6 @@ class Person:
             env={
                 "PATH": "/usr/bin:/bin",
                 "PYTHONPATH": path,
-                "SWEEP_LEASE_S": "2",
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             stdin=subprocess.DEVNULL,

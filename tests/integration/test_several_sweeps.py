@@ -13,7 +13,7 @@ import pytest
 
 from sweep.api import load_views
 from sweep.stores import open_store
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 SHORT = """
@@ -145,7 +145,7 @@ def test_a_sweep_that_is_removed_does_not_disturb_the_other(project: Project) ->
 @linux
 def test_a_killed_agent_of_two_sweeps_is_followed_by_another(project: Project) -> None:
     sweeps = begin(project, STEADY, grid(2), grid(2))
-    agent = project.agent(*sweeps, "--slots", "2")
+    agent = project.agent(*sweeps, "--slots", "2", **DOOMED)
     for sweep in sweeps:
         project.wait_running(sweep, 1)
     agent.kill()
@@ -215,6 +215,8 @@ def test_detached_it_is_one_process_that_ends_once(project: Project) -> None:
         agents: list[dict[str, Any]] = project.json("agents")
         assert {agent["sweep"] for agent in agents} == set(sweeps)
         project.sweep("agents", "--end", "all")  # once, not twice: the runs may finish
+        logs = list((project.folder / ".sweep" / "agents").glob("*.log"))
+        project.wait_for(lambda: any("letting runs finish" in log.read_text() for log in logs))
         project.write("go", "")
     finally:
         project.write("go", "")

@@ -13,7 +13,7 @@ import pytest
 
 from sweep.api import load_views
 from sweep.stores import open_store
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 from tests.integration.test_gpu_pinning import NVML, most_at_once, used
 from tests.integration.test_gpu_pinning import TRAIN as ON_GPU
 from tests.integration.test_several_sweeps import SHORT, STEADY, begin, grid, states
@@ -38,11 +38,11 @@ def outcomes(project: Project, sweep: str) -> Counter[str]:
 def test_agents_of_the_same_sweeps_and_one_is_killed(over_redis: Project) -> None:
     project = over_redis
     sweeps = begin(project, STEADY, grid(4), grid(4))
-    agents = [project.agent(*sweeps, "--slots", "2") for _ in range(2)]
+    doomed, other = (project.agent(*sweeps, "--slots", "2", **env) for env in (DOOMED, {}))
     project.wait_for(lambda: sum(states(project, sweep).count("running") for sweep in sweeps) == 4)
-    agents[0].kill()
+    doomed.kill()
     project.write("go", "")
-    project.wait_end(agents[1])
+    project.wait_end(other)
     for sweep in sweeps:
         assert states(project, sweep) == ["completed"] * 4
     lost = sum((outcomes(project, sweep) for sweep in sweeps), Counter())
@@ -66,7 +66,7 @@ def test_an_agent_that_was_frozen_comes_back_to_all_its_sweeps(over_redis: Proje
     """Its leases have run out meanwhile, its runs were ended and done by another: it joins each sweep again, under new names."""
     project = over_redis
     sweeps = begin(project, STEADY, grid(6), grid(6))
-    frozen = project.agent(*sweeps, "--slots", "2")
+    frozen = project.agent(*sweeps, "--slots", "2", **DOOMED)
     for sweep in sweeps:
         project.wait_running(sweep, 1)
     before = {agent["id"] for agent in project.json("agents")}

@@ -23,10 +23,10 @@ saved = run.checkpoint_dir / "step"
 step = int(saved.read_text()) if saved.exists() else 0
 print("begin at", step)
 while True:
+    saved.with_suffix(".new").write_text(str(step + 1))
+    saved.with_suffix(".new").replace(saved)  # first, so that whoever knows of the row knows that
     run.log({"loss": 1.0, "attempt": run.attempt}, step=step)
     step += 1
-    saved.with_suffix(".new").write_text(str(step))
-    saved.with_suffix(".new").replace(saved)
     if os.path.exists("go"):
         break
     time.sleep(0.05)
@@ -83,13 +83,13 @@ def test_ctrl_c_twice_ends_runs_and_the_next_agent_goes_on_with_them(project: Pr
 
 @linux
 def test_ctrl_c_three_times_kills(project: Project) -> None:
-    sweep, agent = begin(project, DEAF)
+    sweep, agent = begin(project, DEAF, SPEC.replace("20s", "300s"))
     for expected in ("letting runs finish", "Ctrl-C again kills them"):
         agent.send_signal(signal.SIGINT)
         project.wait_for(lambda expected=expected: expected in project.agent_output())
     assert len(project.processes(f"SWEEP_ID={sweep}")) >= 2
     agent.send_signal(signal.SIGINT)
-    project.wait_end(agent, 130, timeout=15)  # not 20 s: kill_after is not waited for
+    project.wait_end(agent, 130)  # kill_after is not waited for
     assert project.processes(f"SWEEP_ID={sweep}") == []
     assert [run["attempts"][0]["exit_code"] for run in project.runs(sweep)[:2]] == [-9, -9]
     go_on(project, sweep)

@@ -211,7 +211,8 @@ def test_the_target_ends_the_sweep(project: Project) -> None:
         "program: train.py\nmethod: grid\nmetric: {name: acc, goal: maximize, target: 0.8}\n"
         "parameters: {x: {min: 0, max: 1000}}\n"
     )
-    runs = project.work_off(spec, "import sweep\nrun = sweep.init()\nrun.log({'acc': run.config.x / 5})\n")
+    train = "import sweep\nrun = sweep.init()\nrun.log({'acc': run.config.x / 5})\n"
+    runs = project.work_off(spec, train, "--slots", "2")
     assert 5 <= sum(run["state"] == "completed" for run in runs) <= 10
     reason = project.json("status", "latest")["reason"]
     assert re.fullmatch(r"run \d+ reached the target: acc [0-9.]+", reason)

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -38,12 +38,21 @@ class Terminal:
             os.chdir(project.folder)
             environ = {**project.env, "TERM": "xterm-256color", "LINES": "30", "COLUMNS": "120"}
             os.execve(sys.executable, [*PYTHON, *words], environ)
-        self.seen = ""
+        self._read = b""
 
-    def read_until(self, text: str, timeout: float = 30) -> None:
+    @property
+    def seen(self) -> str:
+        """What has been shown so far. (What is read at a time may end within a character, or within an escape sequence.)"""
+        return ESCAPES.sub("", self._read.decode(errors="ignore"))
+
+    def read_until(self, text: str, timeout: float = 60) -> None:
         """Read until `text` has been shown; '' for until the end."""
+        self.wait_for(lambda: bool(text) and text in self.seen, timeout, text)
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 60, text: str = "") -> None:
+        """Read until then, or the end, which must not come before `text`: an agent whose terminal nobody reads stands still."""
         until = time.monotonic() + timeout
-        while not text or text not in self.seen:
+        while not condition():
             assert time.monotonic() < until, f"waited in vain for {text!r}\n{self.seen}"
             if select.select([self.fd], [], [], 0.1)[0]:
                 try:
@@ -53,9 +62,9 @@ class Terminal:
                 if not data:
                     assert not text, f"it ended without {text!r}\n{self.seen}"
                     return
-                self.seen += ESCAPES.sub("", data.decode())
+                self._read += data
 
-    def end(self, timeout: float = 30) -> int:
+    def end(self, timeout: float = 60) -> int:
         """Its exit code, once it has ended."""
         self.read_until("", timeout)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -97,7 +106,7 @@ def test_the_live_view(project: Project, sweep: str, terminal: Terminal) -> None
 
 
 def test_ctrl_c_typed_reaches_the_agent_only(project: Project, sweep: str, terminal: Terminal) -> None:
-    project.wait_running(sweep, 2)
+    terminal.wait_for(lambda: sum(bool(run["steps"]) for run in project.runs(sweep)) == 2)
     os.write(terminal.fd, b"\x03")
     terminal.read_until("letting runs finish; Ctrl-C again ends them")
     project.write("go", "")

@@ -14,7 +14,7 @@ import pytest
 
 from sweep.analysis.history import History
 from sweep.stores import open_store
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
@@ -108,7 +108,7 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(example: Project, how: str
     if how == "killed":
         example.sweep("agent", killed, "--slots", "1", timeout=200)
     else:
-        agent = example.agent(killed, "--slots", "1")
+        agent = example.agent(killed, "--slots", "1", **DOOMED)
         example.wait_for((example.folder / "reached").exists, timeout=120)
         os.kill(agent.pid, signal.SIGKILL)
         agent.wait()

@@ -16,7 +16,7 @@ import pytest
 import sweep
 from sweep.core.entries import UsageReported
 from sweep.stores import open_store
-from tests.integration.conftest import Project
+from tests.integration.conftest import DOOMED, Project
 from tests.integration.test_gpu_pinning import NVML
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -180,7 +180,7 @@ def test_of_a_lost_agent_the_last_report_counts(project: Project) -> None:
         "while time.process_time() < 1.5: pass\nif os.environ['SWEEP_ATTEMPT'] == '1': time.sleep(600)\n",
     )
     created = project.create()
-    agent = project.agent(created)
+    agent = project.agent(created, **DOOMED)
 
     def reported() -> bool:
         with closing(open_store(None, project.folder)) as store:
