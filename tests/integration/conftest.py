@@ -173,13 +173,23 @@ class Project:
             time.sleep(0.05)
 
     def end(self) -> None:
+        """Leave no process behind: none that was started here, nor those in the background, nor what they started."""
         for process in self.agents:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
-        for pid in self.processes(""):
+        for pid in {*self.processes(""), *self._at_home()} - {os.getpid()}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _at_home(self) -> list[int]:
+        """Processes that work in the project's folder. None where there is no /proc."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):
+                if path.readlink() == self.folder:
+                    found.append(int(path.parent.name))
+        return found
 
 
 def check_words(said: str) -> None:

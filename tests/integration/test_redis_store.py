@@ -208,7 +208,7 @@ def test_redis_comes_back_without_its_last_entries(
         project.write("hold", "")
         project.write("hold-last", "")
         sweep = create(project, 6, 0.01, HOLD + HOLD_LAST)
-        agents = [project.agent(sweep, "--slots", "2") for _ in range(2)]
+        agents = [project.agent(sweep, "--slots", "2", **DOOMED) for _ in range(2)]
         project.wait_running(sweep, 4)
         with closing(server.client()) as client:
             client.save()

@@ -86,6 +86,7 @@ def _server(kind: str) -> tuple[str, dict[str, str]]:
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
         [sys.executable, "-P", __file__, address, kind],
+        cwd=folder,
         env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
