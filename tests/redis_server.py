@@ -84,15 +84,18 @@ class RedisServer:
         return self
 
     def wait(self) -> None:
+        """Until it takes commands: one that reads its data back in answers already, and refuses them."""
         deadline_s = time.monotonic() + 60
+        password = self.options.get("requirepass")
+        questions = [*([f"AUTH {password}"] if password else []), "PING"]
         while True:
             with contextlib.suppress(OSError), contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
                 client.connect(str(self.socket))
                 client.settimeout(10)
-                client.sendall(b"PING\r\n")
-                answer = client.recv(100)
-                if answer.startswith((b"+PONG", b"-NOAUTH")):
-                    return
+                client.sendall("".join(f"{question}\r\n" for question in questions).encode())
+                with client.makefile("rb") as answers:
+                    if [answers.readline() for _ in questions][-1] == b"+PONG\r\n":
+                        return
             assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline_s, "redis-server does not come up"
             time.sleep(0.02)

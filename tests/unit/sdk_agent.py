@@ -107,7 +107,7 @@ class FakeAgent:
                     answer.with_suffix(".new").write_text('{"error": "none such", "missing": true}')
                     answer.with_suffix(".new").rename(answer)
 
-    def read_until(self, done: Callable[[list[dict[str, Any]]], bool], limit_s: float = 20.0) -> None:
+    def read_until(self, done: Callable[[list[dict[str, Any]]], bool], limit_s: float = 60.0) -> None:
         """Read until `done(messages)`."""
         until(lambda: done(self.read()), limit_s)
 
@@ -159,7 +159,7 @@ class FakeAgent:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def until(done: Callable[[], bool], limit_s: float = 20.0) -> None:
+def until(done: Callable[[], bool], limit_s: float = 60.0) -> None:
     end = time.monotonic() + limit_s
     while not done():
         assert time.monotonic() < end, "it did not happen in time"

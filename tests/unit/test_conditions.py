@@ -20,7 +20,7 @@ from sweep.search._activity import Activity
 from sweep.search._axes import Axes
 from sweep.search._stream import DistinctStream
 
-fixed = settings(deadline=None, derandomize=True, max_examples=60)
+fixed = settings(max_examples=60)
 
 
 def parameter(name: str, dist: Distribution, **when: tuple[Any, ...]) -> Parameter:

@@ -124,7 +124,7 @@ TEXTS = [
 ]
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 4), min_size=4, max_size=4),
     st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3),

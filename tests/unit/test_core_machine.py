@@ -191,9 +191,6 @@ class SweepMachine(RuleBasedStateMachine):
 SweepMachine.TestCase.settings = settings(
     max_examples=100,
     stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=list(HealthCheck),
 )
 test_anything_may_happen = SweepMachine.TestCase

@@ -11,7 +11,6 @@ from sweep.core import domain
 from sweep.core.multiples import count, multiples, steps_from
 from sweep.core.space import Beta, Categorical, Constant, Distribution, Normal, Numeric, Parameter, Space
 
-fixed = settings(deadline=None, derandomize=True)
 units = st.floats(0, 1)
 steps = st.sampled_from([None, 0.1, 0.25, 1.0, 7.0, 1e-3])
 
@@ -47,7 +46,6 @@ values = st.recursive(
 
 
 @given(numbers, units)
-@fixed
 def test_a_drawn_number_is_possible_plain_and_repeatable(dist: Any, u: float) -> None:
     value = domain.from_unit(dist, u)
     assert type(value) is (int if dist.integer else float)
@@ -57,14 +55,12 @@ def test_a_drawn_number_is_possible_plain_and_repeatable(dist: Any, u: float) ->
 
 
 @given(numbers, units, units)
-@fixed
 def test_larger_quantiles_give_larger_numbers(dist: Any, u: float, v: float) -> None:
     low, high = sorted((u, v))
     assert domain.from_unit(dist, low) <= domain.from_unit(dist, high)
 
 
 @given(numbers, st.floats(0.001, 0.999))
-@fixed
 def test_to_unit_is_the_inverse(dist: Any, u: float) -> None:
     value = domain.from_unit(dist, u)
     back = domain.to_unit(dist, value)
@@ -77,7 +73,6 @@ def test_to_unit_is_the_inverse(dist: Any, u: float) -> None:
 
 
 @given(numerics(), units)
-@fixed
 def test_numeric_values_stay_inside_unless_no_multiple_does(dist: Numeric, u: float) -> None:
     value = domain.from_unit(dist, u)
     if not dist.low <= value <= dist.high:
@@ -87,7 +82,6 @@ def test_numeric_values_stay_inside_unless_no_multiple_does(dist: Numeric, u: fl
 
 
 @given(st.lists(values, min_size=1, max_size=6), units)
-@fixed
 def test_choices_come_back(choices: list[Any], u: float) -> None:
     dist = Categorical(tuple(choices))
     value = domain.from_unit(dist, u)
@@ -262,7 +256,7 @@ near = st.sampled_from(TRICKY)
 
 
 @given(near | values, near | values)
-@settings(fixed, max_examples=500)
+@settings(max_examples=500)
 def test_canonical_is_equality(a: Any, b: Any) -> None:
     assert (domain.canonical(a) == domain.canonical(b)) == _same(a, b)
 

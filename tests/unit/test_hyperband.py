@@ -14,7 +14,7 @@ from sweep.stopping import make_stopper
 from sweep.stopping._hyperband import Hyperband, bands
 from sweep.stopping._ranks import Ranked
 
-fixed = settings(deadline=None, derandomize=True, max_examples=300)
+fixed = settings(max_examples=300)
 
 
 def hyperband(goal: Goal = "minimize", **keys: object) -> Hyperband:

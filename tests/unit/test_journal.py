@@ -97,7 +97,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_kind_of_entry_survives(kind: type[AnyEntry], data: st.DataObject) -> None:
     recorded = data.draw(records(entries_of(kind)))

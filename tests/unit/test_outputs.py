@@ -55,7 +55,7 @@ def test_it_is_looked_at_once_a_second_and_at_the_end(tmp_path: Path) -> None:
     assert list(reader.read()) == [b"end"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     steps=st.lists(
         st.tuples(st.integers(1, 3 * PIECE_BYTES) | st.integers(1, 3 * KEPT_BYTES), st.booleans()),

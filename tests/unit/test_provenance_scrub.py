@@ -150,7 +150,7 @@ def test_a_password_beside_a_placeholder_is_found(text: str) -> None:
     assert "planted" not in scrub(text) and GITHUB not in scrub(text) and "ecret" not in scrub(text)
 
 
-@settings(derandomize=True, max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(st.from_regex(secrets._SHAPES))
 def test_the_quick_scan_finds_whatever_the_patterns_find(text: str) -> None:
     text = text.encode("ascii", "replace").decode("ascii")

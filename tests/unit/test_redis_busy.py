@@ -323,17 +323,17 @@ def test_all_agents_hear_when_the_sweep_changes_but_not_when_a_run_does(redis_se
         heard.subscribe(Keys("s").prefix + "all")
         until(heard.get_message)
 
-        def listed(upto: int, **view: Any) -> bool:
+        def listed(upto: int, wait_s: float = 60.0, **view: Any) -> bool:
             row = encode(SweepView(sweep="s", name="", **view))
             index = IndexUpdate(upto, {SWEEP_KEY: row})
             store.append("s", [], writer="c", first_seq=1, fence=lease, index=index, existing=True)
-            return heard.get_message(timeout=0.2) is not None
+            return heard.get_message(timeout=wait_s) is not None
 
         assert listed(1, state="active")
-        assert not listed(1, state="active", counts={"running": 3})
+        assert not listed(1, 0.2, state="active", counts={"running": 3})
         assert listed(1, state="paused", reason="asked for")
         assert listed(1, state="active", revision=2)
-        assert not listed(1, state="active", revision=2, trials=9)
+        assert not listed(1, 0.2, state="active", revision=2, trials=9)
 
 
 def test_an_agent_is_settled_when_the_controller_has_seen_what_it_wrote() -> None:

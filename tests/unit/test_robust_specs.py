@@ -24,8 +24,6 @@ from sweep.spec import load, parse_dict
 POINTS = 12
 examples = settings(
     max_examples=120,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -122,7 +122,7 @@ def test_a_frozen_agent_costs_finish_its_limit_and_no_row(
         client.log(k)
     start = time.monotonic()
     client.link.finish(END, limit_s=0.2)
-    assert 0.2 <= time.monotonic() - start < 5
+    assert 0.2 <= time.monotonic() - start < 30
     agent.read()
     received = agent.numbered()
     rest = agent.unsent()
@@ -195,7 +195,7 @@ def test_no_agent_from_the_start(agent: FakeAgent) -> None:
     agent.go()
     done = agent.run(
         "import sweep, time\nrun = sweep.init()\nstart = time.monotonic()\nrun.log({'k': 0})\nrun.summary['a'] = 1\n"
-        "run.finish()\nassert time.monotonic() - start < 5\n"
+        "run.finish()\nassert time.monotonic() - start < 30\n"
     )
     assert done.returncode == 0
     assert [row.get("op", "row") for row in agent.unsent()] == ["row", "summary", "end"]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.sdk import _wire
@@ -136,7 +136,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.dictionaries(st.text(), json_values | st.text()))
 def test_a_row_is_strict_ascii_json_of_one_line(values: dict[str, Any]) -> None:
     text = _wire.row_text(values)
@@ -146,7 +145,6 @@ def test_a_row_is_strict_ascii_json_of_one_line(values: dict[str, Any]) -> None:
     assert all(isinstance(number, float | int | str) for number in decoded["m"].values())
 
 
-@settings(deadline=None, derandomize=True)
 @given(json_values)
 def test_parse_reads_what_python_writes(value: object) -> None:
     text = json.dumps(value)

@@ -206,7 +206,7 @@ def worlds(draw: st.DrawFn) -> tuple[World, list[bool], int | None]:
     return World(sharing, work, lasts), draw(st.lists(st.booleans(), max_size=40)), most
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds())
 def test_nothing_is_lent_twice_and_all_work_is_done(
     drawn: tuple[World, list[bool], int | None],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.core import domain
@@ -25,7 +25,7 @@ PIECES = "a b g.c z 1 2.5 'x' None True ( ) [ ] , . < <= == != + - * / // % ** a
 texts = st.lists(st.sampled_from([*PIECES.split(), "\n"]), max_size=9).map(" ".join)
 
 
-@settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     st.sampled_from(["grid", "random", "bayes"]),
     st.lists(values, min_size=3, max_size=3),
@@ -62,7 +62,7 @@ def test_whatever_is_written_the_outcome_is_a_search_or_words(
         assert domain.belongs(spec.space, config)
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(texts)
 def test_any_text_as_a_constraint(text: str) -> None:
     content = {

@@ -6,7 +6,7 @@ import string
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.core.codec import spec_from_builtins, spec_to_builtins
@@ -14,9 +14,7 @@ from sweep.core.domain import assemble, from_unit
 from sweep.spec import SpecError, parse, parse_dict
 from sweep.spec._models import DISTRIBUTIONS, GROUPS, SweepFile
 
-bounded = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+bounded = settings(max_examples=150)
 
 KEYS = [*SweepFile.model_fields, *(key for model in GROUPS.values() for key in model.model_fields)]
 KEYS += [key for model, _ in DISTRIBUTIONS.values() for key in model.model_fields]

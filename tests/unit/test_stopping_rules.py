@@ -16,7 +16,7 @@ from sweep.spec import parse
 from sweep.stopping import first_rung, kept_eta, make_stopper, rungs
 from sweep.testing.naive import effective_curve, naive_condemned
 
-fixed = settings(deadline=None, derandomize=True, max_examples=400)
+fixed = settings(max_examples=400)
 
 
 def stopper_of(early: EarlyTerminate, goal: Goal = "minimize") -> Stopper:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.stores import HistoryChunk
@@ -13,7 +13,6 @@ def rows_of(chunk: HistoryChunk) -> dict[int, bytes]:
     return dict(enumerate(chunk.data.removesuffix(b"\n").split(b"\n"), chunk.first_row))
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     first=st.integers(0, 12),
     data=st.lists(st.binary(max_size=2).filter(lambda row: b"\n" not in row), min_size=1, max_size=8),
@@ -48,7 +47,6 @@ def test_long_stretches_are_cut_out_at_once() -> None:
     ]
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.text(max_size=3), st.text(max_size=4))
 def test_the_end_of_a_prefix(prefix: str, text: str) -> None:
     end = prefix_end(prefix)

@@ -52,7 +52,7 @@ def start(path: Path) -> Iterator[Start]:
     yield start_one
     for process in started:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def go(process: subprocess.Popen[str]) -> None:
@@ -92,7 +92,7 @@ def test_killed_in_the_middle_of_its_appends(path: Path, start: Start) -> None:
         for _ in range(3 + 7 * round_):
             acknowledged = int(process.stdout.readline())
         process.kill()  # SIGKILL
-        acknowledged = max([acknowledged, *map(int, process.communicate(timeout=30)[0].split()[:-1])])
+        acknowledged = max([acknowledged, *map(int, process.communicate(timeout=60)[0].split()[:-1])])
         check_whole(path, acknowledged)
 
 

@@ -175,8 +175,9 @@ A, B = Gpu(0, "GPU-a", "H100", 80 * GIB), Gpu(1, "GPU-b", "H100", 80 * GIB)
 def zone(folder: Path, microjoules: int, most: int = 1_000_000_000) -> Path:
     place = folder / "intel-rapl:0"
     (place / "intel-rapl:0:0").mkdir(parents=True, exist_ok=True)  # a part of it: not counted twice
-    (place / "energy_uj").write_text(str(microjoules))
     (place / "max_energy_range_uj").write_text(str(most))
+    (place / "new").write_text(str(microjoules))
+    (place / "new").replace(place / "energy_uj")  # whole, whenever it is read
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from sweep.core.names import controller_lease
 from sweep.stores import HistoryChunk, Index, IndexUpdate, Lease, Moved, StaleFence
@@ -15,6 +16,10 @@ from sweep.testing._store_world import (
     reports,
     rows_of,
 )
+
+TRIED_S = (0.5, 2.0, 8.0)
+"""Lives of a lease that is to be used while it holds, and to run out then: where a store has a clock of its own, a machine that stands
+still for longer than the first costs another try, and is no fault of the store."""
 
 # --- leases and fences -----------------------------------------------------------------------------------------
 
@@ -84,12 +89,14 @@ def a_released_lease_is_free_and_cannot_be_renewed(world: StoreWorld) -> None:
 @check
 def renewing_prolongs(world: StoreWorld) -> None:
     store = world.open()
-    lease = hold(store, ttl_s=0.5)
-    renewed = store.renew(lease, 60.0)
+    for ttl_s in TRIED_S:
+        lease = hold(store, ttl_s=ttl_s)
+        if (renewed := store.renew(lease, 60.0)) is not None:
+            break
     assert renewed is not None
     assert (renewed.name, renewed.holder, renewed.token) == (lease.name, lease.holder, lease.token)
     assert renewed.expires_s > lease.expires_s
-    world.advance(0.6)
+    world.advance(ttl_s + 0.1)
     assert world.open().acquire("lead", "two", 60.0) is None
     assert store.renew(lease, 60.0) is not None, "the older copy of a held lease is as good"
 
@@ -109,9 +116,14 @@ def an_expired_lease_is_never_revived(world: StoreWorld) -> None:
 @check
 def a_fence_lets_only_the_holder_append(world: StoreWorld) -> None:
     old, new = world.open(), world.open()
-    lease = hold(old, controller_lease("s"), ttl_s=0.5)
-    old.append("s", reports(1), writer="old", first_seq=1, fence=lease)
-    world.advance(0.6)
+    for ttl_s in TRIED_S:
+        lease = hold(old, controller_lease("s"), ttl_s=ttl_s)
+        with suppress(StaleFence):
+            old.append("s", reports(1), writer="old", first_seq=1, fence=lease)
+            break
+    else:
+        raise AssertionError("whoever holds the lease could not append")
+    world.advance(ttl_s + 0.1)
     with raises(StaleFence):  # expired
         old.append("s", reports(1), writer="old", first_seq=2, fence=lease)
     successor = hold(new, controller_lease("s"), holder="two")
