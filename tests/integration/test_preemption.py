@@ -46,7 +46,7 @@ def test_sigusr1_as_slurm_sends_it_before_the_end(project: Project) -> None:
 
 def test_an_agent_in_a_slurm_job_ends_its_runs_in_time(project: Project) -> None:
     sweep = begin(project)
-    agent = project.agent(sweep, "--slots", "2", SLURM_JOB_END_TIME=str(int(time.time()) + 12))
+    agent = project.agent(sweep, "--slots", "2", SLURM_JOB_END_TIME=str(int(time.time()) + 16))
     said = project.wait_end(agent)
     assert "this agent leaves at " in said
     assert "starts again elsewhere" in said
@@ -71,7 +71,7 @@ def test_a_time_that_is_none_is_a_mistake(project: Project) -> None:
 
 def test_an_agent_in_the_background_is_told_the_time_as_it_was_meant(project: Project) -> None:
     sweep = begin(project)
-    agent = project.sweep("agent", sweep, "-d", "--slots", "2", "--until", "12s").strip()
+    agent = project.sweep("agent", sweep, "-d", "--slots", "2", "--until", "16s").strip()
     log = project.folder / ".sweep" / "agents" / f"{agent}.log"
     assert "this agent leaves at " in log.read_text()
     project.wait_for(lambda: "preempted after" in log.read_text() and not project.processes(""))

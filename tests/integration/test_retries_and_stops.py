@@ -250,7 +250,7 @@ def test_a_failed_run_is_tried_again_after_the_target_was_reached(project: Proje
 def test_retry_says_up_front_that_a_limit_is_over(project: Project) -> None:
     project.write("train.py", "raise SystemExit(4)\n")
     project.write("sweep.yaml", HEAD + "parameters: {x: {values: [1, 2]}}\n")
-    project.sweep("agent", project.create(), "--slots", "1", "--count", "1")
+    project.sweep("agent", project.create(), "--slots", "1", "--count", "1", code=3)
     revise(project, limits=msgspec.structs.replace(views_of(project).spec.limits, wall_time_s=0.001))
     runs = project.runs()
     assert [run["state"] for run in runs] == ["failed", "cancelled"]

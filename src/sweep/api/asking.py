@@ -7,7 +7,6 @@ telling ends the attempt, and what follows from it is the controller's business.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from sweep.api.learning import with_knowledge
+from sweep.api.seeds import draw_seed
 from sweep.controller import Driver, InlineSearch
 from sweep.core import entries as e
 from sweep.core.codec import spec_to_builtins
@@ -111,8 +111,8 @@ class Optimizer:
     # --- ask and tell
 
     def ask(self) -> Trial:
-        """The next trial: one that was paused and may go on, else a new one. Several may be open at once. Raises NothingToAsk where `done` is true, and while all that is left
-        are open trials."""
+        """The next trial: one that was paused and may go on, else a new one. Several may be open at once. Raises NothingToAsk where
+        `done` is true, and while all that is left are open trials."""
         with self._lock:
             slot = next(number for number in range(len(self._open) + 1) if number not in self._open.values())
             self._offers += 1
@@ -261,9 +261,9 @@ def _spec(spec: Mapping[str, Any] | SweepSpec | str | os.PathLike[str]) -> tuple
     if isinstance(spec, SweepSpec):
         return spec, ""
     if isinstance(spec, Mapping):
-        parsed = parse_dict(spec, draw_seed=_draw_seed, needs_program=False)
+        parsed = parse_dict(spec, draw_seed=draw_seed, needs_program=False)
     else:
-        parsed = load(Path(spec), draw_seed=_draw_seed)
+        parsed = load(Path(spec), draw_seed=draw_seed)
     return parsed.spec, parsed.source
 
 
@@ -279,7 +279,3 @@ def _search(state: State) -> InlineSearch:
 
 def _warn(text: str) -> None:
     raise SweepError(text)
-
-
-def _draw_seed() -> int:
-    return secrets.randbelow(2**31)

@@ -6,7 +6,6 @@ change of it, so a log that has come or grown is neither named nor recorded; wha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 from sweep.provenance import CodeRecord, TreeError, known_secrets, snapshot
 from sweep.provenance.code import MAX_FILE_BYTES, MAX_FILES, MAX_HASHED_BYTES, MAX_SHOWN, MAX_TOTAL_BYTES
 from sweep.provenance.kinds import is_output, may_be_code
-from sweep.provenance.left_out import Caps, LeftOut, explain, explain_pointers, list_bytes
+from sweep.provenance.left_out import Caps, LeftOut, explain, explain_pointers, list_bytes, parse_list
 from sweep.provenance.tree import TreeFile, digest_bytes, manifest_bytes, parse_manifest
 from sweep.stores import Store
 
@@ -54,9 +53,13 @@ class CodeThen(msgspec.Struct, frozen=True):
 
     def root(self, folder: Path) -> Path:
         """The root of the code whose part `self.folder` is at `folder`."""
-        below = self.folder.count("/") + 1 if self.folder else 0
-        root = folder.resolve()
-        return root.parents[below - 1] if below else root
+        return root_above(folder, self.folder)
+
+
+def root_above(folder: Path, below: str) -> Path:
+    """The root of the code whose part `below` (its path below the root, '' for the root itself) is at `folder`."""
+    root = folder.resolve()
+    return root.parents[below.count("/")] if below else root
 
 
 def code_then(store: Store, code: Mapping[str, Any]) -> CodeThen:
@@ -145,7 +148,7 @@ def _recorded(
     """The record of the code as it is now, without what is only output, and the blobs that it needs beside that of its files."""
     known = {item.path for item in then.left_out}
     data = kept.get(now.left_out_blob)
-    all_left_out = _parsed(data) if data is not None else list(now.left_out)
+    all_left_out = parse_list(data) if data is not None else list(now.left_out)
     left_out = [item for item in all_left_out if item.path in known or may_be_code(item.path)]
     left_out += [item for item in secret if item.path not in {one.path for one in left_out}]
     listed = list_bytes(left_out) if left_out else b""
@@ -175,12 +178,6 @@ def files_of(manifest: bytes | None) -> dict[str, TreeFile]:
 def _left_out(store: Store, code: Mapping[str, Any]) -> list[LeftOut]:
     """The files that a record of code names as not in it."""
     data = store.get_blob(code["left_out_blob"]) if code.get("left_out_blob") else None
-    return (
-        _parsed(data)
-        if data is not None
-        else msgspec.convert(list(code.get("left_out") or ()), list[LeftOut])
-    )
-
-
-def _parsed(data: bytes) -> list[LeftOut]:
-    return msgspec.convert(json.loads(data)["left_out"], list[LeftOut])
+    if data is not None:
+        return parse_list(data)
+    return msgspec.convert(list(code.get("left_out") or ()), list[LeftOut])

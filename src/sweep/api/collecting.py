@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -95,9 +95,7 @@ def plan_collection(
     """What could be freed: of the ended runs of `sweeps`, and with `everywhere` what belongs to no sweep at all."""
     now = time.time() if now_s is None else now_s
     root = store_folder(store)
-    items: dict[Kind, list[Item]] = {
-        kind: [] for kind in ("folders", "blobs", "checkpoints", "logs", "local", "code")
-    }
+    items: dict[Kind, list[Item]] = {kind: [] for kind in get_args(Kind)}
     notes: list[str] = []
     if everywhere:
         items["folders"], notes = _removed_folders(store, root)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sweep.api.changing import root_above
 from sweep.api.repeating import Recipe
 from sweep.core.links import link_problem
 from sweep.core.ran import node_of
@@ -22,7 +23,7 @@ from sweep.provenance import CodeRecord, TreeError, hardware_record, known_secre
 from sweep.provenance.code import hash_file
 from sweep.provenance.environment import editable_folders
 from sweep.provenance.git import GitError, run_git
-from sweep.provenance.left_out import LeftOut
+from sweep.provenance.left_out import parse_list
 from sweep.provenance.tree import digest_bytes
 from sweep.provenance.variables import has_value
 from sweep.stores import Store
@@ -60,6 +61,11 @@ class Origin(msgspec.Struct, frozen=True):
     """Names of the GPUs that it had."""
     code: Mapping[str, Any] = {}
     """The record of the code that it executed."""
+
+    @property
+    def python(self) -> Mapping[str, Any]:
+        """The interpreter of its node, or where that is not known of whoever created the sweep; empty without either."""
+        return self.node.get("python") or self.record.get("python") or {}
 
 
 def origin_of(store: Store, views: Views, run: RunView) -> Origin:
@@ -119,14 +125,8 @@ def _commit(record: CodeRecord, recipe: Recipe) -> Check:
 def _left_out(store: Store, record: CodeRecord, recipe: Recipe, target: Path) -> list[Check]:
     """Files that the record names but does not hold: linked to where they were, if they are what they were."""
     data = store.get_blob(record.left_out_blob) if record.left_out_blob else None
-    items = (
-        msgspec.convert(json.loads(data)["left_out"], list[LeftOut])
-        if data is not None
-        else list(record.left_out)
-    )
-    below = record.folder.count("/") + 1 if record.folder else 0
-    root = Path(recipe.workdir).resolve()
-    root = root.parents[below - 1] if below else root
+    items = parse_list(data) if data is not None else list(record.left_out)
+    root = root_above(Path(recipe.workdir), record.folder)
     checks = []
     for item in items:
         if item.reason.startswith("secret"):
@@ -189,8 +189,7 @@ def check_environment(
     origin: Origin, python: Mapping[str, Any], packages: Sequence[Mapping[str, Any]]
 ) -> list[Check]:
     """Python and packages of the interpreter that the run is going to have."""
-    then = origin.node.get("python") or origin.record.get("python") or {}
-    checks = [_compared("python", _words(then.get("version")), _words(python.get("version")))]
+    checks = [_compared("python", _words(origin.python.get("version")), _words(python.get("version")))]
     if not origin.packages:
         return [*checks, Check("packages", "not recorded", f"{len(packages)}", "unknown")]
     before, now = _versions(origin.packages), _versions(packages)

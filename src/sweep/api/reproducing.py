@@ -229,12 +229,10 @@ class _Attempt:
         return self.run.state != "completed"
 
     def _python(self) -> str:
-        then = str(
-            (self.origin.node.get("python") or self.origin.record.get("python") or {}).get("executable") or ""
-        )
         if self.wish.env == "rebuild":
-            python = self.origin.node.get("python") or self.origin.record.get("python") or {}
-            return str(rebuild(python, self.origin.packages, self._sources(), self.root, self.say))
+            packages = self.origin.packages
+            return str(rebuild(self.origin.python, packages, self._sources(), self.root, self.say))
+        then = str(self.origin.python.get("executable") or "")
         return then if then and os.access(then, os.X_OK) else sys.executable
 
     def _sources(self) -> dict[str, Path]:

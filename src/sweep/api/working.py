@@ -6,7 +6,6 @@ The rule of this file: when a function returns, the calling process is as it was
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 import time
@@ -28,6 +27,7 @@ from sweep.api.finding import find_sweep
 from sweep.api.places import run_root
 from sweep.api.placing import find_place
 from sweep.api.reading import load_sweep_view, load_views
+from sweep.api.seeds import draw_seed
 from sweep.api.several import Finder
 from sweep.api.sweeps import create_sweep
 from sweep.api.telling import Lines, SeveralLines, tell
@@ -57,10 +57,10 @@ def create(
     path = None if isinstance(spec, Mapping) else Path(spec)
     if isinstance(spec, Mapping):
         parsed = parse_dict(
-            spec if name is None else {**spec, "name": name}, draw_seed=_draw_seed, needs_program=False
+            spec if name is None else {**spec, "name": name}, draw_seed=draw_seed, needs_program=False
         )
     else:
-        parsed = load(Path(spec), draw_seed=_draw_seed)
+        parsed = load(Path(spec), draw_seed=draw_seed)
     made = parsed.spec if name is None else msgspec.structs.replace(parsed.spec, name=name)
     for problem in parsed.warnings:
         tell(f"warning: {problem}")
@@ -300,10 +300,6 @@ def _gpus(gpus: str | Iterable[int | str] | None) -> str | None:
     if gpus is None or isinstance(gpus, str):
         return gpus
     return ",".join(map(str, gpus)) or "none"
-
-
-def _draw_seed() -> int:
-    return secrets.randbelow(2**31)
 
 
 @contextmanager

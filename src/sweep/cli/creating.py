@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,13 @@ from msgspec.structs import replace
 
 from sweep.api import Created, create_sweep
 from sweep.api.revising import when_text
+from sweep.api.seeds import draw_seed
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
 from sweep.core.sizes import points, trials
 from sweep.core.space import Space
 from sweep.core.spec import SweepSpec
 from sweep.spec import Parsed, load
 from sweep.stores import Store
-
-
-def draw_seed() -> int:
-    """A seed for a spec that gives none; it is recorded, so that the sweep can be repeated."""
-    return secrets.randbelow(2**31)
 
 
 def tell_warnings(parsed: Parsed) -> None:

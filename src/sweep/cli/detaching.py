@@ -35,7 +35,8 @@ def detach(store: Store, sweeps: Sequence[str], options: Sequence[str]) -> int:
     log = folder / f"starting-{secrets.token_hex(4)}.log"
     reader, writer = os.pipe()
     try:
-        child = _start(address_of(store), sweeps, options, log, writer)
+        words = ["agent", *sweeps, *options, "--announce-to", str(writer), "--log-file", str(log)]
+        child = in_background(words, address_of(store), log, writer)
     except BaseException:
         os.close(reader)
         raise
@@ -60,15 +61,13 @@ def detach(store: Store, sweeps: Sequence[str], options: Sequence[str]) -> int:
     return 0
 
 
-def _start(
-    address: str, sweeps: Sequence[str], options: Sequence[str], log: Path, writer: int
-) -> subprocess.Popen[bytes]:
-    # -P: a file sweep.py in this folder is not us.
-    command = [sys.executable, "-P", "-m", "sweep", "agent", *sweeps, *options]
+def in_background(words: Sequence[str], address: str, log: Path, writer: int) -> subprocess.Popen[bytes]:
+    """Start the command `sweep WORDS…` without a terminal, on the store at `address`; it says everything in `log`, a new file, and may
+    write to the descriptor `writer`."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as output:
         return subprocess.Popen(
-            [*command, "--announce-to", str(writer), "--log-file", str(log)],
+            [sys.executable, "-P", "-m", "sweep", *words],  # -P: a file sweep.py in this folder is not us
             env={**os.environ, "SWEEP_STORE": address},  # not an argument: everybody may read those
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,14 +16,9 @@ import click
 from sweep.api import find_sweep, load_outcome
 from sweep.api.places import AGENTS, store_folder
 from sweep.cli.common import command, json_option, opened, print_json, store_option
+from sweep.cli.detaching import in_background
 from sweep.cli.main import UserMistake
-from sweep.cli.working import (
-    GAVE_UP,
-    avoid_busy_option,
-    check_work,
-    signal_code,
-    wandb_option,
-)
+from sweep.cli.working import GAVE_UP, avoid_busy_option, check_work, signal_code, wandb_option
 from sweep.stores import Store, address_of
 
 if TYPE_CHECKING:
@@ -93,7 +87,7 @@ def launch_command(
     _check_options(
         sbatch, where, slurm=slurm, dry_run=dry_run, status=status, down=down, now=now, as_json=as_json
     )
-    options = agent_options(wandb, avoid_busy)
+    options = passed_on(wandb, avoid_busy)
     with opened(store_url) as store:
         sweep = find_sweep(store, sweep_id)
         if status:
@@ -110,7 +104,7 @@ def launch_command(
     sys.exit(code)
 
 
-def agent_options(wandb: bool, avoid_busy: bool) -> tuple[str, ...]:
+def passed_on(wandb: bool, avoid_busy: bool) -> tuple[str, ...]:
     """What every agent of a launch is told."""
     return (*["--wandb"] * wandb, *["--avoid-busy"] * avoid_busy)
 
@@ -241,21 +235,11 @@ def _detach_with_ray(store: Store, sweep: str, max_slots: int | None, options: t
     folder = store_folder(store) / AGENTS
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = folder / f"launch-{sweep}-{secrets.token_hex(2)}.log"
-    words = [sys.executable, "-P", "-m", "sweep", "launch", sweep, "--ray", "local", *options]
+    words = ["launch", sweep, "--ray", "local", *options]
     words += ["--max-slots", str(max_slots)] if max_slots is not None else []
     reader, writer = os.pipe()
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(fd, "wb") as output:
-            child = subprocess.Popen(
-                [*words, "--ready-to", str(writer)],
-                env={**os.environ, "SWEEP_STORE": address_of(store)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(writer,),
-                start_new_session=True,
-            )
+        child = in_background([*words, "--ready-to", str(writer)], address_of(store), log, writer)
     finally:
         os.close(writer)
     with os.fdopen(reader) as pipe:

@@ -20,7 +20,7 @@ from sweep.api.artifacts import give_used
 from sweep.api.changing import CodeChange, code_change
 from sweep.api.choosing import find_one
 from sweep.api.places import LOCAL, run_root, store_folder
-from sweep.api.placing import find_place
+from sweep.api.placing import change_words, find_place
 from sweep.api.repeating import (
     CannotRepeat,
     Recipe,
@@ -39,7 +39,6 @@ from sweep.core.spec import Metric
 from sweep.core.views import RunView
 from sweep.stores import Store
 
-MOST_NAMES = 5
 MOST_KEPT_BYTES = 1 << 20
 
 
@@ -122,14 +121,7 @@ def _tell_change(change: CodeChange) -> None:
     elif not change:
         _tell("the code is as it was when the sweep was created")
     else:
-        parts = [("changed", change.changed), ("new", change.added), ("gone", change.removed)]
-        words = "; ".join(f"{what}: {_names(paths)}" for what, paths in parts if paths)
-        _tell(f"the code is not what it was when the sweep was created ({words})")
-
-
-def _names(paths: Sequence[str]) -> str:
-    rest = len(paths) - MOST_NAMES
-    return ", ".join(paths[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+        _tell(f"the code is not what it was when the sweep was created ({change_words(change)})")
 
 
 def _execute(argv: Sequence[str], env: dict[str, str], workdir: str) -> int:

@@ -11,9 +11,10 @@ import click
 
 from sweep.analysis.text import number, padded
 from sweep.api.curves import Curves, read_table, recorded_curves
+from sweep.api.seeds import draw_seed
 from sweep.api.simulating import SHARE, Verdict, rules_for, simulate
 from sweep.cli.common import command, file_argument, json_option, opened, print_json, store_option
-from sweep.cli.creating import draw_seed, tell_warnings
+from sweep.cli.creating import tell_warnings
 from sweep.cli.main import UserMistake
 from sweep.core.spec import PATIENCE_SHARE, EarlyTerminate, Metric
 from sweep.spec import load

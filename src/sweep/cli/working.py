@@ -208,7 +208,8 @@ def run_command(
         raise UserMistake(
             "--gpus is for this machine; on a Ray cluster the spec says what a run gets (`resources`)"
         )
-    from sweep.cli.creating import draw_seed, record, tell_warnings
+    from sweep.api.seeds import draw_seed
+    from sweep.cli.creating import record, tell_warnings
     from sweep.cli.plotting import FORMATS, plot
     from sweep.spec import load
 
@@ -220,9 +221,9 @@ def run_command(
         if ray is None:
             code = work(store, sweep, None, slots, gpus, wandb, avoid_busy=avoid_busy)
         else:
-            from sweep.cli.launching import agent_options, launch
+            from sweep.cli.launching import launch, passed_on
 
-            code = launch(store, sweep, ray, slots, agent_options(wandb, avoid_busy))
+            code = launch(store, sweep, ray, slots, passed_on(wandb, avoid_busy))
         if code == 0:
             plot(store, sweep, None, frozenset(FORMATS))
     sys.exit(code)

@@ -42,6 +42,11 @@ def list_bytes(left_out: Sequence[LeftOut]) -> bytes:
     return json.dumps({"format": 1, "left_out": rows}, separators=(",", ":")).encode("ascii")
 
 
+def parse_list(data: bytes) -> list[LeftOut]:
+    """What `list_bytes` has written."""
+    return msgspec.convert(json.loads(data)["left_out"], list[LeftOut])
+
+
 def explain(left_out: Sequence[LeftOut], caps: Caps) -> list[str]:
     """The warnings for a person, one for each kind of reason; none when nothing was left out."""
     secret = [item for item in left_out if item.reason in ("secret name", "secret inside")]

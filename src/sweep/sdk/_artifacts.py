@@ -5,7 +5,7 @@ it. `artifacts-<attempt>.jsonl` has one line for each that was logged or asked f
 wandb stand-in keeps its artifacts by the same functions.
 """
 
-# ruff: noqa: PTH100, PTH102, PTH103, PTH110, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH110, PTH112, PTH113, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 # pathlib: importing it costs more than all of this.
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def keep(run: Run, folder: str, facts: dict[str, Any], origin: dict[str, Any] | 
     copied from, and `written`, when that was written last (Unix time; None: while it was copied). Raises OSError."""
     facts = {**facts, "version": os.path.basename(folder), "run": run.id}
     if not os.path.exists(f"{folder}.json"):
-        with open(f"{folder}.json", "w", encoding="ascii") as file:
+        with open(f"{folder}.new", "w", encoding="ascii") as file:
             json.dump({"_type": "artifact", "files": {}, **facts}, file, indent=1)
+        os.replace(f"{folder}.new", f"{folder}.json")  # another run may be looking
     tell(run, {"op": "log", "folder": folder, **facts, **(origin or {})})
 
 
