@@ -125,11 +125,10 @@ class Loop:
     @property
     def over(self) -> bool:
         """Whether nothing is left to do but `leave`."""
+        if self.lost or not self.core.draining or not self.core.idle:
+            return self.lost
         now = time.monotonic()
-        done = not self.session.pending and not self.local.owes(now)
-        return self.lost or (
-            bool(self.core.draining) and self.core.idle and (done or self._trouble.outlasts(now))
-        )
+        return not (self.session.pending or self.local.owes(now)) or self._trouble.outlasts(now)
 
     def gather(self, until_s: float, signals: Callable[[], Sequence[int]]) -> float:
         """Wait until something happens, or until then, and take in what has; `signals` gives those that came. Returns the time

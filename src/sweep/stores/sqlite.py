@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # listings need none of the journal's entries
 BUSY_TIMEOUT_S = 30.0
 _COLUMNS, _BARE = "position, at, writer, seq, entry, addressee, based_on, format", "position, at, entry"
 _FIRST_POLL_S, _LAST_POLL_S = 0.001, 0.01
+_GOES_ON = contextlib.nullcontext()
+"""Within what is open already."""
 
 
 class SqliteStore:
@@ -117,23 +120,20 @@ class SqliteStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> AbstractContextManager[None]:
         """The batch that is open, or one for a single operation."""
         if not self._in_batch:
-            with self.batch():
-                yield
-            return
+            return self.batch()
         if self._broken is not None:  # SQLite may have rolled back already: another change would stand alone
             raise condemned(self._broken, "can be")
-        yield
+        return _GOES_ON
+
+    def _snapshot(self) -> AbstractContextManager[None]:
+        """Several reads that see the same state."""
+        return _GOES_ON if self._in_batch else self._reading()
 
     @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """Several reads that see the same state."""
-        if self._in_batch:
-            yield
-            return
+    def _reading(self) -> Iterator[None]:
         try:
             self._db.execute("BEGIN")
             yield
