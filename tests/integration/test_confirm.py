@@ -86,6 +86,8 @@ def test_an_ended_sweep_is_confirmed_later_and_an_agent_that_is_killed_loses_not
     assert len(project.runs()) == 10, "the search did not go on"
     assert "all of it is done already" in project.sweep("confirm", "latest")
     assert project.json("confirm", "latest", "--seeds", "4")["open"] == 2
+    assert project.json("confirm", "latest", "--seeds", "5")["open"] == 4, "those that are added later count"
+    assert project.json("confirm", "latest", "--seeds", "4")["open"] == 2
 
 
 def test_what_is_asked_while_the_search_goes_on_is_done_at_its_end(project: Project) -> None:

@@ -113,6 +113,8 @@ def test_one_config_alone_was_not_chosen_among_others() -> None:
     apart = honest(table([0.1, 0.2], {0: [0.1, 0.1, *[0.1 * i for i in range(8)]], 1: [0.9, 0.9, *[1 + 0.11 * i for i in range(8)]]},
                          Confirm(top=2, seeds=10, choose=2)))  # fmt: skip
     assert any(one.startswith("The other config is worse or better than it") for one in apart.words)
+    one_each = honest(table([0.1, 0.2], {0: [0.1, 0.2], 1: [0.3, 0.2]}))
+    assert not any("the ± is" in one for one in one_each.words), "there is none"
 
 
 def test_values_that_are_all_equal_say_where_the_interval_is_from() -> None:

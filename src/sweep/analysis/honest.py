@@ -317,7 +317,8 @@ def in_words(found: Honest) -> tuple[str, ...]:
     words = [_chosen_words(found, chosen)]
     if found.chosen_by == "fresh seeds" and chosen.confirmed is not None:
         words += [_confirmed_words(found, chosen.confirmed), *_tied_words(found)]
-        words += [f"Here {spread_words()}."]
+        if any(row.confirmed is not None and row.confirmed.half is not None for row in found.rows):
+            words.append(f"Here {spread_words()}.")
     elif found.status in ("searching", "not confirmed"):
         later = f"; `sweep confirm {found.sweep}` runs the best again on fresh seeds"
         if found.status == "searching":

@@ -9,11 +9,14 @@ import msgspec
 from sweep.api.reading import load_views
 from sweep.api.requests import Refused, limit_over, request
 from sweep.core import entries as e
-from sweep.core.confirming import confirm_problem
+from sweep.core.confirming import confirm_problem, missing
+from sweep.core.index import rebuild
 from sweep.core.lifecycle import ENDED
 from sweep.core.rows import Views
 from sweep.core.spec import Confirm
+from sweep.core.state import State
 from sweep.core.views import SweepView
+from sweep.stopping import make_stopper
 from sweep.stores import Store
 
 
@@ -49,7 +52,14 @@ def confirm(
     request(store, sweep, e.ConfirmRequested(new.top, new.seeds, new.choose, by))
     after = load_views(store, sweep)
     left = sum(run.purpose == "confirm" and run.state not in ENDED for run in after.runs)
-    return Asked(new, left, after.sweep)
+    return Asked(new, left + (_to_be_added(store, sweep) if left else 0), after.sweep)
+
+
+def _to_be_added(store: Store, sweep: str) -> int:
+    """Runs that are added when those that wait have ended."""
+    state = State(make_stopper)
+    rebuild(state, store.read(sweep, 0))
+    return len(missing(state))
 
 
 def _check(views: Views, confirm: Confirm) -> None:

@@ -67,10 +67,11 @@ def confirm_command(
             }
         )
         return
-    configs = "the best config" if asked.top == 1 else f"the best {asked.top} configs"
+    configs, each = ("the best config", "") if asked.top == 1 else (f"the best {asked.top} configs", " each")
+    reporting = asked.seeds - asked.choosing
     click.echo(
-        f"sweep {view.sweep}: {configs} on {asked.seeds} fresh seeds each, of which {asked.choosing} choose and "
-        f"{asked.seeds - asked.choosing} report"
+        f"sweep {view.sweep}: {configs} on {asked.seeds} fresh seeds{each}, of which {asked.choosing} "
+        f"choose{'s' if asked.choosing == 1 else ''} and {reporting} report{'s' if reporting == 1 else ''}"
     )
     click.echo(_whereabouts(done))
 
