@@ -199,6 +199,10 @@ def test_only_runs_of_an_agent_that_was_asked_find_the_stand_in(project: Project
     project.write("train.py", "import sys\nsys.exit(\"ModuleNotFoundError: No module named 'wandb'\")\n")
     sweep = project.create()
     assert f"`sweep agent {sweep} --wandb`" in project.run("agent", sweep).stderr, "it is told how"
+    said = "wandb.errors.errors.UsageError: No API key configured. Use `wandb login` to log in."
+    project.write("train.py", f"import sys\nsys.exit({said!r})\n")
+    sweep = project.create()
+    assert f"recorded here: `sweep agent {sweep} --wandb`" in project.run("agent", sweep).stderr
 
 
 def test_the_early_stop_reaches_a_script_for_wandb(project: Project) -> None:

@@ -128,6 +128,7 @@ PARAMETER: list[tuple[str, str]] = [
     ),
     ("{values: 5}", "4:7 parameters.p.values: must be a list, not 5; write `values: [5]`"),
     ("{values: adam}", "4:7 parameters.p.values: must be a list, not 'adam'; write `values: [adam]`"),
+    ("{values: '16, 32'}", "4:7 parameters.p.values: must be a list, not '16, 32'; write `values: [16, 32]`"),
     ("{values: {a: 1}}", "4:7 parameters.p.values: must be a list, not a mapping"),
     ("{values: []}", "4:7 parameters.p.values: is empty; a parameter needs at least one value"),
     (
@@ -628,3 +629,12 @@ def test_a_dict_that_contains_itself() -> None:
     loop["a"] = loop
     with pytest.raises(SpecError, match=r"nested more than 100 deep \(or contains itself\)"):
         parse_dict(loop, draw_seed=lambda: 1)
+
+
+def test_a_list_as_the_only_value_is_pointed_at() -> None:
+    """`value` where `values` is meant would make a sweep in which nothing varies."""
+    found = parse(
+        HEAD + "parameters:\n  p: {value: [16, 32]}\n  q: {min: 0.0, max: 1.0}\n", draw_seed=lambda: 1
+    ).warnings
+    [said] = [problem.message for problem in found]
+    assert said == "every run gets the whole list; to try its items one by one write `values`"

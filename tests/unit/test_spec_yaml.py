@@ -69,7 +69,7 @@ BROKEN: list[tuple[str, str]] = [
     ("a: {b: 1", "2:1: this is not YAML: a `{` is not closed, or a comma is missing"),
     (
         "a: b: c",
-        "1:5: this is not YAML: a second `: ` on the line, or a line that is indented too far; "
+        "1:5: this is not YAML: a second `: ` on the line, a line that is indented too far, or a key above that lacks its `:`; "
         "a text with `: ` in it needs quotes",
     ),
     (

@@ -183,6 +183,8 @@ def _hint(last: str, sweep: str) -> str | None:
     """What to do about the last line of a failed program's output, where that is known."""
     if last.endswith("No module named 'wandb'"):
         return f"a script that is written for wandb runs without it: `sweep agent {sweep} --wandb`"
+    if last.startswith("wandb.errors.") and ("wandb login" in last or "API key" in last):
+        return f"without an account, and recorded here: `sweep agent {sweep} --wandb` runs scripts that are written for wandb"
     if last.endswith(("ignored explicit argument 'True'", "ignored explicit argument 'False'")):
         return (
             "a flag takes no value: write `${args_no_boolean_flags}` for `${args}` in the spec's `command`, and `--flag` is given "

@@ -43,6 +43,8 @@ def build(context: Context, model: m.Model) -> Distribution | None:
     """The distribution; None when something is wrong with it, which the report then says."""
     if isinstance(model, m.ConstantParameter):
         _check_plain(context, model.value, "value")
+        if isinstance(model.value, list) and len(model.value) > 1:
+            context.warn("every run gets the whole list; to try its items one by one write `values`", "value")
         return Constant(model.value)
     if isinstance(model, m.CategoricalParameter | m.WeightedParameter):
         return _categorical(context, model)

@@ -148,7 +148,13 @@ def _example(owner: type[Model], name: str) -> str:
 def _rewrite(owner: type[Model], kind: str, path: Path, value: Any) -> str:
     """How a bare value is written as the list or mapping that it must be; nothing for what is better not repeated."""
     plain = value if isinstance(value, str) else show(value)
-    if isinstance(value, dict | list) or value is None or not _WORD.fullmatch(plain) or find_tokens(plain):
+    words = re.split(r" *, *", plain) if kind == "list_type" else [plain]
+    if (
+        isinstance(value, dict | list)
+        or value is None
+        or not all(map(_WORD.fullmatch, words))
+        or find_tokens(plain)
+    ):
         return ""
     if kind == "list_type":
         return f"; write `{path[-1]}: [{plain}]`"

@@ -23,7 +23,7 @@ _CORE = "tag:yaml.org,2002:"
 _MERGE = _CORE + "merge"
 _UNPRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WORDS_OF_THE_PARSER = {
-    "mapping values are not allowed": "a second `: ` on the line, or a line that is indented too far; a text with `: ` in it needs quotes",
+    "mapping values are not allowed": "a second `: ` on the line, a line that is indented too far, or a key above that lacks its `:`; a text with `: ` in it needs quotes",
     "cannot start any token": "no value can begin with this character; write the text in quotes, and indent with spaces, not tabs",
     "unexpected end of stream": "a quote or a bracket is not closed",
     "',' or ']'": "a `[` is not closed, or a comma is missing",
