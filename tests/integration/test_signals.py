@@ -177,6 +177,16 @@ def test_a_small_sweep_in_which_nothing_succeeds_is_no_success(project: Project)
     assert "sweep: error: no run of this sweep has succeeded (2 failed)" in done.stderr
 
 
+def test_a_parameter_that_the_program_has_no_option_for(project: Project) -> None:
+    train = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr')\np.parse_args()\n"
+    project.write("train.py", train)
+    project.write("sweep.yaml", SPEC.replace("[1, 2, 3, 4]", "[1]"))
+    done = project.run("agent", project.create())
+    assert done.returncode == 3
+    assert "train.py: error: unrecognized arguments: --x=1" in done.stderr
+    assert "the program has no such option: call the spec's parameters as it calls its options" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -190,6 +190,11 @@ def _hint(last: str, sweep: str) -> str | None:
             "a flag takes no value: write `${args_no_boolean_flags}` for `${args}` in the spec's `command`, and `--flag` is given "
             f"or left out (`sweep edit {sweep} sweep.yaml`)"
         )
+    if ": error: unrecognized arguments: --" in last:
+        return (
+            "the program has no such option: call the spec's parameters as it calls its options, or write a `command` without "
+            "`${args}` and read `sweep.init().config`; then create the sweep again"
+        )
     return None
 
 
