@@ -111,7 +111,7 @@ def test_an_agent_on_a_full_disk_can_be_ended(disk: Project, several: bool) -> N
     disk.write("train.py", PATIENT)
     disk.write("sweep.yaml", SPEC)
     sweep = disk.create()
-    agent = disk.agent(*(["--all"] if several else [sweep]), "--slots", "2", **DOOMED)
+    agent = disk.agent(*(["--all"] if several else [sweep]), "--slots", "2", SWEEP_LEASE_S="8")
     disk.wait_running(sweep, 2)
     ballast = fill(disk.folder)
     disk.wait_for(lambda: "is full; free some space (training goes on" in disk.agent_output())
