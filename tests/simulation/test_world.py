@@ -42,6 +42,7 @@ FOUND = {
     1438: "a node on which runs failed on and on pushed out what had succeeded elsewhere, and was not set aside",
     4182: "a failure on a bad node from before a run was asked for again took a later one elsewhere off its account",
     4158: "of more than a hundred failures in a row on a bad node the first ones stayed charged to their runs",
+    2947: "the account of nodes still blamed one for a run that failed on two nodes when it was asked for again",
 }
 """Seeds that have found something, and what."""
 

@@ -44,10 +44,11 @@ def naive_row(ends: Sequence[End], host: str) -> list[End]:
 
 
 def failed_elsewhere(ends: Sequence[End], end: End) -> bool:
-    """Whether the run of this failure has failed on another node as well in this life of it."""
+    """Whether the run of this failure has failed on several nodes in one life of it, in this one or later."""
+    failures = [other for other in ends if other.run == end.run and other.life >= end.life and not other.good]
     return any(
-        other.run == end.run and other.life == end.life and other.host != end.host and not other.good
-        for other in ends
+        len({other.host for other in failures if other.life == life}) > 1
+        for life in {f.life for f in failures}
     )
 
 
