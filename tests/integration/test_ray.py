@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from sweep.cluster.slots import keeper_name
 from sweep.stores import open_store
 from tests.integration.conftest import PYTHON, Project
 from tests.integration.test_gpu_pinning import NVML
@@ -425,6 +426,43 @@ def test_mistakes(launched: Launched) -> None:
     assert "RAY_AUTH_MODE" in told
     told = project.mistake("launch", "--status", launched.sweep)
     assert "nothing is known of a launch" in told
+
+
+# A keeper whose class Ray has thrown away, as it does when an actor ends, a moment before the name goes.
+ENDING = """
+import sys, time, ray
+from ray.experimental import internal_kv
+class Keeper:
+    pass
+ray.init(address=sys.argv[1], namespace="sweep", log_to_driver=False, logging_level="CRITICAL")
+keeper = ray.remote(Keeper).options(name=sys.argv[2], lifetime="detached", num_cpus=0).remote()
+ray.get(keeper.__ray_ready__.remote())
+job = ray.get_runtime_context().get_job_id().encode()
+[key] = internal_kv._internal_kv_list(b"ActorClass:" + job, namespace=b"fun")
+internal_kv._internal_kv_del(key, namespace=b"fun")
+print("ready", flush=True)
+time.sleep(float(sys.stdin.readline()))
+ray.kill(keeper)
+"""
+
+
+def test_a_keeper_that_is_just_ending(launched: Launched) -> None:
+    """Seen once: `--down` came upon one and ended with an error of Ray's."""
+    sweep = launched.create(2)
+    env = launched.project.env | launched.nodes.auth
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING, launched.nodes.address, keeper_name(sweep)],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as keeper:
+        assert keeper.stdout is not None and keeper.stdin is not None
+        assert keeper.stdout.readline() == "ready\n"
+        keeper.stdin.write("4\n")
+        keeper.stdin.flush()
+        done = launched.project.run("launch", "--down", sweep, "--now", "--ray", launched.nodes.address)
+    assert "is not launched at present" in done.stderr
 
 
 def test_where_ray_is_not_installed(launched: Launched) -> None:

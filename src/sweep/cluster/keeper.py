@@ -18,10 +18,10 @@ from sweep.api.finding import NotFound
 from sweep.cluster import planning
 from sweep.cluster.cluster import ask_autoscaler, living_nodes
 from sweep.cluster.following import Following
-from sweep.cluster.order import NAMESPACE, LaunchReport, Order, SlotEnd
+from sweep.cluster.order import LaunchReport, Order, SlotEnd
 from sweep.cluster.record import note_end, note_leaving, read_record
 from sweep.cluster.shape import ClusterNode, Shape, describe, shape_of
-from sweep.cluster.slots import Slot, keeper_name, keepers
+from sweep.cluster.slots import Slot, keeper_name, keepers, named_actor
 from sweep.core.spec import Resources
 from sweep.stores import Store, StoreError, SweepRemoved, open_store
 
@@ -314,7 +314,7 @@ class Keeper:
             store.close()
         self._over, self._done = (reason, broken), True  # from now on whoever watches may take Ray away
         time.sleep(2 * TICK_S)  # and should see these words
-        ray.kill(ray.get_actor(keeper_name(self._order.sweep), NAMESPACE), no_restart=True)
+        ray.kill(named_actor(keeper_name(self._order.sweep)), no_restart=True)
 
     def _note(self, text: str) -> None:
         if not self._notes or self._notes[-1][1] != text:
@@ -329,8 +329,9 @@ def _of_others(sweep: str) -> list[tuple[dict[str, float], dict[str, str]]]:
     asked: list[Any] = []
     for other in keepers():
         if other != sweep:
+            keeper = named_actor(keeper_name(other))
             with contextlib.suppress(Exception):  # it is about to end
-                asked += ray.get(ray.get_actor(keeper_name(other), NAMESPACE).demand.remote(), timeout=2)
+                asked += ray.get(keeper.demand.remote(), timeout=2) if keeper is not None else []
     return asked
 
 

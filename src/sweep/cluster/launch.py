@@ -21,7 +21,7 @@ from sweep.cluster.keeper import Keeper
 from sweep.cluster.order import NAMESPACE, LaunchReport, Order
 from sweep.cluster.record import LaunchRecord, read_record, write_record
 from sweep.cluster.shape import ClusterError, ClusterNode, describe, room_on, shape_of
-from sweep.cluster.slots import Slot, check_options, keeper_name
+from sweep.cluster.slots import Slot, check_options, keeper_name, named_actor
 from sweep.core.rows import Views
 from sweep.core.spec import Resources
 from sweep.stores import Store, StoreError, address_of
@@ -111,8 +111,8 @@ def start(
     from ray.exceptions import RayError
 
     name = keeper_name(order.sweep)
-    with contextlib.suppress(ValueError):
-        keeper = ray.get_actor(name, NAMESPACE)
+    keeper = named_actor(name)
+    if keeper is not None:
         if order.max_slots is not None:
             keeper.allow.remote(order.max_slots)
         return Launch(keeper, True)
@@ -156,12 +156,7 @@ def start(
 
 def reach(sweep: str) -> Any | None:
     """The sweep's keeper on the cluster that this process is connected to; None when there is none."""
-    import ray
-
-    try:
-        return ray.get_actor(keeper_name(sweep), NAMESPACE)
-    except ValueError:
-        return None
+    return named_actor(keeper_name(sweep))
 
 
 def look(keeper: Any, timeout_s: float = ANSWER_S) -> LaunchReport | None:

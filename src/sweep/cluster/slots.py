@@ -15,6 +15,9 @@ from sweep.cluster.order import NAMESPACE, Order, SlotEnd, SlotReport
 from sweep.cluster.process import AgentProcess
 from sweep.cluster.shape import ClusterError, Shape, cpus_each
 
+ENDING_S = 5.0
+"""For how long an actor that ends may keep its name."""
+
 PREFIX = "sweep/"
 
 
@@ -88,15 +91,10 @@ class Slot:
     @classmethod
     def found(cls, sweep: str) -> list[Slot]:
         """Those that an earlier life of the keeper has started."""
-        import ray
-
-        slots = []
-        for name in _names(slots_prefix(sweep)):
-            try:
-                slots.append(cls(name, ray.get_actor(name, NAMESPACE)))
-            except ValueError:  # it has died in between
-                continue
-        return slots
+        handles = ((name, named_actor(name)) for name in _names(slots_prefix(sweep)))
+        return [
+            cls(name, handle) for name, handle in handles if handle is not None
+        ]  # one may have died in between
 
     def poll(self) -> SlotEnd | Exception | None:
         """How it ended, or what took it away; None while it is there."""
@@ -169,6 +167,23 @@ def _placed(shape: Shape, name: str) -> Any:
         max_concurrency=8,
         **options,
     )
+
+
+def named_actor(name: str) -> Any | None:
+    """A handle to the actor of that name; None when there is none. One that is just ending may have its name still while Ray has
+    already thrown its class away; Ray then fails an assertion of its own: wait until the name is gone, too."""
+    import ray
+
+    until_s = time.monotonic() + ENDING_S
+    while True:
+        try:
+            return ray.get_actor(name, NAMESPACE)
+        except ValueError:
+            return None
+        except (AssertionError, TypeError):
+            if time.monotonic() > until_s:
+                return None
+            time.sleep(0.05)
 
 
 def keepers() -> list[str]:
