@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import time
 from typing import Any
 
 import pytest
 from blake3 import blake3
 
+from sweep.provenance.data import FRESH_S
 from tests.integration.conftest import Project
 from tests.integration.test_reproduce import git, state_of, verdict
 
@@ -124,6 +126,25 @@ def test_what_a_tainted_run_read_nobody_can_tell(with_data: Project) -> None:
         "data/train.csv" in found["reason"]
     )  # the agent looked only after the mischief: what is recorded is not here, either
     assert late or "data changed while it ran" in found["reason"]
+
+
+def test_data_that_is_written_to_between_two_runs_is_what_the_second_one_read(with_data: Project) -> None:
+    """It is not looked at when the second one begins: the look at its end shows what it read."""
+    time.sleep(FRESH_S + 0.1)  # data that is left alone so long can be looked at cheaply
+    spec = SPEC.replace("[1]", "[1, 2]")
+    with_data.write("train.py", TRAIN.replace('run.use("data/train.csv")', '"data/train.csv"'))
+    with_data.write("sweep.yaml", spec)
+    sweep = with_data.create()
+    with_data.sweep("agent", sweep, "--count", "1")
+    with_data.write("data/train.csv", "5,6\n")
+    with_data.sweep("agent", sweep)
+    shown = [with_data.json("show", f"latest-{number}") for number in (0, 1)]
+    first, second = (data_of(one)["data"] for one in shown)
+    assert [len(one["data"]) for one in shown] == [1, 1]
+    assert (first["changed"], second["changed"]) == (False, False)
+    assert first["digest"] != second["digest"]
+    assert verdict(with_data, "latest-1", code=0)["verdict"] == "identical"
+    assert state_of(verdict(with_data, "latest-0", code=13), "data") == "changed"
 
 
 def test_an_input_that_is_not_there(with_data: Project) -> None:

@@ -2,16 +2,21 @@
 
 The rules of this file:
 - Data is hashed beside the run, in threads; the loop calls `step`, and a run waits for nothing.
-- A folder that the spec names may have been looked at `SLACK_S` before a run begins, at the end of the one before it, say. What is changed in
-  between is another content at the end, and taints the run: never is one recorded that it did not read.
+- Of a folder that the spec names, what it was when it was looked at last counts as what it is when a run begins, where it is at rest and no
+  file has come or gone. The look at the run's end tells whether that was right: where files had been written to, and their times say that
+  this was before the run began, what they are now is recorded instead; otherwise the run is tainted. Never does a content stay recorded that
+  it did not read.
+- Elsewhere such a folder may have been looked at `SLACK_S` before a run begins, at the end of the one before it, say.
 - No name is recorded that looks like a token or is the value of a secret variable; no content is, in any case.
 - Each piece is looked at again when the attempt has ended. What had changed by then taints the run: nobody can say which of the two it read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +24,7 @@ from pathlib import Path
 from sweep.agents.session import Session
 from sweep.core import entries as e
 from sweep.provenance import known_secrets
+from sweep.provenance.at_rest import Rest
 from sweep.provenance.data import DataError, Digests, Seen, without_secrets
 from sweep.provenance.scrub import scrub
 from sweep.provenance.tree import digest_bytes
@@ -26,6 +32,8 @@ from sweep.provenance.tree import digest_bytes
 CACHE = "digests.db"
 AGAIN_S = 0.05
 SLACK_S = 1.0
+STEP_S = 1.0
+"""Times say when data was changed as long as the clock has not been set by this much."""
 MOST = 1_000
 """So many pieces of data are recorded of one attempt."""
 
@@ -37,6 +45,11 @@ class _Piece:
         self.path, self.name, self.since_s, self.stamp = path, name, since_s, tuple(stamp)
         self.found: Seen | str | None = None
         """What it was at first; in words why it cannot be read; None before that is known."""
+        self.assumed: Rest | None = None
+        """Where `found` is what it was before: how it was at rest then."""
+        self.clock_s = time.time() - time.monotonic()
+        self.settled = False
+        """Whether it was found at the end only what it had been from the beginning."""
 
 
 class _Attempt:
@@ -153,10 +166,23 @@ class Data:
             return f"{type(error).__name__}: {scrub(str(error), self._known)}"
 
     def _look(self, piece: _Piece, slack_s: float) -> None:
+        with contextlib.suppress(Exception):  # then it is looked at
+            known = self._digests.known(piece.path) if slack_s else None
+            if known is not None:
+                piece.found, piece.assumed = known
+                return
         piece.found = self._seen(piece.path, slack_s)
 
     def _look_again(self, here: _Attempt) -> None:
-        here.now = {path: self._seen(path) for path in list(here.pieces)}
+        now = {path: self._seen(path) for path in list(here.pieces)}
+        for path, piece in here.pieces.items():
+            steady = abs(time.time() - time.monotonic() - piece.clock_s) < STEP_S
+            if piece.assumed is not None and steady and _digest(now[path]) != _digest(piece.found):
+                settled = self._digests.settled(path, piece.assumed, piece.since_s)
+                if settled is not None:
+                    piece.found = now[path] = settled
+                    piece.settled = True
+        here.now = now
 
     # --- in the loop
 
@@ -197,6 +223,9 @@ class Data:
 
     def _compare(self, here: _Attempt) -> None:
         now = here.now or {}
+        for piece in here.pieces.values():
+            if piece.settled:
+                self._report(here, piece)
         changed = tuple(piece.name for path, piece in here.pieces.items() if _changed(piece, now.get(path)))
         self._session.add(e.DataChecked(here.run, here.attempt, changed))
         self._attempts.pop((here.run, here.attempt), None)

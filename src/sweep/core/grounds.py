@@ -55,7 +55,7 @@ class ArtifactUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
 
 
 class DataUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
-    """A run reads a file or a folder: what it was when the run began, or said so."""
+    """A run reads a file or a folder: what it was when the run began, or said so. A later one of the same attempt and path counts."""
 
     run: int
     attempt: int

@@ -319,7 +319,9 @@ class IndexFold:
         self._sync(view)
         if isinstance(entry, e.DataUsed):
             found = {name: getattr(entry, name) for name in _DATA}
-            view.data = (*view.data, DataView(**found))
+            # One that stands there was thought to be what it had been before.
+            others = (o for o in view.data if (o.attempt, o.path) != (entry.attempt, entry.path))
+            view.data = (*others, DataView(**found))
         else:
             view.data = tuple(
                 msgspec.structs.replace(one, changed=one.path in entry.changed)

@@ -29,6 +29,8 @@ from sweep.provenance.scrub import holds_secret, scrub
 
 PART_BYTES = 1 << 20
 FRESH_S = 2.0
+GRAIN_S = 0.1
+"""So much at most is the time of a change older than the clock was."""
 MAX_FILES = 1_000_000
 MAX_FOLDERS = 16
 """So many folders are remembered as a whole, by each agent, and in the cache."""
@@ -91,7 +93,7 @@ class Digests:
         """The identity of a file or a folder, which may be a link to one. Raises DataError.
 
         Args:
-            slack_s: a folder that was looked at so many seconds ago is not looked at again.
+            slack_s: a folder that was looked at so many seconds ago is not looked at again, where no cheap look can be taken.
         """
         with self._lock:
             try:
@@ -101,6 +103,29 @@ class Digests:
                 return Seen(digest, key[2], 1, _newest_s(key), (key[1] % (1 << 64), *key[2:]))
             except OSError as error:
                 raise DataError(f"{error.filename or path}: {error.strerror or error}") from None
+
+    def known(self, folder: str) -> tuple[Seen, Rest] | None:
+        """What a folder was when it was looked at last, by whomever; None unless it was at rest and no file has come or gone since.
+        Whether files have been written to since is not looked at: `of` tells later, and `settled` from when on."""
+        with self._lock:
+            before = self._folders.pop(folder, None) or self._recall(folder)
+            if before is None:
+                return None
+            self._keep(folder, before)
+            rest = before.rest
+            return (before.seen, rest) if rest is not None and Looker.has_its_names(folder, rest) else None
+
+    def settled(self, folder: str, rest: Rest, since_s: float) -> Seen | None:
+        """What a folder is that `known` gave otherwise, where its times tell that it has been this since `since_s` (Unix time): files were
+        written to before then, and nothing else has happened to it. None where they do not."""
+        with self._lock, contextlib.suppress(OSError, DataError):
+            folders, files = _files(folder)
+            seen, keys = self._hashed(folder, files)
+            same = tuple(folders) == rest.folders and keys == [key for _, key in files]
+            # What a link leads to may be another file for long without a time that tells it.
+            if same and seen.newest_s <= since_s - GRAIN_S and not _has_links(folder, rest):
+                return seen
+        return None
 
     def close(self) -> None:
         """Let go of the cache."""
@@ -113,7 +138,7 @@ class Digests:
         began_s, at_s = time.time(), time.monotonic()
         before = self._folders.pop(folder, None) or self._recall(folder)
         if before is not None:
-            if at_s - before.at_s < slack_s:
+            if before.rest is None and at_s - before.at_s < slack_s:
                 return self._keep(folder, before)
             if before.rest is not None and self._look().is_at(folder, before.rest):
                 return self._keep(folder, before._replace(at_s=at_s))
@@ -290,6 +315,11 @@ def _files(folder: str) -> tuple[list[Listed], list[tuple[str, Key]]]:
         if len(found) > MAX_FILES:
             raise DataError(f"{folder} has more than {MAX_FILES:,} files")
     return ([] if linked else folders), found
+
+
+def _has_links(folder: str, rest: Rest) -> bool:
+    names = ((one.prefix, name) for one in rest.folders for name in one.names.split(b"\0"))
+    return any(os.path.islink(os.fsencode(folder) + b"/" + prefix + name) for prefix, name in names)  # noqa: PTH114
 
 
 def _stamps(files: Sequence[tuple[str, Key]]) -> bytes:
