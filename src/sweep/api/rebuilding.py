@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -21,6 +22,9 @@ from sweep.core.errors import SweepError
 from sweep.provenance.tree import digest_bytes
 
 ENVIRONMENTS = "environments"
+PYTORCH = "https://download.pytorch.org/whl/{label}"
+"""The index that has the builds of PyTorch and what belongs to it for one kind of device, as `2.9.0+cu128`."""
+_LABELLED = re.compile(r"[\w.-]+==[\w.]+\+(cpu|xpu|cu\d+|rocm[\d.]+)")
 _LAST_LINES = 4
 _SDK = "sweep"
 
@@ -65,11 +69,8 @@ def rebuild(
         say(f"building an environment with Python {version} and {len(wanted)} packages in {place}")
         shutil.rmtree(place, ignore_errors=True)
         _run([uv, "venv", "--quiet", "--python", version, str(place)], f"Python {version} cannot be had")
-        (making / "requirements.txt").write_text(text, "utf-8", "surrogateescape")
-        listed = str(making / "requirements.txt")
-        install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter), "-r", listed]
-        _run(install, "the recorded packages cannot be installed")
-        (making / "requirements.txt").replace(place / "requirements.txt")
+        _install([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter)], wanted, making)
+        (place / "requirements.txt").write_text(text, "utf-8", "surrogateescape")
         (place / "complete").touch()
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
@@ -93,6 +94,32 @@ def requirement(package: Mapping[str, Any], sources: Mapping[str, Path]) -> str:
     if url.startswith("file:") and not Path(url.removeprefix("file://")).exists():
         raise CannotRebuild(f"{name} {version} was installed from {url}, which is not here")
     return f"{name} @ {url}"
+
+
+def _install(command: Sequence[str], wanted: Sequence[str], folder: Path) -> None:
+    """Have uv install what is wanted; builds of PyTorch for a kind of device from their own index, where uv knows no other place that
+    has them (which UV_INDEX and UV_FIND_LINKS can name). `folder`: for files on the way."""
+
+    def install(lines: Sequence[str], *options: str) -> None:
+        listed = folder / "requirements.txt"
+        listed.write_text("".join(f"{line}\n" for line in lines), "utf-8", "surrogateescape")
+        _run([*command, *options, "-r", str(listed)], "the recorded packages cannot be installed")
+
+    labels = {line: found[1] for line in wanted if (found := _LABELLED.fullmatch(line))}
+    try:
+        install(wanted)
+    except CannotRebuild:
+        if not labels:
+            raise
+        for label in sorted(set(labels.values())):
+            own = [line for line in wanted if labels.get(line) == label]
+            try:
+                install(own, "--default-index", PYTORCH.format(label=label))
+            except CannotRebuild as error:
+                raise CannotRebuild(
+                    f"{error} (builds for +{label} are not on PyPI: UV_INDEX or UV_FIND_LINKS can say where they are)"
+                ) from None
+        install([line for line in wanted if line not in labels])
 
 
 def find_uv() -> str:
