@@ -83,7 +83,7 @@ def test_what_the_author_states_is_quoted_as_theirs_and_counts_for_its_item_only
     before = evidence(facts_of([run_view(1, CONFIG)]))
     facts = facts_of([run_view(1, CONFIG)], about={"data_splits": "60/20/20, stratified"})
     item = checklist(facts)[1]
-    assert words(item) == "60/20/20, stratified (stated by the author, about.data_splits)"
+    assert words(item) == "60/20/20, stratified (stated by the author, about.data_splits)."
     assert (item.evidence, item.asked) == ("complete", "")
     assert evidence(facts) == {**before, 2: "complete"}
 

@@ -97,7 +97,7 @@ def _author(key: str) -> Callable[[Facts], Answer]:
 
 
 def _stated(said: str, key: str) -> Text:
-    return text(f"{said.strip()} (stated by the author, ", Code(f"about.{key}"), ")")
+    return text(f"{said.strip().removesuffix('.')} (stated by the author, ", Code(f"about.{key}"), ").")
 
 
 def _data_link(facts: Facts) -> Answer:
