@@ -118,7 +118,7 @@ def test_what_was_written_to_before_a_run_is_what_it_read(
     write_again(folder / "in" / "b")
     thought, used, checked = agent.run()
     assert thought.digest == before and checked.changed == ()
-    assert used.digest == digest(folder) != before
+    assert used.digest == digest(folder) != before == used.instead
     assert (used.run, used.attempt, used.path) == (thought.run, thought.attempt, thought.path)
     used, checked = agent.run()  # from now on it is known
     assert used.digest == digest(folder) and checked.changed == ()

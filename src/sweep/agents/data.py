@@ -48,8 +48,8 @@ class _Piece:
         self.assumed: Rest | None = None
         """Where `found` is what it was before: how it was at rest then."""
         self.clock_s = time.time() - time.monotonic()
-        self.settled = False
-        """Whether it was found at the end only what it had been from the beginning."""
+        self.instead = ""
+        """The digest that was recorded at first, where only the end showed what it had been from the beginning."""
 
 
 class _Attempt:
@@ -180,8 +180,8 @@ class Data:
             if piece.assumed is not None and steady and _digest(now[path]) != _digest(piece.found):
                 settled = self._digests.settled(path, piece.assumed, piece.since_s)
                 if settled is not None:
+                    piece.instead = _digest(piece.found)
                     piece.found = now[path] = settled
-                    piece.settled = True
         here.now = now
 
     # --- in the loop
@@ -200,6 +200,7 @@ class Data:
                     found.files,
                     listing,
                     scrub(piece.path, self._known),
+                    instead=piece.instead,
                 )
             )
         else:
@@ -224,7 +225,7 @@ class Data:
     def _compare(self, here: _Attempt) -> None:
         now = here.now or {}
         for piece in here.pieces.values():
-            if piece.settled:
+            if piece.instead:
                 self._report(here, piece)
         changed = tuple(piece.name for path, piece in here.pieces.items() if _changed(piece, now.get(path)))
         self._session.add(e.DataChecked(here.run, here.attempt, changed))

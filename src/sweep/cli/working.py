@@ -271,7 +271,8 @@ def work(
     try:
         node = Node.plan(views.spec, slots=slots, gpus=gpus, environ=os.environ, cpus=cpus)
     except NotEnough as error:
-        raise UserMistake(str(error)) from None
+        advice = "; what runs ask for is `resources` in the spec: `sweep edit` changes it"
+        raise UserMistake(f"{error}{advice if 'each run needs' in str(error) else ''}") from None
     unix_s, monotonic_s = time.time(), time.monotonic()
     options = asked(os.environ, unix_s, monotonic_s, count=count, until=until, avoid_busy=avoid_busy)
     with view:

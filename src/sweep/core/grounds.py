@@ -55,7 +55,7 @@ class ArtifactUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
 
 
 class DataUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
-    """A run reads a file or a folder: what it was when the run began, or said so. A later one of the same attempt and path counts."""
+    """A run reads a file or a folder: what it was when the run began, or said so."""
 
     run: int
     attempt: int
@@ -71,6 +71,8 @@ class DataUsed(Event, frozen=True, array_like=True, gc=False, tag=True):
     """The whole path on the node."""
     problem: str = ""
     """Why it could not be read."""
+    instead: str = ""
+    """The digest that an earlier entry gave, in whose place this one stands: what the data had been before was thought to be so still."""
 
 
 class DataChecked(Event, frozen=True, array_like=True, gc=False, tag=True):

@@ -43,7 +43,7 @@ from sweep.core.views import (
 )
 
 _encode = msgspec.msgpack.Encoder().encode
-_DATA = tuple(name for name in e.DataUsed.__struct_fields__ if name != "run")
+_DATA = tuple(name for name in e.DataUsed.__struct_fields__ if name not in ("run", "instead"))
 
 
 _OF_RUNS = frozenset(
@@ -319,8 +319,8 @@ class IndexFold:
         self._sync(view)
         if isinstance(entry, e.DataUsed):
             found = {name: getattr(entry, name) for name in _DATA}
-            # One that stands there was thought to be what it had been before.
-            others = (o for o in view.data if (o.attempt, o.path) != (entry.attempt, entry.path))
+            old = (entry.attempt, entry.path, entry.instead)
+            others = (o for o in view.data if not entry.instead or (o.attempt, o.path, o.digest) != old)
             view.data = (*others, DataView(**found))
         else:
             view.data = tuple(
