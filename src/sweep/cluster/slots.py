@@ -92,9 +92,7 @@ class Slot:
     def found(cls, sweep: str) -> list[Slot]:
         """Those that an earlier life of the keeper has started."""
         handles = ((name, named_actor(name)) for name in _names(slots_prefix(sweep)))
-        return [
-            cls(name, handle) for name, handle in handles if handle is not None
-        ]  # one may have died in between
+        return [cls(name, handle) for name, handle in handles if handle is not None]
 
     def poll(self) -> SlotEnd | Exception | None:
         """How it ended, or what took it away; None while it is there."""
