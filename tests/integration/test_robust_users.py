@@ -306,6 +306,25 @@ def test_ctrl_c_at_any_moment_of_a_command(begun: Project, args: list[str]) -> N
         is_sound(begun, sweep)
 
 
+# A library that Ctrl-C comes upon while it is imported. Of real ones, taken apart after that, one has ended the process with a fatal error.
+INTERRUPTED = """
+import builtins, os, signal, time
+class Part:
+    def __del__(self, write=os.write):
+        write(2, b"taken apart\\n")
+builtins.part = Part()
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(60)
+"""
+
+
+@linux
+def test_what_ctrl_c_left_half_imported_is_not_taken_apart(begun: Project) -> None:
+    begun.write("libraries/matplotlib/__init__.py", INTERRUPTED)
+    done = begun.run("plot", "latest", "--out", "plots", PYTHONPATH=str(begun.folder / "libraries"))
+    assert (done.returncode, done.stderr.split()) == (130, ["interrupted"])
+
+
 @linux
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_ctrl_c_at_any_moment_of_an_agent(project: Project, method: str) -> None:

@@ -154,11 +154,14 @@ def main(argv: list[str] | None = None) -> None:
         if argv is None:
             _hurry()
         code = _run(argv)
-        if _alone:
+        if _alone or (argv is None and interrupts.came()):
             _end(code)
         sys.exit(code)
     except KeyboardInterrupt:
-        sys.exit(_interrupted())
+        code = _interrupted()
+        if argv is None:
+            _end(code)
+        sys.exit(code)
     finally:
         interrupts.end_at_once()
         _flush_streams()
@@ -205,7 +208,8 @@ def _go_on() -> None:
 
 
 def _end(code: int) -> None:
-    """End the process without taking everything in it apart first. A listing has closed what it had opened, and started nothing."""
+    """End the process without taking everything in it apart first. A listing has closed what it had opened, and started nothing; and
+    what Ctrl-C has left half imported may not bear it: a library has ended a process with a fatal error then."""
     interrupts.end_at_once()
     atexit._run_exitfuncs()
     _flush_streams()
