@@ -111,6 +111,7 @@ def _install(command: Sequence[str], wanted: Sequence[str], folder: Path) -> Non
     except CannotRebuild:
         if not labels:
             raise
+        install([line for line in wanted if line not in labels])
         for label in sorted(set(labels.values())):
             own = [line for line in wanted if labels.get(line) == label]
             try:
@@ -119,7 +120,6 @@ def _install(command: Sequence[str], wanted: Sequence[str], folder: Path) -> Non
                 raise CannotRebuild(
                     f"{error} (builds for +{label} are not on PyPI: UV_INDEX or UV_FIND_LINKS can say where they are)"
                 ) from None
-        install([line for line in wanted if line not in labels])
 
 
 def find_uv() -> str:

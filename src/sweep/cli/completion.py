@@ -105,16 +105,15 @@ def words_module() -> str:
         name = words.removeprefix("sweep ")
         if found.hidden or " " in name:
             continue
-        lines.append(f"    {name!r}: {{\n")
-        lines.append(f"        'help': {COMMANDS[name][1]!r},\n")
-        lines.append(f"        'arguments': {_arguments(found)!r},\n")
-        lines.append("        'options': {\n")
+        lines.append(
+            f"    {name!r}: {{'help': {COMMANDS[name][1]!r}, 'arguments': {_arguments(found)!r}, 'options': {{\n"
+        )
         options = {
             opt: _option(p) for p in _parameters(found) if isinstance(p, click.Option) for opt in p.opts
         }
-        lines += [f"            {option!r}: {meaning!r},\n" for option, meaning in options.items()]
-        lines.append(f"            '--help': {('Show this message and exit.', None)!r},\n")
-        lines.append("        },\n    },\n")
+        lines += [f"        {option!r}: {meaning!r},\n" for option, meaning in options.items()]
+        lines.append(f"        '--help': {('Show this message and exit.', None)!r},\n")
+        lines.append("    }},\n")
     return "".join([*lines, "}\n", _FOOT])
 
 
