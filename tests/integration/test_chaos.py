@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +15,7 @@ import pytest
 from sweep.agents import trees
 from sweep.api import load_views
 from sweep.stores import open_store
+from sweep.stores.sqlite import SqliteStore
 from sweep.testing import witness
 from sweep.testing.chaos import Crew, Striker, is_guard, work_off
 from tests.integration.conftest import PYTHON, Project
@@ -101,3 +104,37 @@ def test_the_comparison_finds_what_is_wrong(project: Project) -> None:
         views.runs[1].attempts[0].outcome = "lost"
         assert "has the result 7.0, which is not that of x" in problems()
         assert f"{views.runs[1].id} is completed after ['lost']" in problems()
+
+
+HOLDER = """
+import sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+if sys.argv[2] == "writes":
+    database.execute("BEGIN IMMEDIATE")
+else:
+    database.execute("BEGIN")
+    database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@linux
+@pytest.mark.parametrize("does", ["writes", "reads"])
+def test_a_frozen_writer_keeps_the_others_from_the_store(project: Project, does: str) -> None:
+    """What they were told meanwhile is not in the record, and no fault."""
+    with closing(open_store(None, project.folder, create=True)) as store:
+        assert isinstance(store, SqliteStore)
+        command = [sys.executable, "-c", HOLDER, str(store.path), does]
+        holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"ready\n"
+            striking = Striker(Crew([], 0, project.folder, {}), store, "none", random.Random(0))
+            striking._hit("freeze", holder.pid)
+            striking.end()
+            assert [harm.begin_s <= harm.end_s < math.inf for harm in striking.outages] == [True] * (
+                does == "writes"
+            )
+        finally:
+            holder.kill()
+            holder.communicate()

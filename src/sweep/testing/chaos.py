@@ -24,8 +24,11 @@ from sweep.agents import trees
 from sweep.core.names import controller_lease
 from sweep.core.rows import AGENT_PREFIX, decode_agents
 from sweep.stores import Store, StoreError
+from sweep.stores.sqlite import SqliteStore
 
 MARK = "CHAOS_MARK"  # not SWEEP_…: a guard is given none of those, and is to be found as well
+WRITE_LOCK = 120
+"""The byte of the file beside an SQLite database (-shm) that whoever writes has locked (sqlite.org/walformat.html, section 2.3)."""
 LIKELY = {
     "kill training": 4,
     "kill agent": 3,
@@ -136,6 +139,25 @@ def living(pid: int) -> bool:
     return trees.read_bytes(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] not in (b"", b"Z", b"X")
 
 
+def locks_writers_out(pid: int, database: Path) -> bool:
+    """Whether a process that was just stopped holds the write lock of an SQLite file in WAL mode, and keeps it until it goes on."""
+    while (state := trees.read_bytes(f"/proc/{pid}/stat").rpartition(b") ")[2][:1]) in (b"R", b"S", b"D"):
+        time.sleep(0.001)  # not stopped yet
+    shared = Path(f"{database}-shm")
+    if state != b"T" or not shared.exists():
+        return False
+    # "1: POSIX ADVISORY WRITE pid major:minor:inode first last"
+    locks = (line.split() for line in trees.read_bytes("/proc/locks").decode().splitlines())
+    inode = str(shared.stat().st_ino)
+    return any(
+        lock[1] == "POSIX"
+        and lock[-5:-3] == ["WRITE", str(pid)]
+        and lock[-3].endswith(f":{inode}")
+        and int(lock[-2]) <= WRITE_LOCK <= (WRITE_LOCK if lock[-1] == "EOF" else int(lock[-1]))
+        for lock in locks
+    )
+
+
 class Striker:
     """Kills and freezes what belongs to `sweep`, as chance has it."""
 
@@ -155,6 +177,7 @@ class Striker:
         self.harms: dict[int, list[Harm]] = {}
         """Agent's process id -> what was done to it."""
         self.outages: list[Harm] = []
+        """When nobody could write to the store: the server was away, or whoever held the SQLite file's lock was frozen."""
         self.struck: Counter[str] = Counter()
         self._later: list[tuple[float, Callable[[], None]]] = []
         """What is to be done when, by Unix time."""
@@ -230,10 +253,14 @@ class Striker:
     def _hit(self, how: str, pid: int, harm: Harm | None = None) -> None:
         os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
         if how == "freeze":
+            harms = [] if harm is None else [harm]
+            if isinstance(self.store, SqliteStore) and locks_writers_out(pid, self.store.path):
+                self.outages.append(Harm(time.time(), float("inf")))
+                harms.append(self.outages[-1])
 
             def go_on() -> None:
-                if harm is not None:
-                    harm.end_s = time.time()
+                for one in harms:
+                    one.end_s = time.time()
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGCONT)
 
