@@ -7,6 +7,7 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from sweep.search import _blended
 from sweep.search._blended import (
     DRAWN,
     LATE,
@@ -243,6 +244,52 @@ def test_a_table_is_explored_when_nothing_better_comes() -> None:
     smooth = stepped + 1e-6 * rows[:, 1]
     spread = proposals(stepped, range(12)).std(0).mean()
     assert spread > 1.5 * proposals(smooth, range(12)).std(0).mean()
+
+
+def neglected() -> tuple[Frame, Told]:
+    """A branch of one number, good and well known, and one of two numbers whose eight trials were all bad."""
+    frame = Frame(
+        [
+            Column(choices=2),
+            Column(when=((0, frozenset({0})),)),
+            Column(when=((0, frozenset({1})),)),
+            Column(when=((0, frozenset({1})),)),
+        ]
+    )
+    rows = frame.draw(np.random.default_rng(5), 32)
+    rows[:, 0] = np.arange(32) >= 24
+    scores = np.where(rows[:, 0] == 0, np.sin(40 * rows[:, 1]), 5.0 + rows[:, 2])
+    return frame, Told(frame.canonical(rows), scores, np.empty((0, 4)))
+
+
+def test_a_branch_whose_first_trials_were_bad_gets_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, told = neglected()
+
+    def share() -> float:
+        return float(np.mean([ranked(frame, told, seed)[0, 0] for seed in range(60)]))
+
+    assert 0.2 < share() < 0.5
+    monkeypatch.setattr(_blended, "BRANCH_TURNS", 0.0)
+    assert share() == 0.0
+
+
+def test_a_turn_is_for_the_branch_with_many_parameters_and_few_trials() -> None:
+    frame, told = neglected()
+    rng = np.random.default_rng(0)
+    none = np.empty((0, 4))
+    for known, expected in ((told.rows, (3 / 9) / (3 / 9 + 2 / 25)), (none, 3 / 5)):
+        due = [
+            bool(_blended._due(frame, known, rng)[1]) for _ in range(400)
+        ]  # the good one's number is inactive
+        assert np.mean(due) == pytest.approx(expected, abs=0.08)
+
+
+def test_what_counts_in_a_turn_is_to_be_better_than_the_best_of_the_branch() -> None:
+    frame, (rows, scores, none) = neglected()
+    asked = frame.canonical(frame.draw(np.random.default_rng(1), 50))
+    own = rows[rows[:, 0] == 1]
+    improvements = [_blended._by_process(frame, rows, scores, none, rivals)(asked) for rivals in (own, rows)]
+    assert np.all(improvements[0] > improvements[1])
 
 
 def test_scores_keep_their_order_and_bad_ones_do_not_decide() -> None:

@@ -43,7 +43,7 @@ class BlendSearcher(ModelSearcher):
     def __init__(self, spec: SweepSpec, name: str = NAME) -> None:
         axes = Axes(spec.space, quantiles=True)
         model = _Blend(axes, goal_of(spec))
-        described = f"4+numpy-{version('numpy')}+scipy-{version('scipy')}"
+        described = f"5+numpy-{version('numpy')}+scipy-{version('scipy')}"
         super().__init__(name, described, spec, axes, model)
         self._blend = model
         self._start = min(self._start, START)

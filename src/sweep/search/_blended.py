@@ -1,5 +1,7 @@
 """The model behind `blend`: a Gaussian process, and an explorer where it finds nothing better.
 
+Where conditions divide the space into branches, every third proposal or so is for a branch that has been tried little for its
+size: of a branch whose first trials were bad a process expects nothing any more, and the best config may well lie there.
 Where the scores say that the function has steps (many are equal to the last bit), configs that are likely to be one already
 tried are worth less, and while nothing better is found, every second proposal is the explorer's.
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
-from sweep.search._frame import INACTIVE, Array, Frame
+from sweep.search._frame import INACTIVE, Array, Frame, Mask
 from sweep.search._gaussian import Process
 from sweep.search._marginals import Marginals
 from sweep.search._sameness import sameness_of, tied_share
@@ -35,8 +37,12 @@ STALLED = 15
 """Scores without a better one after which every second proposal explores, on a function with steps."""
 TIED = 0.05
 """Share of scores equal to an earlier one from which a function counts as one with steps."""
+BRANCH_TURNS = 1 / 3
+"""Share of proposals that are for one branch, where conditions divide the space."""
 EXPLORED = 24
 """Draws of which the explorer takes the best: few, so that it explores."""
+OUTSIDE = -1e6
+"""What is added to the log of an improvement outside of the branch that is looked at: any there is behind all inside."""
 DRAWN, MUTATED, ROUNDS, BEAM, CHILDREN = 256, 256, 3, 8, 16
 
 
@@ -64,11 +70,14 @@ def ranked(frame: Frame, told: Told, seed: int) -> Array:
     def novelty(at: Array) -> Array:
         return same.log_novelty(at, known) if same is not None else np.zeros(len(at))
 
-    if stepped and _stalled(told.scores) and rng.random() < 0.5:
+    if frame.conditional and rng.random() < BRANCH_TURNS:
+        branch = _due(frame, known, rng)
+        found, value = _by_branch(frame, branch, rows, scores, pending, novelty, rng)
+    elif stepped and _stalled(told.scores) and rng.random() < 0.5:
         found, value = _by_marginals(frame, rows, scores, pending, rng)
         value = value + novelty(frame.canonical(found))
     else:
-        improvement = _by_process(frame, rows, scores, pending)
+        improvement = _by_process(frame, rows, scores, pending, rows)
         found, value = _climb(frame, lambda at: improvement(at) + novelty(at), rows, scores, rng)
     tried = np.concatenate([told.rows, told.pending])
     return _apart_first(frame, found, value, tried, NEAR if stepped or len(told.rows) < LATE else NEAR_LATE)
@@ -113,8 +122,42 @@ def log_discount(spread: Array, noise: float) -> Array:
     return result
 
 
-def _by_process(frame: Frame, rows: Array, scores: Array, pending: Array) -> Callable[[Array], Array]:
-    """Log of the improvement that the process expects."""
+def _due(frame: Frame, known: Array, rng: np.random.Generator) -> Mask:
+    """The inactive cells of a branch: likely one that has many parameters for the trials that it has had."""
+    branches = frame.canonical(frame.draw(rng, DRAWN)) == INACTIVE
+    trials = (branches[:, None] == (known == INACTIVE)[None]).all(2).sum(1)
+    weights = (~branches).sum(1) / (trials + 1.0)
+    chosen: Mask = branches[rng.choice(DRAWN, p=weights / weights.sum())]
+    return chosen
+
+
+def _by_branch(
+    frame: Frame,
+    branch: Mask,
+    rows: Array,
+    scores: Array,
+    pending: Array,
+    novelty: Callable[[Array], Array],
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Candidates with their values, of which those in a branch come first: what counts is to be better than the best there."""
+
+    def inside(at: Array) -> Mask:
+        found: Mask = ((at == INACTIVE) == branch).all(1)
+        return found
+
+    mine = inside(rows)
+    own = (rows[mine], scores[mine]) if mine.any() else (rows, scores)
+    improvement = _by_process(frame, rows, scores, pending, own[0])
+    return _climb(
+        frame, lambda at: improvement(at) + novelty(at) + np.where(inside(at), 0.0, OUTSIDE), *own, rng
+    )
+
+
+def _by_process(
+    frame: Frame, rows: Array, scores: Array, pending: Array, rivals: Array
+) -> Callable[[Array], Array]:
+    """Log of the improvement on the best of `rivals` (rows) that the process expects."""
     values = power_scores(scores)
     process = Process(frame)
     fitted = thinned(values, FIT_MOST)
@@ -124,7 +167,7 @@ def _by_process(frame: Frame, rows: Array, scores: Array, pending: Array) -> Cal
     if len(pending):
         believed = np.concatenate([values, process.predict(pending)[0]])
         process.condition(np.concatenate([rows, pending]), believed)
-    best = float(process.predict(rows)[0].min())
+    best = float(process.predict(rivals)[0].min())
 
     def improvement(at: Array) -> Array:
         mean, spread = process.predict(at)
