@@ -1,6 +1,6 @@
 """Search quality: our engines and the peers over the same problems, seeds and budget, in one go.
 
-    python benchmarks/search/run.py --work DIR [--peers auto,random,optuna-tpe,…] [--modes seq,async8] [--seeds 10]
+    python benchmarks/search/run.py --work DIR [--peers auto,random,optuna-tpe,…] [--modes seq,async8] [--seeds 10] [--set conditional]
 
 What is in DIR already is not run again. Each peer gets an environment of its own there; one that cannot be installed is
 named and left out. At the end a table and a picture (search.md, search.png) lie in DIR.
@@ -166,10 +166,16 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(["auto", *REQUIREMENTS]))
     parser.add_argument("--modes", default="seq,async8")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument(
+        "--set",
+        default="standard",
+        choices=["standard", "conditional"],
+        help="problems; each set in a folder of its own",
+    )
     parser.add_argument("--ours", default="auto", help="which one the others are compared with")
     asked = parser.parse_args()
     (asked.work / "results").mkdir(parents=True, exist_ok=True)
-    write_tables(asked.work / "tables")
+    write_tables(asked.work / "tables", asked.set)
     for peer in asked.peers.split(","):
         python = python_for(peer, asked.work)
         for mode in asked.modes.split(",") if python else ():

