@@ -26,7 +26,7 @@ REQUIREMENTS = {
     "skopt-et": ["scikit-optimize"],
     "wandb-bayes": ["sweeps"],
     "smac": ["smac"],
-    "hebo": ["HEBO"],
+    "hebo": ["HEBO>=0.3.6"],
     "syne-tune-cqr": ["syne-tune[extra]"],
     "syne-tune-bore": ["syne-tune[extra]"],
     "ax": ["ax-platform"],

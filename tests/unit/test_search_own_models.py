@@ -277,10 +277,9 @@ def test_a_turn_is_for_the_branch_with_many_parameters_and_few_trials() -> None:
     frame, told = neglected()
     rng = np.random.default_rng(0)
     none = np.empty((0, 4))
+    # A branch is named by its inactive cells, and in the neglected one the number of the other is inactive.
     for known, expected in ((told.rows, (3 / 9) / (3 / 9 + 2 / 25)), (none, 3 / 5)):
-        due = [
-            bool(_blended._due(frame, known, rng)[1]) for _ in range(400)
-        ]  # the good one's number is inactive
+        due = [bool(_blended._due(frame, known, rng)[1]) for _ in range(400)]
         assert np.mean(due) == pytest.approx(expected, abs=0.08)
 
 
