@@ -153,7 +153,7 @@ def locks_writers_out(pid: int, database: Path) -> bool:
         lock[1] == "POSIX"
         and lock[-5:-3] == ["WRITE", str(pid)]
         and lock[-3].endswith(f":{inode}")
-        and int(lock[-2]) <= WRITE_LOCK <= (WRITE_LOCK if lock[-1] == "EOF" else int(lock[-1]))
+        and int(lock[-2]) <= WRITE_LOCK <= int(lock[-1])
         for lock in locks
     )
 
