@@ -10,14 +10,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kept import curve, keep, project_store
-from sweep.api import checkup_machine, checkup_store
+from sweep.api import checkup_machine, checkup_record, checkup_store
 from sweep.api.checkup import Finding, Place, _guarded, check_all, worst
+from sweep.provenance import snapshot
 from sweep.stores._filesystem import Mount
 
 ALL = {
@@ -131,6 +134,37 @@ def test_a_damaged_page(project: Path) -> None:
         for check in found["checks"]
         if check["name"].startswith("store") and check["status"] == "broken"
     ]
+
+
+def test_a_recorded_file_that_is_missing_or_damaged(tmp_path: Path) -> None:
+    store = project_store(tmp_path)
+    (tmp_path / "train.py").write_text("print(1)\n")
+    kept, packages = snapshot(tmp_path, store.put_blob), store.put_blob(b"packages")
+    keep(store, [{"lr": 0.1}], record={"code": msgspec.to_builtins(kept), "packages": packages})
+    check = checkup_record.recorded_files(store)
+    assert (check.status, check.found) == (
+        "ok",
+        "3 of code, packages, data and artifacts, all there and undamaged",
+    )
+    store.close()
+    code, found, _ = doctor(tmp_path)
+    assert code == 0 and finding(found, "store's files")["found"] == check.found
+    with closing(sqlite3.connect(store_file(tmp_path), isolation_level=None)) as db:
+        db.execute("DELETE FROM blob WHERE digest = ?", (packages,))
+    code, found, _ = doctor(tmp_path)
+    check = finding(found, "store's files")
+    assert (code, check["status"], check["found"]) == (0, "warning", "1 of 3 are missing: sweep abcd2345")
+    assert "cannot be restored or reproduced" in check["advice"]
+    with closing(sqlite3.connect(store_file(tmp_path), isolation_level=None)) as db:
+        db.execute("UPDATE blob SET data = x'00', codec = 0 WHERE digest != ?", (kept.tree,))
+    code, found, _ = doctor(tmp_path)
+    check = finding(found, "store's files")
+    assert (code, check["status"], check["found"]) == (4, "broken", "1 of 2 are damaged: sweep abcd2345")
+    with closing(sqlite3.connect(store_file(tmp_path), isolation_level=None)) as db:
+        db.execute("UPDATE blob SET data = x'00', codec = 0")
+    code, found, _ = doctor(tmp_path)
+    assert (code, finding(found, "store's files")["status"]) == (4, "broken")
+    assert "is damaged" in finding(found, "store's files")["found"]
 
 
 def test_the_command_says_what_is_broken_and_to_do(tmp_path: Path) -> None:

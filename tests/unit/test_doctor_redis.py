@@ -33,6 +33,7 @@ def test_a_redis_server(redis_server: RedisServer, tmp_path: Path) -> None:
     assert (
         found["store's memory"].status == "ok" and "nothing is thrown away" in found["store's memory"].found
     )
+    assert found["store's files"].found == "none"
     assert re.search(r"\d ms", found["store's round trip"].found)
     for check in (checkup_store.folder, checkup_store.file_system, checkup_store.disk):
         assert check(place(tmp_path, redis_server.url)) == []

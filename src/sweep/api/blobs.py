@@ -80,6 +80,10 @@ class BlobUse:
             return set()
         return known.digests | self._checkpoints(sweep, known) if known.keeps else known.digests
 
+    def recorded(self, sweep: str) -> set[str]:
+        """What its record and its artifacts are made of, as of the last `refresh`: `of` without checkpoints, which may be freed."""
+        return self._known.get(sweep, _Needs()).digests
+
     def _follow(self, sweep: str) -> _Needs:
         known = self._known.get(sweep, _Needs())
         end = self._store.position(sweep)

@@ -15,12 +15,14 @@ NEARLY_FULL = 0.9
 
 def server(place: Place) -> list[Finding]:
     """Whether it can be reached and can serve, what "recorded" means there, and how far away it is."""
+    from sweep.api.checkup_record import recorded_files
     from sweep.stores import StoreError, open_store
 
     try:
         with closing(open_store(place.store_url, place.cwd or Path("/"))) as opened:
             sweeps, leases = opened.sweeps(), opened.leases("agent/")
             facts = opened.describe()  # type: ignore[attr-defined]
+            files = recorded_files(opened)
     except StoreError as error:
         return [Finding("store", "broken", str(error), "do what it says, or correct --store or SWEEP_STORE")]
     agents = f", {len(leases)} agent{'s' if len(leases) != 1 else ''} at work" if leases else ""
@@ -28,8 +30,12 @@ def server(place: Place) -> list[Finding]:
     found = f"{facts['url']}: {facts['server']}, format {facts['schema']}, {count}{agents}"
     if facts["replica"]:
         advice = "name its primary server: agents must write"
-        return [Finding("store", "broken", f"{found}; it is a read-only replica", advice), *_about(facts)]
-    return [Finding("store", "ok", found), *_about(facts)]
+        return [
+            Finding("store", "broken", f"{found}; it is a read-only replica", advice),
+            files,
+            *_about(facts),
+        ]
+    return [Finding("store", "ok", found), files, *_about(facts)]
 
 
 def _about(facts: dict[str, Any]) -> Iterator[Finding]:

@@ -159,13 +159,14 @@ def _header(path: Path) -> Finding | None:
 
 
 def _opened(path: Path) -> Iterator[Finding]:
+    from sweep.api.checkup_record import recorded_files
     from sweep.stores.base import StoreError
     from sweep.stores.sqlite import SqliteStore
 
     try:
         with closing(SqliteStore(path, busy_timeout_s=BUSY_S)) as opened:
             sweeps, leases = opened.sweeps(), opened.leases("agent/")
-            facts = opened.describe()
+            facts, files = opened.describe(), recorded_files(opened)
     except StoreError as error:
         yield Finding("store", "broken", str(error), "do what it says; `sweep export` saves what can be read")
         return
@@ -176,6 +177,7 @@ def _opened(path: Path) -> Iterator[Finding]:
     )
     yield _log(facts["log_bytes"], bool(leases))
     yield _pages(path)
+    yield files
     yield _times(path)
     yield _rights(path)
 
