@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from analysed import SPACE, parameter, run_view, sweep, table_of
-from sweep.analysis.figures import page, png, theme, web, write_plots
+from sweep.analysis.figures import page, png, theme, web, web_layout, write_plots
 from sweep.analysis.figures.pictures import Pictures
 from sweep.analysis.figures.prepare import prepare
 from sweep.analysis.importance import Importance, ImportanceRow
@@ -171,7 +171,7 @@ def test_buttons_change_the_ticks_with_the_scale(low: float, high: float) -> Non
     from sweep.analysis.axes import objective_axis
 
     axis = objective_axis("loss", [low, high], minimize=True)
-    own = web.axis_layout(axis)
+    own = web_layout.axis_layout(axis)
     linear, log = (button["args"][0] for button in web._scale_buttons(axis)["buttons"])
     assert (linear["yaxis.dtick"], linear["yaxis.tickformat"]) == (None, None)
     assert (log["yaxis.type"], log["yaxis.tickformat"]) == ("log", "~g")

@@ -47,6 +47,13 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         return text.shorten(self.name, width) + (" (log scale)" if self.scale == "log" else "")
 
     @property
+    def beyond_note(self) -> str:
+        """A sentence about the values outside; empty without any."""
+        if not self.beyond:
+            return ""
+        return f"{text.plural(self.beyond, 'trial')} much worse than the others {'is' if self.beyond == 1 else 'are'} drawn at the edge."
+
+    @property
     def crowded(self) -> bool:
         """Whether the category labels do not fit side by side on a small picture."""
         return self.scale == "category" and sum(min(len(label), 18) + 2 for label in self.categories) > 32

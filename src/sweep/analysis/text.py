@@ -82,3 +82,11 @@ def padded(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def plural(count: int, noun: str) -> str:
     """`1 run`, `3 runs`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def time_unit(longest_s: float) -> tuple[float, str]:
+    """(seconds in it, its name) of an axis' unit."""
+    for limit, size, unit in ((120, 1.0, "seconds"), (7200, 60.0, "minutes"), (172_800, 3600.0, "hours")):
+        if longest_s <= limit:
+            return size, unit
+    return 86_400.0, "days"

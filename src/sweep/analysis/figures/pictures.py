@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from sweep.analysis.axes import Axis
+from sweep.analysis.expected import ExpectedRow
 from sweep.analysis.importance import ImportanceRow
-
-if TYPE_CHECKING:
-    from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture, MeanCurve
 
 
 class Picture(msgspec.Struct, kw_only=True):
@@ -80,6 +78,19 @@ class Curve(msgspec.Struct, frozen=True):
     score: float | None
 
 
+class MeanCurve(msgspec.Struct, frozen=True):
+    """The mean of a trial's curves over the steps that all of them have, and the band from the lowest to the highest."""
+
+    trial: int
+    rank: int
+    runs: int
+    steps: tuple[float, ...]
+    places: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    score: float | None
+
+
 class CurvesPicture(Picture, kw_only=True):
     axis: Axis | None = None
     low: float = 0.0
@@ -117,6 +128,34 @@ class Panel(msgspec.Struct, frozen=True):
 class SlicesPicture(Picture, kw_only=True):
     axis: Axis | None = None
     panels: tuple[Panel, ...] = ()
+
+
+class SeedRow(msgspec.Struct, frozen=True):
+    """One config of the result table; positions on the objective's axis."""
+
+    trial: int
+    label: str
+    chosen: bool
+    tied: bool
+    score: float | None
+    """Of the search."""
+    choosing: tuple[float, ...]
+    reporting: tuple[float, ...]
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class ConfirmedPicture(Picture, kw_only=True):
+    axis: Axis | None = None
+    rows: tuple[SeedRow, ...] = ()
+    """The chosen one first."""
+
+
+class ExpectedPicture(Picture, kw_only=True):
+    axis: Axis | None = None
+    rows: tuple[ExpectedRow, ...] = ()
+    """Positions on the objective's axis."""
 
 
 class Pictures(msgspec.Struct, kw_only=True):

@@ -29,6 +29,7 @@ from sweep.analysis.figures.pictures import (
     SlicesPicture,
     Stairs,
 )
+from sweep.analysis.figures.sides_png import scale
 
 DPI = 150
 WIDTH_IN = 10.0
@@ -177,15 +178,6 @@ class _Sheet:
         return out.getvalue()
 
 
-def _scale(ax: Any, axis: Axis, which: str, *, most: int = 7, shorten: int = 26, title: int = 34) -> None:
-    """Range, ticks and label of one side of `ax`."""
-    ticks = axis.ticks(most)
-    side = ax.xaxis if which == "x" else ax.yaxis
-    side.set_ticks([tick.position for tick in ticks], [text.shorten(tick.label, shorten) for tick in ticks])
-    (ax.set_xlim if which == "x" else ax.set_ylim)(axis.low, axis.high)
-    side.set_label_text(axis.title(title) if title else "")
-
-
 # --- importance ------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +255,7 @@ def _best(picture: BestPicture, sheet: _Sheet) -> None:
 
 def _draw_stairs(ax: Any, stairs: Stairs, picture: BestPicture) -> None:
     assert picture.axis is not None
-    _scale(ax, picture.axis, "y")
+    scale(ax, picture.axis, "y")
     ax.set_ylim(picture.low, picture.high)
     ax.set_xlim(stairs.low, stairs.high)
     seeds_png.draw_singles(ax, stairs.singles)
@@ -314,7 +306,7 @@ def _curves(picture: CurvesPicture, sheet: _Sheet) -> None:
     sheet.right_in = 2.1
     sheet.size(4.2, 0.65)
     (ax,) = sheet.axes()
-    _scale(ax, picture.axis, "y", most=9)
+    scale(ax, picture.axis, "y", most=9)
     pad = 0.01 * (picture.high - picture.low)
     ax.set_xlim(picture.low - pad, picture.high + pad)
     ax.set_xlabel("step")
@@ -474,8 +466,8 @@ def _slices(picture: SlicesPicture, sheet: _Sheet) -> None:
 
 
 def _panel(ax: Any, panel: Panel, objective: Axis, *, first: bool) -> None:
-    _scale(ax, panel.axis, "x", most=5, shorten=18, title=28)
-    _scale(ax, objective, "y", most=5, title=20 if first else 0)
+    scale(ax, panel.axis, "x", most=5, shorten=18, title=28)
+    scale(ax, objective, "y", most=5, title=20 if first else 0)
     if not first:
         ax.yaxis.set_ticklabels([])
     if panel.axis.crowded:

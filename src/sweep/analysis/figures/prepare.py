@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis, parameter_axis
+from sweep.analysis.figures import seeds
 from sweep.analysis.figures.outline import outline as _outline
 from sweep.analysis.figures.outline import thin as _thin
 from sweep.analysis.figures.pictures import (
@@ -26,6 +27,7 @@ from sweep.analysis.figures.pictures import (
     SlicesPicture,
     Stairs,
 )
+from sweep.analysis.figures.usage import prepare_usage
 from sweep.analysis.history import Series
 from sweep.analysis.importance import Importance
 from sweep.analysis.table import ABSENT, SweepTable, TrialRow
@@ -44,9 +46,6 @@ TOP_CURVES = 5
 
 def prepare(table: SweepTable, importance: Importance, expected: bool = False) -> Pictures:
     """Everything that `write_plots` draws."""
-    from sweep.analysis.figures import seeds
-    from sweep.analysis.figures.usage import prepare_usage
-
     return Pictures(
         importance=prepare_importance(table, importance),
         best=prepare_best(table),
@@ -87,8 +86,6 @@ def prepare_importance(table: SweepTable, importance: Importance) -> ImportanceP
 
 
 def prepare_best(table: SweepTable) -> BestPicture:
-    from sweep.analysis.figures.seeds import single_values, singles_note
-
     picture = BestPicture(key="best-so-far", title="Best so far")
     ended = sorted(
         (
@@ -102,13 +99,13 @@ def prepare_best(table: SweepTable) -> BestPicture:
     if not scores or table.metric is None:
         picture.empty = _no_scores(table)
         return picture
-    picture.axis = axis = _objective_axis(table, [*scores, *single_values(ended)])
+    picture.axis = axis = _objective_axis(table, [*scores, *seeds.single_values(ended)])
     picture.subtitle = f"{table.metric}, {table.direction}"
     start_s = min(
         a.started_s for row in ended for run in row.runs for a in run.attempts if a.started_s is not None
     )
     times = [(row.ended_s or start_s) - start_s for row in ended]
-    size, unit = time_unit(max(times))
+    size, unit = text.time_unit(max(times))
     picture.panels = (
         _stairs("finished trials", [float(i + 1) for i in range(len(ended))], ended, table, axis, whole=True),
         _stairs(f"time since the first start ({unit})", [t / size for t in times], ended, table, axis),
@@ -119,15 +116,13 @@ def prepare_best(table: SweepTable) -> BestPicture:
         axis.low - (0.0 if worse_is_up else room),
         axis.high + (room if worse_is_up else 0.0),
     )
-    picture.note = _notes(singles_note(table), _beyond(axis))
+    picture.note = _notes(seeds.singles_note(table), axis.beyond_note)
     return picture
 
 
 def _stairs(
     label: str, xs: list[float], rows: list[TrialRow], table: SweepTable, axis: Axis, *, whole: bool = False
 ) -> Stairs:
-    from sweep.analysis.figures.seeds import run_points
-
     best: float | None = None
     best_x: list[float] = []
     best_y: list[float] = []
@@ -142,7 +137,7 @@ def _stairs(
         best_y.append(best_y[-1])
     kept = _thin(list(zip(xs, rows, strict=True)), MOST_POINTS, lambda pair: table.rank_key(pair[1]))
     points = tuple(_point(row, x, axis, table.goal == "minimize") for x, row in kept)
-    singles = tuple(point for x, row in kept for point in run_points(row, x, axis))
+    singles = tuple(point for x, row in kept for point in seeds.run_points(row, x, axis))
     return Stairs(label, 0.0, high * 1.03, points, tuple(best_x), tuple(best_y), whole, singles)
 
 
@@ -154,14 +149,6 @@ def _point(row: TrialRow, x: float, axis: Axis, worse_is_up: bool) -> Point:
     place = axis.position(row.score)
     clipped = axis.clip(place)
     return Point(row.trial, x, clipped, row.state, row.score, over=clipped != place)
-
-
-def time_unit(longest_s: float) -> tuple[float, str]:
-    """(seconds in it, its name) of an axis' unit."""
-    for limit, size, unit in ((120, 1.0, "seconds"), (7200, 60.0, "minutes"), (172_800, 3600.0, "hours")):
-        if longest_s <= limit:
-            return size, unit
-    return 86_400.0, "days"
 
 
 # --- learning curves -------------------------------------------------------------------------------------------
@@ -278,7 +265,7 @@ def prepare_parallel(table: SweepTable, importance: Importance) -> ParallelPictu
         _thinned(len(rows), len(table.scored)),
         _inactive(rows, [p for p, axis in zip(chosen, axes, strict=True) if axis.scale != "category"]),
         hidden,
-        _beyond(objective),
+        objective.beyond_note,
     )
     return picture
 
@@ -291,8 +278,6 @@ def _inactive(rows: list[TrialRow], parameters: list[Parameter]) -> str:
 
 
 def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
-    from sweep.analysis.figures.seeds import run_points, single_values, singles_note
-
     picture = SlicesPicture(key="slices", title="Slices")
     picture.empty = _too_few(table)
     if picture.empty:
@@ -300,7 +285,7 @@ def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
     chosen, hidden = _chosen(table, importance, MOST_PANELS)
     rows = _thin(table.scored, MOST_POINTS, table.rank_key)
     scores = [row.score or 0.0 for row in table.scored]
-    picture.axis = objective = _objective_axis(table, [*scores, *single_values(table.scored)])
+    picture.axis = objective = _objective_axis(table, [*scores, *seeds.single_values(table.scored)])
     panels = []
     for parameter in chosen:
         axis = parameter_axis(parameter, [row.value(parameter) for row in table.trials])
@@ -310,12 +295,12 @@ def prepare_slices(table: SweepTable, importance: Importance) -> SlicesPicture:
             if row.value(parameter) is not ABSENT or not parameter.when
         ]
         points = [_point(row, x, objective, table.goal == "minimize") for row, x in shown]
-        singles = [point for row, x in shown for point in run_points(row, x, objective)]
+        singles = [point for row, x in shown for point in seeds.run_points(row, x, objective)]
         panels.append(Panel(axis, tuple(points), tuple(singles)))
     picture.panels = tuple(panels)
     picture.subtitle = f"{table.metric} against each parameter, {table.direction}"
     picture.note = _notes(
-        singles_note(table), _thinned(len(rows), len(table.scored)), hidden, _beyond(objective)
+        seeds.singles_note(table), _thinned(len(rows), len(table.scored)), hidden, objective.beyond_note
     )
     return picture
 
@@ -375,12 +360,6 @@ def _objective_axis(table: SweepTable, values: Iterable[float]) -> Axis:
 
 def _thinned(shown: int, total: int) -> str:
     return f"{shown:,} of {total:,} trials are drawn, the best among them." if shown < total else ""
-
-
-def _beyond(axis: Axis) -> str:
-    if not axis.beyond:
-        return ""
-    return f"{text.plural(axis.beyond, 'trial')} much worse than the others {'is' if axis.beyond == 1 else 'are'} drawn at the edge."
 
 
 def _notes(*sentences: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sweep.analysis import text
-from sweep.analysis.figures import page, png, theme, web
+from sweep.analysis.figures import page, png, theme, web_layout
 from sweep.analysis.figures.pictures import Picture
 from sweep.analysis.figures.write import write_file
 
@@ -125,12 +125,12 @@ def _cell(words: str) -> str:
     return f'<td style="max-width: none">{html.escape(words)}</td>'
 
 
-def _figure(picture: RulesPicture) -> web.Figure:
+def _figure(picture: RulesPicture) -> web_layout.Figure:
     left, low = _lows(picture)
-    layout = web.base_layout(
+    layout = web_layout.base_layout(
         height=520,
-        xaxis=web.plain_axis("clock saved") | {"range": [left, 1], "tickformat": ".0%"},
-        yaxis=web.plain_axis("replays that keep the best run") | {"range": [low, 1.02], "tickformat": ".0%"},
+        xaxis=web_layout.plain_axis("clock saved") | {"range": [left, 1], "tickformat": ".0%"},
+        yaxis=web_layout.plain_axis("replays that keep the best run") | {"range": [low, 1.02], "tickformat": ".0%"},
         shapes=[
             {
                 "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": picture.enough, "y1": 1.02,

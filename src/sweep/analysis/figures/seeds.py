@@ -13,54 +13,19 @@ import msgspec
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, objective_axis
 from sweep.analysis.expected import ExpectedRow, expected
-from sweep.analysis.figures.pictures import CurvesPicture, Picture, Point
-from sweep.analysis.figures.prepare import _beyond
+from sweep.analysis.figures.pictures import (
+    ConfirmedPicture,
+    CurvesPicture,
+    ExpectedPicture,
+    MeanCurve,
+    Point,
+    SeedRow,
+)
 from sweep.analysis.honest import Honest, HonestRow, honest, in_words
 from sweep.analysis.table import SweepTable, TrialRow
 
 MOST_ROWS = 12
 TOP_MEANS = 5
-
-
-class MeanCurve(msgspec.Struct, frozen=True):
-    """The mean of a trial's curves over the steps that all of them have, and the band from the lowest to the highest."""
-
-    trial: int
-    rank: int
-    runs: int
-    steps: tuple[float, ...]
-    places: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    score: float | None
-
-
-class SeedRow(msgspec.Struct, frozen=True):
-    """One config of the result table; positions on the objective's axis."""
-
-    trial: int
-    label: str
-    chosen: bool
-    tied: bool
-    score: float | None
-    """Of the search."""
-    choosing: tuple[float, ...]
-    reporting: tuple[float, ...]
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-class ConfirmedPicture(Picture, kw_only=True):
-    axis: Axis | None = None
-    rows: tuple[SeedRow, ...] = ()
-    """The chosen one first."""
-
-
-class ExpectedPicture(Picture, kw_only=True):
-    axis: Axis | None = None
-    rows: tuple[ExpectedRow, ...] = ()
-    """Positions on the objective's axis."""
 
 
 # --- single runs -----------------------------------------------------------------------------------------------
@@ -161,7 +126,7 @@ def prepare_confirmed(table: SweepTable) -> ConfirmedPicture | None:
                 f"○ seeds that chose, ● seeds that report; lines: mean and 95 % interval over the {found.metric} of the latter;",
                 "× the search's score, which had a part in the choice.",
                 f"{text.plural(left, 'config')} not shown." if left else "",
-                _beyond(axis),
+                axis.beyond_note,
                 *in_words(msgspec.structs.replace(found, report_metric=None))[1:],
             ],
         )

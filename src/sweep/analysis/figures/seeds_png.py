@@ -10,8 +10,8 @@ from typing import Any
 
 from sweep.analysis import text
 from sweep.analysis.figures import theme
-from sweep.analysis.figures.pictures import CurvesPicture, Point
-from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture
+from sweep.analysis.figures.pictures import ConfirmedPicture, CurvesPicture, ExpectedPicture, Point
+from sweep.analysis.figures.sides_png import scale
 
 
 def draw_singles(ax: Any, points: Sequence[Point]) -> None:
@@ -37,14 +37,12 @@ def draw_means(ax: Any, picture: CurvesPicture) -> None:
 
 def confirmed(picture: ConfirmedPicture, sheet: Any) -> None:
     """One row per config: every seed's value, and the interval of the mean."""
-    from sweep.analysis.figures.png import _scale
-
     assert picture.axis is not None
     rows = picture.rows[::-1]
     sheet.left_in = 1.7
     sheet.size(0.42 * len(rows) + 0.3)
     (ax,) = sheet.axes()
-    _scale(ax, picture.axis, "x")
+    scale(ax, picture.axis, "x")
     for place, row in enumerate(rows):
         colour = theme.HIGHLIGHTS[0] if row.chosen else theme.INK
         ax.scatter(
@@ -67,12 +65,10 @@ def confirmed(picture: ConfirmedPicture, sheet: Any) -> None:
 
 def expected(picture: ExpectedPicture, sheet: Any) -> None:
     """The mean and its interval over m."""
-    from sweep.analysis.figures.png import _scale
-
     assert picture.axis is not None
     sheet.size(3.4, 0.65)
     (ax,) = sheet.axes()
-    _scale(ax, picture.axis, "y")
+    scale(ax, picture.axis, "y")
     m = [row.m for row in picture.rows]
     ax.fill_between(
         m, [row.low for row in picture.rows], [row.high for row in picture.rows], color=theme.BAR, alpha=0.18, linewidth=0

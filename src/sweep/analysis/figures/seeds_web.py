@@ -12,10 +12,15 @@ from sweep.analysis import text
 from sweep.analysis.axes import Axis
 from sweep.analysis.figures import theme
 from sweep.analysis.figures.packing import pack, pack_ints
-from sweep.analysis.figures.pictures import CurvesPicture, Point
-from sweep.analysis.figures.seeds import ConfirmedPicture, ExpectedPicture, SeedRow
-from sweep.analysis.figures.web import (
-    _BUTTONS,
+from sweep.analysis.figures.pictures import (
+    ConfirmedPicture,
+    CurvesPicture,
+    ExpectedPicture,
+    Point,
+    SeedRow,
+)
+from sweep.analysis.figures.web_layout import (
+    BUTTONS,
     Figure,
     axis_layout,
     base_layout,
@@ -106,7 +111,7 @@ def confirmed_figure(picture: ConfirmedPicture) -> Figure:
     }
     layout = base_layout(height=150 + 40 * len(rows), xaxis=axis_layout(axis), yaxis=yaxis)
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
-    return {"data": data, "layout": layout, "buttons": _BUTTONS}
+    return {"data": data, "layout": layout, "buttons": BUTTONS}
 
 
 def _dots(
@@ -182,4 +187,4 @@ def expected_figure(picture: ExpectedPicture) -> Figure:
         "hovertemplate": "best of %{x} trials: %{y:.5g} on average<extra></extra>",
     }
     layout = base_layout(height=360, xaxis=plain_axis("m, number of trials"), yaxis=axis_layout(axis))
-    return {"data": [around, mean], "layout": layout, "buttons": _BUTTONS}
+    return {"data": [around, mean], "layout": layout, "buttons": BUTTONS}

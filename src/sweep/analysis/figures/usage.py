@@ -15,7 +15,7 @@ from sweep.analysis import text
 from sweep.analysis.figures import theme
 from sweep.analysis.figures.packing import pack
 from sweep.analysis.figures.pictures import Picture
-from sweep.analysis.figures.prepare import time_unit
+from sweep.analysis.figures.web_layout import BUTTONS, base_layout, plain_axis, safe
 from sweep.analysis.table import SweepTable
 from sweep.core.samples import Samples
 from sweep.core.views import AttemptView, RunView
@@ -87,7 +87,7 @@ def prepare_usage(table: SweepTable) -> UsagePicture | None:
     groups = {name: min(at, len(theme.HIGHLIGHTS) - 1) for at, name in enumerate(names)}
     begin_s = min(samples.began_s for *_, samples in drawn)
     length_s = max(samples.began_s + samples.times[-1] - begin_s for *_, samples in drawn)
-    unit_s, unit = time_unit(length_s)
+    unit_s, unit = text.time_unit(length_s)
     panels = []
     for column, label, bytes_unit in _PANELS:
         found = [(r, a, s) for r, a, s in drawn if any(map(math.isfinite, s.columns.get(column, ())))]
@@ -183,16 +183,14 @@ def draw(picture: UsagePicture, sheet: Any) -> None:
 
 def web_figures(picture: UsagePicture) -> list[dict[str, Any]]:
     """As figures of `web`, one a panel."""
-    from sweep.analysis.figures import web
-
-    return [_web_figure(web, picture, panel, legend=not at) for at, panel in enumerate(picture.panels)]
+    return [_web_figure(picture, panel, legend=not at) for at, panel in enumerate(picture.panels)]
 
 
-def _web_figure(web: Any, picture: UsagePicture, panel: UsagePanel, *, legend: bool) -> dict[str, Any]:
+def _web_figure(picture: UsagePicture, panel: UsagePanel, *, legend: bool) -> dict[str, Any]:
     seen: set[int] = set()
     traces = []
     for line in panel.lines:
-        agent = web.safe(picture.agents[line.group])
+        agent = safe(picture.agents[line.group])
         traces.append(
             {
                 "type": "scatter",
@@ -207,13 +205,13 @@ def _web_figure(web: Any, picture: UsagePicture, panel: UsagePanel, *, legend: b
                 "showlegend": legend and len(picture.agents) > 1 and line.group not in seen,
                 "meta": "runs",
                 "customdata": [line.run] * len(line.xs),
-                "hovertemplate": f"run {line.run}, attempt {line.attempt}, {web.safe(line.agent)}<br>%{{y:.4g}}<extra></extra>",
+                "hovertemplate": f"run {line.run}, attempt {line.attempt}, {safe(line.agent)}<br>%{{y:.4g}}<extra></extra>",
             }
         )
         seen.add(line.group)
-    layout = web.base_layout(
+    layout = base_layout(
         height=250,
-        xaxis=web.plain_axis(picture.time_label) | {"rangemode": "tozero"},
-        yaxis=web.plain_axis(panel.label) | {"rangemode": "tozero"},
+        xaxis=plain_axis(picture.time_label) | {"rangemode": "tozero"},
+        yaxis=plain_axis(panel.label) | {"rangemode": "tozero"},
     )
-    return {"data": traces, "layout": layout, "buttons": ["toImage", "zoom2d", "pan2d", "resetScale2d"]}
+    return {"data": traces, "layout": layout, "buttons": BUTTONS}

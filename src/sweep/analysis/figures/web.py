@@ -6,16 +6,15 @@ hand these dicts to plotly's own validator. Coordinates are packed as 32-bit flo
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from sweep.analysis import text
 from sweep.analysis.axes import Axis, Scale
-from sweep.analysis.figures import theme
+from sweep.analysis.figures import seeds_web, theme
 from sweep.analysis.figures.packing import pack, pack_ints
 from sweep.analysis.figures.pictures import (
     BestPicture,
@@ -30,20 +29,22 @@ from sweep.analysis.figures.pictures import (
     Stairs,
 )
 from sweep.analysis.figures.usage import web_figures
-
-Figure = dict[str, Any]
-"""`data` and `layout` as plotly.js takes them, and which `buttons` it has; for brushed lines also their `trials`."""
-
-_TITLE = 46
-_LOG_LABELS = "~g"
-"""Of ticks on log axes: whole numbers (0.002). Plotly's own are a small 2 between powers of ten."""
-_BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"]
+from sweep.analysis.figures.web_layout import (
+    BUTTONS,
+    LOG_LABELS,
+    TITLE,
+    Figure,
+    axis_layout,
+    base_layout,
+    legend_below,
+    plain_axis,
+    raw,
+    safe,
+)
 
 
 def figures(pictures: Pictures) -> dict[str, list[Figure]]:
     """Figures by picture key; none for a picture that is empty, several for one with panels."""
-    from sweep.analysis.figures import seeds_web
-
     found = {
         pictures.importance.key: [importance_figure(pictures.importance)]
         if not pictures.importance.empty
@@ -170,14 +171,12 @@ def best_figure(picture: BestPicture) -> Figure:
         for number, stairs in enumerate(picture.panels)
     }
     yaxis = axis_layout(axis) | {"range": [picture.low, picture.high]}
-    layout = base_layout(height=400, yaxis=yaxis, **sides, legend=_legend_below(-0.2))
-    return {"data": data, "layout": layout, "buttons": _BUTTONS}
+    layout = base_layout(height=400, yaxis=yaxis, **sides, legend=legend_below(-0.2))
+    return {"data": data, "layout": layout, "buttons": BUTTONS}
 
 
 def _stairs_traces(stairs: Stairs, axis: Axis, xaxis: str, *, legend: bool) -> list[Figure]:
-    from sweep.analysis.figures.seeds_web import singles_trace
-
-    traces = [trace | {"xaxis": xaxis} for trace in singles_trace(stairs.singles, axis)]
+    traces = [trace | {"xaxis": xaxis} for trace in seeds_web.singles_trace(stairs.singles, axis)]
     traces += [
         _marks([p for p in stairs.points if p.state == state], state, axis, legend=legend) | {"xaxis": xaxis}
         for state in ("completed", "pruned", "failed")
@@ -232,8 +231,6 @@ def _marks(points: Sequence[Point], state: str, axis: Axis, *, legend: bool, lab
 
 
 def curves_figure(picture: CurvesPicture) -> Figure:
-    from sweep.analysis.figures.seeds_web import mean_traces
-
     assert picture.axis is not None
     axis = picture.axis
     data = [
@@ -243,7 +240,7 @@ def curves_figure(picture: CurvesPicture) -> Figure:
     ]
     best = sorted((c for c in picture.curves if c.rank is not None), key=lambda c: -(c.rank or 0))
     data.extend(_highlighted(curve, axis, grouped=bool(picture.means)) for curve in best)
-    data.extend(mean_traces(picture, axis))
+    data.extend(seeds_web.mean_traces(picture, axis))
     pad = 0.01 * (picture.high - picture.low)
     xaxis = plain_axis("step") | {"range": [picture.low - pad, picture.high + pad]}
     if picture.high - picture.low <= 8 and all(s == int(s) for c in picture.curves for s in c.steps):
@@ -255,7 +252,7 @@ def curves_figure(picture: CurvesPicture) -> Figure:
         layout["updatemenus"] = [_scale_buttons(axis)]
     layout["showlegend"] = True
     layout["legend"] = {"traceorder": "reversed", "x": 1.01, "y": 1, "font": {"size": 12}}
-    return {"data": data, "layout": layout, "buttons": _BUTTONS}
+    return {"data": data, "layout": layout, "buttons": BUTTONS}
 
 
 def _scale_buttons(axis: Axis) -> Figure:
@@ -263,15 +260,15 @@ def _scale_buttons(axis: Axis) -> Figure:
     chosen: Figure = {
         "yaxis.type": axis.scale,
         "yaxis.range": native,
-        "yaxis.title.text": safe(axis.title(_TITLE)),
+        "yaxis.title.text": safe(axis.title(TITLE)),
     }
     other: Scale = "linear" if axis.scale == "log" else "log"
-    title = msgspec.structs.replace(axis, scale=other).title(_TITLE)
+    title = msgspec.structs.replace(axis, scale=other).title(TITLE)
     switched: Figure = {"yaxis.type": other, "yaxis.autorange": True, "yaxis.title.text": safe(title)}
     own = axis_layout(axis)
     for name in ("dtick", "tickformat"):  # a tick distance of one scale is another one on the other
         chosen[f"yaxis.{name}"] = own.get(name)
-        switched[f"yaxis.{name}"] = _LOG_LABELS if (name, other) == ("tickformat", "log") else None
+        switched[f"yaxis.{name}"] = LOG_LABELS if (name, other) == ("tickformat", "log") else None
     by_scale = {axis.scale: chosen, other: switched}
     return {
         "type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom",
@@ -400,9 +397,7 @@ def slice_figures(picture: SlicesPicture) -> list[Figure]:
 
 
 def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool) -> Figure:
-    from sweep.analysis.figures.seeds_web import singles_trace
-
-    data = singles_trace(panel.singles, objective, panel.axis)
+    data = seeds_web.singles_trace(panel.singles, objective, panel.axis)
     for state in states:
         points = [p for p in panel.points if p.state == state]
         if points:
@@ -423,77 +418,3 @@ def _slice(panel: Panel, objective: Axis, states: Sequence[str], *, legend: bool
             "font": {"size": 11},
         }
     return {"data": data, "layout": layout, "buttons": []}
-
-
-# --- shared ----------------------------------------------------------------------------------------------------
-
-
-def axis_layout(axis: Axis, most: int = 7, title: int = _TITLE) -> Figure:
-    """One axis as plotly draws it: its own ticks on a linear or log axis (they follow a zoom), ours on categories."""
-    layout = plain_axis(safe(axis.title(title))) | {
-        "range": [axis.low, axis.high],
-        "automargin": True,
-    }
-    if axis.scale == "category":
-        ticks = axis.ticks(most)
-        layout |= {
-            "tickvals": [tick.position for tick in ticks],
-            "ticktext": [safe(text.shorten(tick.label, 20)) for tick in ticks],
-            "showgrid": False,
-            "ticklabeloverflow": "allow",
-            "tickangle": -35 if axis.crowded else 0,
-        }
-    elif axis.scale == "log":
-        span = axis.high - axis.low
-        layout |= {"type": "log", "tickformat": _LOG_LABELS, "nticks": most + 1}
-        if span >= 0.5:
-            layout["dtick"] = math.ceil(span / 8) if span >= 2 else "D2"
-    else:
-        layout |= {"nticks": most + 1, "exponentformat": "power"}
-    return layout
-
-
-def raw(axis: Axis, places: Iterable[float]) -> list[float]:
-    """Positions as values: plotly takes the logarithm on a log axis itself."""
-    if axis.scale != "log":
-        return list(places)
-    return [10.0 ** min(place, 300.0) if not math.isnan(place) else math.nan for place in places]
-
-
-def base_layout(*, height: int, **more: Any) -> Figure:
-    """What all figures have in common."""
-    base = {
-        "height": height,
-        "font": {"family": ", ".join(theme.FONT), "size": 12, "color": theme.INK},
-        "paper_bgcolor": theme.PAPER,
-        "plot_bgcolor": theme.PAPER,
-        "hovermode": "closest",
-        "margin": {"t": 30, "r": 16, "b": 48, "l": 10},
-        "hoverlabel": {"bgcolor": theme.PAPER, "font": {"size": 12, "color": theme.INK}, "align": "left"},
-    }
-    return base | more
-
-
-def plain_axis(title: str, domain: list[float] | None = None) -> Figure:
-    """An axis for numbers."""
-    axis: Figure = {
-        "title": {"text": title, "font": {"size": 12}, "standoff": 8},
-        "automargin": True,
-        "gridcolor": theme.GRID,
-        "linecolor": theme.MUTED,
-        "showline": True,
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": theme.MUTED,
-        "zeroline": False,
-    }
-    return axis | {"domain": domain} if domain else axis
-
-
-def _legend_below(y: float) -> Figure:
-    return {"orientation": "h", "x": 0.5, "xanchor": "center", "y": y, "yanchor": "top", "font": {"size": 12}}
-
-
-def safe(words: str) -> str:
-    """Plotly reads a few HTML tags in labels; names are never meant as such."""
-    return html.escape(words, quote=False)
