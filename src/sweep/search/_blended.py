@@ -4,6 +4,7 @@ Where conditions divide the space into branches, every third proposal or so is f
 size: of a branch whose first trials were bad a process expects nothing any more, and the best config may well lie there.
 Where the scores say that the function has steps (many are equal to the last bit), configs that are likely to be one already
 tried are worth less, and while nothing better is found, every second proposal is the explorer's.
+What lies at the ends of ranges is believed in a little less, while little is known.
 
 The rule of this file: an answer is a function of the rows and scores told and of the seed, computed from scratch for each
 question, so that no state has to survive a restart. Costs are bounded by thinning the history, never by caching.
