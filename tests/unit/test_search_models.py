@@ -85,16 +85,6 @@ def test_start_points_are_spread_and_weighted() -> None:
     assert start_point(space, 5, 1) != start_point(space, 6, 1)
 
 
-def test_blend_starts_inside_and_finds_what_lies_at_the_ends() -> None:
-    space = Space(tuple(Parameter((name,), Numeric(0, 1)) for name in "abcd"))
-    searcher, seen = make_searcher(spec("blend", 3, space)), list[Observation]()
-    while len(seen) < 40:
-        config = searcher.propose(seen, 1).configs[0]
-        seen.append(Observation(len(seen), config, "completed", sum(config[name] for name in "abcd")))
-    assert all(0.1 <= observation.config[name] <= 0.9 for observation in seen[:8] for name in "abcd")
-    assert min(observation.score or 4.0 for observation in seen) < 0.05
-
-
 def test_start_count() -> None:
     assert [start_count(3, cap) for cap in (None, 400, 30, 16, 2)] == [10, 10, 7, 4, 4]
     assert start_count(0, None) == 0

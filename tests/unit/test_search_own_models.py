@@ -16,7 +16,6 @@ from sweep.search._blended import (
     Told,
     log_discount,
     log_improvement,
-    log_inside,
     ranked,
     thinned,
 )
@@ -159,33 +158,6 @@ def test_what_is_known_to_the_noise_is_discounted() -> None:
     share = np.exp(log_discount(np.array([1e-6, 1.0, 1e3]), 1.0))
     assert share == pytest.approx([0.0, 1 - np.sqrt(0.5), 1.0], abs=1e-3)
     assert np.exp(log_discount(np.array([0.5]), 0.0)) == pytest.approx([1.0])
-
-
-def test_inside_counts_numbers_that_are_active() -> None:
-    rows = np.array(
-        [[0.5, 0.5, 0.5], [0.4, 0.5, 0.5], [0.9, 0.5, 0.5], [0.9, 0.1, 0.5], [0.0, 0.5, 0.5], [1.0, 0.5, 0.5]]
-    )
-    found = log_inside(NUMBERS, rows)
-    assert (
-        found[0] == 0
-        and np.all(np.diff(found[:4]) < 0)
-        and found[4] == pytest.approx(found[5])
-        and found[4] < found[2]
-    )
-    assert np.all(np.isfinite(found))
-    inactive = np.array([[1.0, INACTIVE, 0.0, INACTIVE, 1.0, 0.5], [0.0, 0.5, INACTIVE, INACTIVE, 0.0, 0.5]])
-    assert log_inside(BRANCHED, inactive).tolist() == [0.0, 0.0]
-
-
-def test_ends_of_ranges_wait_until_something_is_known() -> None:
-    def ends(count: int) -> float:
-        """How many numbers of first choices lie within a twentieth of an end, where scores say nothing."""
-        rng = np.random.default_rng(0)
-        told = Told(rng.random((count, 3)), rng.random(count), np.empty((0, 3)))
-        first = np.array([ranked(NUMBERS, told, seed)[0] for seed in range(30)])
-        return float((np.abs(first - 0.5) > 0.45).mean())
-
-    assert ends(6) < 0.05 < ends(200)
 
 
 def test_marginals_combine_what_is_good_column_by_column() -> None:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 NAME = "blend"
 START = 8
 """Trials that come before the models are asked, and twice the scores that they wait for; fewer where the budget is small."""
-INSIDE = 0.8
-"""Share of a number's range that start points keep to, in the middle."""
 _FEW = 1000
 """A number with more values than this is as good as continuous."""
 _TRIES = 32
@@ -45,11 +43,11 @@ class BlendSearcher(ModelSearcher):
     def __init__(self, spec: SweepSpec, name: str = NAME) -> None:
         axes = Axes(spec.space, quantiles=True)
         model = _Blend(axes, goal_of(spec))
-        described = f"6+numpy-{version('numpy')}+scipy-{version('scipy')}"
+        described = f"5+numpy-{version('numpy')}+scipy-{version('scipy')}"
         super().__init__(name, described, spec, axes, model)
         self._blend = model
         self._start = min(self._start, START)
-        self._design = SobolPoints(spec.space, spec.seed, INSIDE)
+        self._design = SobolPoints(spec.space, spec.seed)
 
     def _score(self, observation: Observation) -> float | None:
         return told_score(observation)

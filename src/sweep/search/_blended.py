@@ -4,7 +4,6 @@ Where conditions divide the space into branches, every third proposal or so is f
 size: of a branch whose first trials were bad a process expects nothing any more, and the best config may well lie there.
 Where the scores say that the function has steps (many are equal to the last bit), configs that are likely to be one already
 tried are worth less, and while nothing better is found, every second proposal is the explorer's.
-What lies at the ends of ranges is believed in a little less, while little is known.
 
 The rule of this file: an answer is a function of the rows and scores told and of the seed, computed from scratch for each
 question, so that no state has to survive a restart. Costs are bounded by thinning the history, never by caching.
@@ -40,8 +39,6 @@ TIED = 0.05
 """Share of scores equal to an earlier one from which a function counts as one with steps."""
 BRANCH_TURNS = 1 / 3
 """Share of proposals that are for one branch, where conditions divide the space."""
-INWARD, EDGE = 5.0, 0.02
-"""How much the first proposals keep away from the ends of ranges; and how close to an end counts as at it."""
 EXPLORED = 24
 """Draws of which the explorer takes the best: few, so that it explores."""
 OUTSIDE = -1e6
@@ -70,20 +67,18 @@ def ranked(frame: Frame, told: Told, seed: int) -> Array:
     pending = told.pending[-KNOW_MOST // 2 :]
     known = np.concatenate([rows, pending])
 
-    def belief(at: Array) -> Array:
-        """Log of what is believed of rows before any model is asked: that they are new, and not at the ends of ranges."""
-        novelty = same.log_novelty(at, known) if same is not None else np.zeros(len(at))
-        return novelty + INWARD / len(known) * log_inside(frame, at)
+    def novelty(at: Array) -> Array:
+        return same.log_novelty(at, known) if same is not None else np.zeros(len(at))
 
     if frame.conditional and rng.random() < BRANCH_TURNS:
         branch = _due(frame, known, rng)
-        found, value = _by_branch(frame, branch, rows, scores, pending, belief, rng)
+        found, value = _by_branch(frame, branch, rows, scores, pending, novelty, rng)
     elif stepped and _stalled(told.scores) and rng.random() < 0.5:
         found, value = _by_marginals(frame, rows, scores, pending, rng)
-        value = value + belief(frame.canonical(found))
+        value = value + novelty(frame.canonical(found))
     else:
         improvement = _by_process(frame, rows, scores, pending, rows)
-        found, value = _climb(frame, lambda at: improvement(at) + belief(at), rows, scores, rng)
+        found, value = _climb(frame, lambda at: improvement(at) + novelty(at), rows, scores, rng)
     tried = np.concatenate([told.rows, told.pending])
     return _apart_first(frame, found, value, tried, NEAR if stepped or len(told.rows) < LATE else NEAR_LATE)
 
@@ -120,15 +115,6 @@ def log_improvement(mean: Array, spread: Array, best: float) -> Array:
     return result
 
 
-def log_inside(frame: Frame, rows: Array) -> Array:
-    """How far inside their ranges the numbers of canonical rows are: 0 in the middle of all, less towards the ends. People choose
-    ranges around what they expect; as in Hvarfner et al. (ICLR 2022) such a belief counts less the more is known."""
-    places = rows[:, ~frame.is_choice]
-    places = np.where(places == INACTIVE, 0.5, np.clip(places, EDGE, 1.0 - EDGE))
-    result: Array = np.log(4.0 * places * (1.0 - places)).sum(1)
-    return result
-
-
 def log_discount(spread: Array, noise: float) -> Array:
     """Log of the share of an improvement that is not noise seen again (Huang et al., Journal of Global Optimization 34, 2006):
     without it a noisy process asks for its best config over and over."""
@@ -151,7 +137,7 @@ def _by_branch(
     rows: Array,
     scores: Array,
     pending: Array,
-    belief: Callable[[Array], Array],
+    novelty: Callable[[Array], Array],
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Candidates with their values, of which those in a branch come first: what counts is to be better than the best there."""
@@ -164,7 +150,7 @@ def _by_branch(
     own = (rows[mine], scores[mine]) if mine.any() else (rows, scores)
     improvement = _by_process(frame, rows, scores, pending, own[0])
     return _climb(
-        frame, lambda at: improvement(at) + belief(at) + np.where(inside(at), 0.0, OUTSIDE), *own, rng
+        frame, lambda at: improvement(at) + novelty(at) + np.where(inside(at), 0.0, OUTSIDE), *own, rng
     )
 
 

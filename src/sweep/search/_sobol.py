@@ -14,7 +14,7 @@ from sweep.core import domain
 from sweep.core.domain import canonical
 from sweep.core.plugins import Observation, Proposals
 from sweep.core.seeds import derive
-from sweep.core.space import Categorical, Config, Space
+from sweep.core.space import Config, Space
 from sweep.core.spec import SweepSpec
 from sweep.search._history import History, Unseen
 from sweep.search._stream import DistinctStream
@@ -63,11 +63,10 @@ class SobolSearcher:
 
 
 class SobolPoints:
-    """The configs of a scrambled Sobol sequence, by number. Numbers keep to the middle `share` of what their distributions cover."""
+    """The configs of a scrambled Sobol sequence, by number."""
 
-    def __init__(self, space: Space, seed: int, share: float = 1.0) -> None:
+    def __init__(self, space: Space, seed: int) -> None:
         self._space, self._seed = space, seed
-        self._shares = [1.0 if isinstance(p.distribution, Categorical) else share for p in space.parameters]
         self._engine: Any = None
         self._units: list[list[float]] = []
 
@@ -80,6 +79,6 @@ class SobolPoints:
             self._engine = qmc.Sobol(max(1, len(parameters)), seed=derive(self._seed, "sobol") % 2**63)
         while len(self._units) <= index:
             self._units += self._engine.random(_BLOCK).tolist()
-        units = [0.5 + (u - 0.5) * k for u, k in zip(self._units[index], self._shares, strict=False)]
+        units = self._units[index]
         values = [domain.from_unit(p.distribution, u) for p, u in zip(parameters, units, strict=False)]
         return domain.assemble(self._space, values)
