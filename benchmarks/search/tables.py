@@ -57,6 +57,10 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "wide": ("make_classification", {"n_samples": 600, "n_features": 40, "n_informative": 10, "n_classes": 3, "flip_y": 0.05, "random_state": 5}),
 }  # fmt: skip
 """The set of networks: data of which at most 700 rows are taken."""
+NETWORK_GRID: dict[str, list[Any]] = {
+    "solver": ["adam", "sgd"], "activation": ["relu", "tanh"], "rate": np.geomspace(1e-4, 0.3, 8).tolist(),
+    "width": [4, 10, 25, 63, 158], "decay": [1e-5, 1e-2, 1.0], "batch": [16, 64],
+}  # fmt: skip
 EPOCHS = 20
 
 
@@ -130,7 +134,8 @@ def _data(name: str) -> tuple[Any, Any]:
     return inputs, (targets - targets.mean()) / targets.std() if name in NUMBERS else targets
 
 
-def _param(key: str, values: list[Any], **below: Any) -> dict[str, Any]:
+def param(key: str, values: list[Any], **below: Any) -> dict[str, Any]:
+    """One parameter, as a table describes it."""
     kind = "choice" if isinstance(values[0], str) else "int" if isinstance(values[0], int) else "float"
     return {"name": key, "kind": kind, "values": values, "log": key in LOG_TRAINED, **below}
 
@@ -148,9 +153,9 @@ def _pipeline(path: Path, name: str) -> None:
         scalers = {}
         del grids["knn"], grids["linear"]
         grids["boosting"] = {"rate": [0.01, 0.03, 0.1, 0.3, 1.0], "rounds": [3, 6, 12, 24], "depth": [1, 2, 3, 5], "subsample": [0.5, 1.0]}  # fmt: skip
-    params = [_param("model", list(grids)), *(_param(key, values) for key, values in scalers.items())]
+    params = [param("model", list(grids)), *(param(key, values) for key, values in scalers.items())]
     for model, grid in grids.items():
-        params += [_param(key, values, parent="model", parent_values=[model]) for key, values in grid.items()]
+        params += [param(key, values, parent="model", parent_values=[model]) for key, values in grid.items()]
     leaves = {model: [*scalers, *grid] for model, grid in grids.items()}
     losses, seconds = {}, {}
     for model, grid in grids.items():
@@ -219,8 +224,8 @@ def _estimator(model: str, cell: dict[str, Any], is_number: bool) -> Any:
     )
 
 
-def _network(path: Path, name: str) -> None:
-    """Log losses of a network with one hidden layer on a third of the data, after training on the rest."""
+def network_data(name: str) -> tuple[Any, Any, Any, Any]:
+    """Inputs to train on, inputs held out (a third), and the classes of both."""
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
@@ -229,28 +234,14 @@ def _network(path: Path, name: str) -> None:
     inputs, targets = getattr(datasets, function)(**given)
     inputs = StandardScaler().fit_transform(inputs[:700])
     parts = train_test_split(inputs, targets[:700], test_size=0.33, random_state=0, stratify=targets[:700])
-    grid: dict[str, list[Any]] = {
-        "solver": ["adam", "sgd"], "activation": ["relu", "tanh"], "rate": np.geomspace(1e-4, 0.3, 8).tolist(),
-        "width": [4, 10, 25, 63, 158], "decay": [1e-5, 1e-2, 1.0], "batch": [16, 64],
-    }  # fmt: skip
-    shape = [len(values) for values in grid.values()]
-    cells = (dict(zip(grid, cell, strict=True)) for cell in itertools.product(*grid.values()))
-    found = [_train_network(cell, seed, *parts) for seed, cell in enumerate(cells)]
-    losses = np.array([loss for loss, _ in found]).reshape(*shape, 1)
-    seconds = np.array([time for _, time in found]).reshape(shape)
-    params = [_param(key, values) for key, values in grid.items()]
-    _write(path, "network", params, None, {"all": list(grid)}, {"all": losses}, {"all": seconds})
+    return tuple(parts)
 
 
-def _train_network(
-    cell: dict[str, Any], seed: int, inputs: Any, held_out: Any, targets: Any, expected: Any
-) -> tuple[float, float]:
-    """Log loss on what was held out, at most 5, and CPU seconds."""
-    from sklearn.metrics import log_loss
+def network(cell: dict[str, Any], seed: int) -> Any:
+    """A network with one hidden layer, to be trained."""
     from sklearn.neural_network import MLPClassifier
 
-    begun = time.process_time()
-    network = MLPClassifier(
+    return MLPClassifier(
         (cell["width"],),
         solver=cell["solver"],
         activation=cell["activation"],
@@ -261,14 +252,44 @@ def _train_network(
         n_iter_no_change=EPOCHS,
         random_state=seed,
     )
+
+
+def log_loss_of(trained: Any, inputs: Any, expected: Any) -> float:
+    """Log loss, at most 5; 5 where the weights have overflowed."""
+    from sklearn.metrics import log_loss
+
+    try:
+        found = trained.predict_proba(inputs)
+        return min(log_loss(expected, found), 5.0) if np.isfinite(found).all() else 5.0
+    except ValueError:
+        return 5.0
+
+
+def _network(path: Path, name: str) -> None:
+    """Losses of networks after training."""
+    parts = network_data(name)
+    shape = [len(values) for values in NETWORK_GRID.values()]
+    cells = (dict(zip(NETWORK_GRID, cell, strict=True)) for cell in itertools.product(*NETWORK_GRID.values()))
+    found = [_train_network(cell, seed, *parts) for seed, cell in enumerate(cells)]
+    losses = np.array([loss for loss, _ in found]).reshape(*shape, 1)
+    seconds = np.array([time for _, time in found]).reshape(shape)
+    params = [param(key, values) for key, values in NETWORK_GRID.items()]
+    _write(path, "network", params, None, {"all": list(NETWORK_GRID)}, {"all": losses}, {"all": seconds})
+
+
+def _train_network(
+    cell: dict[str, Any], seed: int, inputs: Any, held_out: Any, targets: Any, expected: Any
+) -> tuple[float, float]:
+    """Loss on what was held out, and CPU seconds."""
+    begun = time.process_time()
+    trained = network(cell, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = network.fit(inputs, targets).predict_proba(held_out)
-            loss = log_loss(expected, found) if np.isfinite(found).all() else 5.0
+            loss = log_loss_of(trained.fit(inputs, targets), held_out, expected)
         except ValueError:  # the weights have overflowed
             loss = 5.0
-    return min(loss, 5.0), time.process_time() - begun
+    return loss, time.process_time() - begun
 
 
 def _write(
