@@ -40,6 +40,7 @@ RULES: dict[str, dict[str, Any] | None] = {
     "": None,
     " + asha": {"type": "asha"},
     " + hyperband, min_iter 3": {"type": "hyperband", "min_iter": 3},
+    " + hyperband, min_iter 1": {"type": "hyperband", "min_iter": 1},
 }
 ROWS = [
     *(kind + rule for kind in ("random", "auto") for rule in RULES),
