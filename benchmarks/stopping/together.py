@@ -178,13 +178,7 @@ def simulate(path: Path, row: str, seed: int) -> dict[str, Any]:
     while True:
         now_s, number, step, config, values, second = heapq.heappop(events)
         if now_s > problem.horizon_s:
-            return {
-                "row": row,
-                "problem": problem.name,
-                "seed": seed,
-                "found": found,
-                "trials": next(started),
-            }
+            return {"row": row, "problem": problem.name, "seed": seed, "found": found}
         value = float(values[step - 1])
         if value < best:
             best = value
